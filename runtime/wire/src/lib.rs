@@ -1,0 +1,20 @@
+//! The vocabulary of Eyot: what the gateway, its nodes, the functions and the tools must agree on.
+//!
+//! This crate holds types, limits and codecs. It never allocates a resource, opens anything, looks at a clock or
+//! decides policy, and it builds without `std`.
+//!
+//! Modules, in the order data meets them:
+//! - [`topic`]: what a topic name is, and how a topic filter matches one.
+//! - [`manifest`]: `function.toml`, the description a function carries inside its module.
+//! - [`module`]: names of exports, imports and custom sections of interface version 1.
+//! - [`code`]: error codes a function sees, and the reasons a message fails or is dropped.
+//! - [`record`]: the commit record, one per message, as it stands in the log.
+#![no_std]
+
+extern crate alloc;
+
+pub mod code;
+pub mod manifest;
+pub mod module;
+pub mod record;
+pub mod topic;

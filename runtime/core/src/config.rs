@@ -1,0 +1,58 @@
+//! What the state machine needs to know at start; the gateway fills it in from `gateway.toml`.
+
+use eyot_wire::manifest::Limits;
+
+/// Most uplinks of one gateway.
+pub const UPLINKS_MAX: usize = 16;
+/// Most functions of one gateway.
+pub const FUNCTIONS_MAX: usize = 4096;
+/// Longest gateway id, in bytes.
+pub const GATEWAY_ID_MAX_BYTES: usize = 64;
+
+/// Configuration of [`Core`](crate::Core).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Gateway id: names the control topics and stamps every output.
+    pub gateway_id: String,
+    /// Program version, for the status document.
+    pub version: &'static str,
+    /// Uplinks in the order of `gateway.toml`. Stream 0 is always the local broker; uplink `i` is stream `i + 1`.
+    pub uplinks: Vec<Uplink>,
+    /// What happens to new messages when the spool is full.
+    pub when_full: WhenFull,
+    /// Longest time a message waits for others to share its commit.
+    pub commit_window_us: u64,
+    /// Most messages delivered to the gateway and not yet acknowledged: MQTT's receive maximum.
+    pub receive_max: u16,
+    /// Most publishes in flight on one link, if its broker does not set a lower receive maximum.
+    pub inflight_max: u16,
+    /// Largest payload accepted from a sensor.
+    pub payload_max_bytes: usize,
+    /// What any function may ask for at most.
+    pub ceiling: Limits,
+    /// How often the retained status document is renewed.
+    pub status_interval_us: u64,
+    /// How long acknowledgements of an otherwise idle uplink may stay unwritten; a crash in between means
+    /// redelivery under the same sequence numbers.
+    pub ack_flush_us: u64,
+}
+
+/// A place outputs go to.
+#[derive(Clone, Debug)]
+pub struct Uplink {
+    /// Its name in configuration, status and ledger.
+    pub name: String,
+    /// Topic filters of the outputs it takes.
+    pub topics: Vec<String>,
+}
+
+/// Spool policy at the quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Give up the oldest segment of the backlog.
+    DropOldest,
+    /// Acknowledge and discard what arrives.
+    DropNewest,
+    /// Hold what arrives unacknowledged, so that the broker keeps it.
+    Block,
+}

@@ -1,0 +1,215 @@
+//! The only ways in and out of the state machine: [`Input`] and [`Effect`].
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eyot_spool::Commit;
+
+/// The time, as the edge tells it. The core has no clock of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Microseconds on a clock that never steps back, from any start.
+    pub mono_us: u64,
+    /// Unix time in milliseconds; may jump.
+    pub unix_ms: i64,
+}
+
+/// A connection to a broker that is kept up by the edge.
+///
+/// Link 0 is the intake: it subscribes to the functions' triggers on the local broker and carries control topics.
+/// Link `1 + s` delivers stream `s`: stream 0 to the local broker, stream `i + 1` to uplink `i`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u8);
+
+impl LinkId {
+    /// The link that receives sensor messages.
+    pub const INTAKE: Self = Self(0);
+
+    /// The link that delivers `stream`.
+    pub const fn of_stream(stream: u8) -> Self {
+        Self(stream + 1)
+    }
+
+    /// The stream this link delivers; none for the intake.
+    pub const fn stream(self) -> Option<u8> {
+        self.0.checked_sub(1)
+    }
+}
+
+/// Number of one connection of one link; grows with each reconnect and is never reused within a process. Whatever
+/// belongs to a connection (packet ids, tokens) carries it, so that nothing crosses from one to the next.
+pub type ConnId = u64;
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// A link is connected, and for the intake: subscribed.
+    LinkUp {
+        /// Which link.
+        link: LinkId,
+        /// Its new connection.
+        conn: ConnId,
+        /// Most unacknowledged publishes the broker accepts on it (its receive maximum; 65,535 if it names none).
+        inflight_max: u16,
+    },
+    /// A connection ended. What was in flight on it is neither acknowledged nor lost.
+    LinkDown {
+        /// Which link.
+        link: LinkId,
+        /// The connection that ended.
+        conn: ConnId,
+    },
+    /// A message arrived on the intake.
+    Message(Message),
+    /// The broker of an uplink answered a publish.
+    Published {
+        /// Which link.
+        link: LinkId,
+        /// The connection the publish was sent on.
+        conn: ConnId,
+        /// The token of [`Publish`].
+        token: u64,
+        /// False if the broker refuses this publish for good (not authorised, malformed, over its packet size).
+        accepted: bool,
+    },
+    /// The edge discarded QoS 0 messages because the queue to the core was full.
+    IntakeDropped {
+        /// How many since the last report.
+        messages: u64,
+    },
+    /// A [`Effect::Sync`] is done.
+    Synced {
+        /// [`Commit::id`].
+        commit: u64,
+        /// How the sync ended.
+        result: io::Result<()>,
+    },
+    /// Time passed; wakes whatever [`Core::deadline_us`](crate::Core::deadline_us) announced.
+    Tick,
+    /// Stop taking messages, commit what is here, then answer [`Effect::Drained`].
+    Drain,
+}
+
+/// One MQTT message from a sensor.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The connection that delivered it.
+    pub conn: ConnId,
+    /// MQTT packet identifier; 0 for QoS 0.
+    pub packet_id: u16,
+    /// 0, 1 or 2.
+    pub qos: u8,
+    /// The broker says it may have delivered this before.
+    pub dup: bool,
+    /// Topic name, not yet checked.
+    pub topic: Bytes,
+    /// Payload.
+    pub payload: Bytes,
+}
+
+/// What the edge must do, in this order.
+#[derive(Debug)]
+pub enum Effect<F> {
+    /// Acknowledge a message of the intake, if `conn` is still its connection.
+    Ack {
+        /// The connection that delivered it.
+        conn: ConnId,
+        /// Its packet id.
+        packet_id: u16,
+    },
+    /// Send a publish at QoS 1, if `conn` is still the link's connection.
+    Publish(Publish),
+    /// Sync this file's data, anywhere, then answer [`Input::Synced`].
+    Sync(Commit<F>),
+    /// A line a function logged.
+    FunctionLog {
+        /// The function's name.
+        function: Arc<str>,
+        /// 0 error … 4 trace.
+        level: u8,
+        /// At most 1 KiB.
+        line: String,
+    },
+    /// Something an operator should know, once per episode.
+    Notice(Notice),
+    /// All is committed; the core takes no more messages.
+    Drained,
+}
+
+/// One publish.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Which link.
+    pub link: LinkId,
+    /// Which of its connections.
+    pub conn: ConnId,
+    /// Comes back in [`Input::Published`]. 0 means nobody waits for the answer.
+    pub token: u64,
+    /// Topic name.
+    pub topic: Bytes,
+    /// Payload.
+    pub payload: Bytes,
+    /// Retained by the broker.
+    pub retain: bool,
+    /// Identity of an output, for deduplication in the cloud; control messages have none.
+    pub stamp: Option<Stamp>,
+}
+
+/// What makes an output unique together with the gateway id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Changes when the gateway's log is made anew.
+    pub epoch: u64,
+    /// Counts the outputs of one uplink, without gaps, from 1.
+    pub seq: u64,
+}
+
+/// Events for the log of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The spool has no room; the policy is in force from here.
+    SpoolFull,
+    /// There is room again; how many messages and outputs the episode cost.
+    SpoolHasRoom {
+        /// Messages and outputs dropped meanwhile.
+        dropped: u64,
+    },
+    /// The disk failed; nothing is acknowledged until it works again.
+    StorageFailed {
+        /// What failed.
+        error: String,
+    },
+    /// The disk works again.
+    StorageRecovered,
+    /// A function failed on a message; one notice per function and minute, with the count since the last.
+    FunctionFailed {
+        /// The function's name.
+        function: Arc<str>,
+        /// The last failure.
+        failure: String,
+        /// Failures since the last notice.
+        count: u64,
+    },
+    /// A message or output was dropped; one notice per reason and minute, with the count since the last.
+    Dropped {
+        /// Why.
+        reason: &'static str,
+        /// The last topic.
+        topic: String,
+        /// Drops since the last notice.
+        count: u64,
+    },
+    /// A function emitted where it may not, beyond its limit, or to a bad topic; one notice per function and minute.
+    EmitRefused {
+        /// The function's name.
+        function: Arc<str>,
+        /// Emits refused since the last notice.
+        count: u64,
+    },
+    /// The log holds frames that do not read back.
+    LogDamaged {
+        /// How many.
+        frames: u64,
+    },
+}

@@ -16,7 +16,7 @@ pub struct Config {
     pub gateway_id: String,
     /// Program version, for the status document.
     pub version: &'static str,
-    /// Uplinks in the order of `gateway.toml`. Stream 0 is always the local broker; uplink `i` is stream `i + 1`.
+    /// Uplinks in the order of `gateway.toml`. Whatever no uplink takes goes to the local broker.
     pub uplinks: Vec<Uplink>,
     /// What happens to new messages when the spool is full.
     pub when_full: WhenFull,

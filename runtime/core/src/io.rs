@@ -17,23 +17,20 @@ pub struct Now {
 
 /// A connection to a broker that is kept up by the edge.
 ///
-/// Link 0 is the intake: it subscribes to the functions' triggers on the local broker and carries control topics.
-/// Link `1 + s` delivers stream `s`: stream 0 to the local broker, stream `i + 1` to uplink `i`.
+/// The intake subscribes to the functions' triggers on the local broker and carries control topics there. `LOCAL`
+/// delivers outputs to the local broker. `uplink(i)` delivers to the `i`-th uplink of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u8);
 
 impl LinkId {
-    /// The link that receives sensor messages.
+    /// Receives sensor messages.
     pub const INTAKE: Self = Self(0);
+    /// Delivers to the local broker.
+    pub const LOCAL: Self = Self(1);
 
-    /// The link that delivers `stream`.
-    pub const fn of_stream(stream: u8) -> Self {
-        Self(stream + 1)
-    }
-
-    /// The stream this link delivers; none for the intake.
-    pub const fn stream(self) -> Option<u8> {
-        self.0.checked_sub(1)
+    /// Delivers to the uplink with this index in the configuration.
+    pub const fn uplink(index: u8) -> Self {
+        Self(index + 2)
     }
 }
 
@@ -60,7 +57,8 @@ pub enum Input {
         /// The connection that ended.
         conn: ConnId,
     },
-    /// A message arrived on the intake.
+    /// A message arrived on the intake. Only while [`Core::accepts_messages`](crate::Core::accepts_messages): keep it
+    /// queued otherwise, on a queue of its own so that the other inputs overtake it.
     Message(Message),
     /// The broker of an uplink answered a publish.
     Published {

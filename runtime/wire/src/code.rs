@@ -109,6 +109,11 @@ impl DropReason {
         Self::UplinkRemoved,
     ];
 
+    /// The reason with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
     /// One word, stable, for status, logs and metrics.
     pub const fn word(self) -> &'static str {
         match self {

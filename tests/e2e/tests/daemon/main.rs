@@ -1,0 +1,13 @@
+//! What a user may rely on, tried on the real daemon with a real broker. The names of the tests read as an index.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bad_input;
+mod broker;
+mod embedded;
+mod failures;
+mod hostile;
+mod payloads;
+mod quota;
+mod state;
+mod status;
+mod tls;

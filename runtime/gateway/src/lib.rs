@@ -1,0 +1,4 @@
+//! The I/O edges of the gateway.
+#![allow(missing_docs)]
+pub mod envelope;
+pub mod mqtt;

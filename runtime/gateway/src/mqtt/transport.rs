@@ -1,0 +1,132 @@
+//! TCP and TLS connections to a broker.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+/// Name lookup, TCP and TLS together.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A byte stream to a broker.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// Where a broker is.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// TLS settings; none for plain TCP.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+/// PEM files for TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificates of the authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate chain.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+}
+
+/// Why TLS cannot be set up: which key of `[….tls]`, and what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct TlsError {
+    /// `ca`, `cert` or `key`.
+    pub key: &'static str,
+    /// Reason and remedy.
+    pub reason: String,
+}
+
+fn bad(key: &'static str, path: &Path, error: impl std::fmt::Display) -> TlsError {
+    let path = path.display();
+    TlsError { key, reason: format!("cannot use {path}: {error}; name a readable PEM file") }
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|e| bad(key, path, e))?.collect();
+    match found {
+        Ok(list) if !list.is_empty() => Ok(list),
+        Ok(_) => Err(bad(key, path, "it holds no certificate")),
+        Err(e) => Err(bad(key, path, e)),
+    }
+}
+
+fn roots(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    match &files.ca {
+        Some(path) => {
+            for certificate in certificates("ca", path)? {
+                store.add(certificate).map_err(|e| bad("ca", path, e))?;
+            }
+        }
+        None => {
+            let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if added == 0 {
+                let reason = "the system has no certificate authorities; install ca-certificates or set ca";
+                return Err(TlsError { key: "ca", reason: reason.to_owned() });
+            }
+        }
+    }
+    Ok(store)
+}
+
+/// Reads the files and sets TLS up.
+pub fn tls(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| TlsError { key: "ca", reason: e.to_string() })?
+        .with_root_certificates(roots(files)?);
+    let config = match (&files.cert, &files.key) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(cert), Some(key)) => {
+            let chain = certificates("cert", cert)?;
+            let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| bad("key", key, e))?;
+            builder.with_client_auth_cert(chain, secret).map_err(|e| bad("key", key, e))?
+        }
+        (Some(_), None) => return Err(TlsError { key: "cert", reason: "cert without key; set key too".to_owned() }),
+        (None, Some(_)) => return Err(TlsError { key: "key", reason: "key without cert; set cert too".to_owned() }),
+    };
+    Ok(Arc::new(config))
+}
+
+impl Endpoint {
+    /// `host:port`, for messages.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// Connects; gives up after [`CONNECT_TIMEOUT`].
+    pub async fn connect(&self) -> io::Result<Box<dyn Io>> {
+        tokio::time::timeout(CONNECT_TIMEOUT, self.connect_unbounded())
+            .await
+            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")))
+    }
+
+    async fn connect_unbounded(&self) -> io::Result<Box<dyn Io>> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        // Acknowledgements are small and somebody waits for each of them.
+        tcp.set_nodelay(true)?;
+        let Some(config) = &self.tls else { return Ok(Box::new(tcp)) };
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        Ok(Box::new(TlsConnector::from(config.clone()).connect(name, tcp).await?))
+    }
+}

@@ -1,0 +1,144 @@
+//! One running instance of the module: start, snapshot, reset.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::mem;
+
+use eyot_wire::code::Failure;
+use eyot_wire::module::{ABI_VERSION, EXPORT_ABI, EXPORT_ALLOC, EXPORT_HANDLE, EXPORT_INIT, EXPORT_MEMORY};
+use wasmi::{Error, Global, Instance, Memory, Store, TrapCode, TypedFunc, TypedResumableCall, Val};
+
+use crate::compile::Compiled;
+use crate::error::LoadError;
+use crate::growth::Growth;
+use crate::host::Host;
+use crate::limits::{INIT_FUEL, RESET_COPY_MAX_BYTES};
+use crate::meter::Meter;
+use crate::rewrite::global_name;
+
+/// What a reset needs to know of the module.
+#[derive(Clone, Debug)]
+pub(crate) struct ResetPlan {
+    /// Globals to put back.
+    pub(crate) mutable_globals: Vec<u32>,
+    /// The module changes what no API can put back.
+    pub(crate) always_fresh: bool,
+}
+
+/// Handles into the current store, and what it looked like once started.
+pub(crate) struct Live {
+    pub(crate) memory: Memory,
+    pub(crate) alloc: TypedFunc<i32, i32>,
+    pub(crate) handle: TypedFunc<(i32, i32, i32, i32), i32>,
+    snapshot: Option<Snapshot>,
+}
+
+/// Everything a message can change in an instance, other than by growing it.
+struct Snapshot {
+    memory: Vec<u8>,
+    globals: Vec<(Global, Val)>,
+}
+
+impl Live {
+    /// Puts the instance back to how it was once started. `false`: only a fresh instance will do.
+    pub(crate) fn restore(&self, store: &mut Store<Host>) -> bool {
+        let Some(snapshot) = &self.snapshot else { return false };
+        let memory = self.memory.data_mut(&mut *store);
+        if memory.len() != snapshot.memory.len() {
+            return false;
+        }
+        memory.copy_from_slice(&snapshot.memory);
+        snapshot.globals.iter().all(|(global, value)| global.set(&mut *store, value.clone()).is_ok())
+    }
+}
+
+/// Replaces the store by a fresh one that keeps the host, and starts an instance in it.
+pub(crate) fn start(store: &mut Store<Host>, compiled: &Compiled, plan: &ResetPlan) -> Result<Live, LoadError> {
+    renew(store, compiled);
+    let instance = compiled.linker.instantiate_and_start(&mut *store, &compiled.module).map_err(instantiate_error)?;
+    let memory = instance.get_memory(&*store, EXPORT_MEMORY).ok_or(LoadError::MissingExport { name: EXPORT_MEMORY })?;
+    store.data_mut().memory = Some(memory);
+    let version = call(store, &instance, EXPORT_ABI)?;
+    if version != ABI_VERSION {
+        return Err(LoadError::Abi { version });
+    }
+    if instance.get_func(&*store, EXPORT_INIT).is_some() {
+        match call(store, &instance, EXPORT_INIT)? {
+            0 => {}
+            code => return Err(LoadError::Init(Failure::Code(code))),
+        }
+    }
+    Ok(Live {
+        memory,
+        alloc: instance.get_typed_func(&*store, EXPORT_ALLOC).map_err(instantiate_error)?,
+        handle: instance.get_typed_func(&*store, EXPORT_HANDLE).map_err(instantiate_error)?,
+        snapshot: snapshot(store, &instance, memory, plan),
+    })
+}
+
+/// An instance is freed only with its store, so a store has exactly one.
+fn renew(store: &mut Store<Host>, compiled: &Compiled) {
+    let mut host = mem::take(store.data_mut());
+    host.memory = None;
+    host.message = None;
+    host.growth = Growth::new(&host.limits);
+    host.meter = Meter::new(INIT_FUEL);
+    *store = Store::new(&compiled.engine, host);
+    store.limiter(|host| &mut host.growth);
+}
+
+fn instantiate_error(error: Error) -> LoadError {
+    LoadError::Instantiate(error.to_string())
+}
+
+/// Calls one of the exports that run before any message, in slices like any other code of the module.
+fn call(store: &mut Store<Host>, instance: &Instance, name: &'static str) -> Result<i32, LoadError> {
+    let function: TypedFunc<(), i32> = instance.get_typed_func(&*store, name).map_err(instantiate_error)?;
+    let fuel = store.data_mut().meter.grant(0).ok_or(LoadError::Init(Failure::Fuel))?;
+    store.set_fuel(fuel).map_err(instantiate_error)?;
+    let mut outcome = function.call_resumable(&mut *store, ());
+    loop {
+        settle(store);
+        match outcome {
+            Ok(TypedResumableCall::Finished(result)) => return Ok(result),
+            Ok(TypedResumableCall::HostTrap(_)) => return Err(LoadError::Init(Failure::Fuel)),
+            Ok(TypedResumableCall::OutOfFuel(paused)) => {
+                let required = paused.required_fuel();
+                let fuel = store.data_mut().meter.grant(required).ok_or(LoadError::Init(Failure::Fuel))?;
+                store.set_fuel(fuel).map_err(instantiate_error)?;
+                outcome = paused.resume(&mut *store);
+            }
+            Err(error) => return Err(LoadError::Init(failure(&error, store.data().growth.refused))),
+        }
+    }
+}
+
+/// Counts what the last slice used.
+pub(crate) fn settle(store: &mut Store<Host>) {
+    let left = store.get_fuel().unwrap_or(0);
+    store.data_mut().meter.settle(left);
+}
+
+/// What a trap means to the sender of the message.
+pub(crate) fn failure(error: &Error, growth_refused: bool) -> Failure {
+    match error.as_trap_code() {
+        Some(TrapCode::OutOfFuel) => Failure::Fuel,
+        Some(TrapCode::GrowthOperationLimited | TrapCode::OutOfSystemMemory) => Failure::Memory,
+        // An allocator that gets no memory ends in `unreachable`.
+        Some(TrapCode::UnreachableCodeReached) if growth_refused => Failure::Memory,
+        _ => Failure::Trap(error.to_string()),
+    }
+}
+
+fn snapshot(store: &Store<Host>, instance: &Instance, memory: Memory, plan: &ResetPlan) -> Option<Snapshot> {
+    let memory = memory.data(store);
+    if plan.always_fresh || memory.len() > RESET_COPY_MAX_BYTES {
+        return None;
+    }
+    let globals = plan
+        .mutable_globals
+        .iter()
+        .map(|&index| instance.get_global(store, &global_name(index)).map(|global| (global, global.get(store))))
+        .collect::<Option<Vec<_>>>()?;
+    Some(Snapshot { memory: memory.to_vec(), globals })
+}

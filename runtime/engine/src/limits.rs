@@ -1,0 +1,86 @@
+//! Every limit of the engine that the manifest does not set, and why it has its value.
+
+use eyot_wire::topic::TOPIC_MAX_BYTES;
+
+/// Stack, in bytes, that a thread needs in which functions run.
+///
+/// wasmi 2.0.0 leaves a native frame behind for each failed `memory.grow` until it returns to the engine, so a
+/// function can use up the stack of its host, and the process with it. [`SLICE_FUEL`], [`GROW_FUEL`] and
+/// [`STRAIGHT_RUN_FUEL_MAX`] bound the number of such frames; this stack holds them four times over.
+pub const GUEST_STACK_MIN_BYTES: usize = 4 << 20;
+/// Fuel given to a function at once. At its end the native stack unwinds, and the caller may turn to other work.
+pub const SLICE_FUEL: u64 = 20_000;
+/// Fuel of one `memory.grow`: the most that wasmi can be told, to make failing ones rare in a slice.
+pub const GROW_FUEL: u8 = u8::MAX;
+/// Fuel that code without a branch, or one bulk instruction, may ask for at once; more ends the message as out of
+/// fuel. wasmi charges such code before it runs, so the slice that runs it must be this large.
+pub const STRAIGHT_RUN_FUEL_MAX: u64 = 1_000_000;
+/// Fuel for `eyot_abi` and `eyot_init` together. They run again for each fresh instance, that is after a failed message
+/// and, for functions whose memory is over [`RESET_COPY_MAX_BYTES`], after every message; so this is kept low.
+pub const INIT_FUEL: u64 = 1_000_000;
+
+/// Native stack, in bytes, that one failed `memory.grow` keeps in an optimised build (measured 176).
+const FAILED_GROW_FRAME_BYTES: u64 = 256;
+const _: () = assert!(
+    STRAIGHT_RUN_FUEL_MAX / GROW_FUEL as u64 * FAILED_GROW_FRAME_BYTES * 4 <= GUEST_STACK_MIN_BYTES as u64,
+    "failed memory.grow frames of one slice must fit the guest stack four times"
+);
+
+/// Fuel of any host call, before what it moves is charged.
+pub const HOST_CALL_FUEL: u64 = 64;
+/// Bytes that a host call copies for one unit of fuel.
+pub const HOST_BYTES_PER_FUEL: u64 = 16;
+
+/// Largest memory that is reset by copying; beyond it a fresh instance is cheaper (measured at 1 MiB: 26 us fresh,
+/// 35 us copied).
+pub const RESET_COPY_MAX_BYTES: usize = 512 << 10;
+
+/// Log lines kept of one message; more are counted.
+pub const LOG_LINES_MAX: usize = 32;
+/// Emits of one message.
+pub const EMITS_MAX: usize = 4096;
+/// Keys one message may set or delete.
+pub const STATE_OPS_MAX: usize = 1024;
+/// Keys a function may keep.
+pub const STATE_KEYS_MAX: usize = 4096;
+
+/// Imports of one module; there are eight to choose from.
+pub const IMPORTS_MAX: u32 = 64;
+/// Function types of one module.
+pub const TYPES_MAX: u32 = 1000;
+/// Functions of one module.
+pub const FUNCTIONS_MAX: u32 = 10_000;
+/// Tables of one module.
+pub const TABLES_MAX: u32 = 4;
+/// Elements of one table, and of all element segments together.
+pub const TABLE_ELEMENTS_MAX: u64 = 65_536;
+/// Globals of one module.
+pub const GLOBALS_MAX: u32 = 1000;
+/// Exports of one module.
+pub const EXPORTS_MAX: u32 = 1000;
+/// Element segments, and data segments, of one module.
+pub const SEGMENTS_MAX: u32 = 1000;
+/// Locals of one function. Zeroing them at each call is not charged.
+pub const LOCALS_MAX: u64 = 256;
+/// Code of one function, in bytes. Bounds what is charged at once.
+pub const BODY_MAX_BYTES: usize = 256 << 10;
+/// `memory.grow` instructions in one function. Compilers write one or two.
+pub const GROWS_MAX: u32 = 1024;
+
+/// Room for topic and payload of one message.
+pub const INPUT_MAX_BYTES: usize = TOPIC_MAX_BYTES + eyot_wire::module::PAYLOAD_MAX_BYTES;
+
+/// The stacks of the interpreter (on the heap, not the native stack). A function that needs more traps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackLimits {
+    /// Nested calls.
+    pub calls: usize,
+    /// Locals and operands of all nested calls, in bytes.
+    pub values_bytes: usize,
+}
+
+impl Default for StackLimits {
+    fn default() -> Self {
+        Self { calls: 512, values_bytes: 256 << 10 }
+    }
+}

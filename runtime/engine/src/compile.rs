@@ -9,7 +9,7 @@ use wasmi::{
 
 use crate::error::LoadError;
 use crate::host::{self, Host};
-use crate::limits::{StackLimits, GROW_FUEL};
+use crate::limits::{StackLimits, CALLS_MAX, GROW_FUEL};
 use crate::rewrite;
 use crate::scan::Facts;
 
@@ -35,7 +35,7 @@ fn config(stack: StackLimits) -> Config {
         .enforced_limits(EnforcedLimits::strict())
         .allow_start_fn(false)
         .ignore_custom_sections(true)
-        .set_max_recursion_depth(stack.calls)
+        .set_max_recursion_depth(stack.calls.min(CALLS_MAX))
         .set_min_stack_height(stack.values_bytes.min(STACK_START_BYTES))
         .set_max_stack_height(stack.values_bytes)
         .set_max_cached_stacks(1)

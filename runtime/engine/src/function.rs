@@ -8,7 +8,8 @@ use core::mem;
 
 use eyot_wire::code::Failure;
 use eyot_wire::manifest::{Limits, Manifest, ManifestError, CONFIG_ENTRIES_MAX, CONFIG_VALUE_MAX_BYTES};
-use eyot_wire::module::KEY_MAX_BYTES;
+use eyot_wire::module::{KEY_MAX_BYTES, PAYLOAD_MAX_BYTES};
+use eyot_wire::topic::TOPIC_MAX_BYTES;
 use wasmi::{Error, Store, TypedResumableCall, TypedResumableCallOutOfFuel};
 
 use crate::compile::{compile, Compiled};
@@ -17,7 +18,7 @@ use crate::error::LoadError;
 use crate::growth::Growth;
 use crate::host::{Host, MessageContext};
 use crate::instance::{failure, settle, start, Live, ResetPlan};
-use crate::limits::{StackLimits, INPUT_MAX_BYTES};
+use crate::limits::StackLimits;
 use crate::meter::Meter;
 use crate::scan::scan;
 use crate::state::State;
@@ -210,7 +211,7 @@ impl Function {
         self.reset();
         let host = self.store.data_mut();
         host.effects.clear();
-        if message.topic.len().saturating_add(message.payload.len()) > INPUT_MAX_BYTES {
+        if message.topic.len() > TOPIC_MAX_BYTES || message.payload.len() > PAYLOAD_MAX_BYTES {
             return Step::Done(Err(Failure::PayloadTooLarge));
         }
         host.effects.state.begin(&host.state);

@@ -1,17 +1,21 @@
 //! Every limit of the engine that the manifest does not set, and why it has its value.
 
-use eyot_wire::topic::TOPIC_MAX_BYTES;
-
 /// Stack, in bytes, that a thread needs in which functions run.
 ///
 /// wasmi 2.0.0 leaves a native frame behind for each failed `memory.grow` until it returns to the engine, so a
-/// function can use up the stack of its host, and the process with it. [`SLICE_FUEL`], [`GROW_FUEL`] and
-/// [`STRAIGHT_RUN_FUEL_MAX`] bound the number of such frames; this stack holds them four times over.
+/// function could use up the stack of its host, and the process with it. Two things bound the number of such frames:
+/// a slice ends after [`SLICE_FUEL`], and what an earlier slice has paid for but not run is at most [`GROWS_MAX`]
+/// instructions in each of [`CALLS_MAX`] nested calls (wasmi charges code up to the next branch before it runs, calls
+/// included, so fuel alone bounds nothing). This stack holds them all twice over.
 pub const GUEST_STACK_MIN_BYTES: usize = 4 << 20;
 /// Fuel given to a function at once. At its end the native stack unwinds, and the caller may turn to other work.
 pub const SLICE_FUEL: u64 = 20_000;
 /// Fuel of one `memory.grow`: the most that wasmi can be told, to make failing ones rare in a slice.
 pub const GROW_FUEL: u8 = u8::MAX;
+/// `memory.grow` instructions in one function. Compilers write one or two.
+pub const GROWS_MAX: u32 = 8;
+/// Nested calls, whatever [`StackLimits`] say.
+pub const CALLS_MAX: usize = 512;
 /// Fuel that code without a branch, or one bulk instruction, may ask for at once; more ends the message as out of
 /// fuel. wasmi charges such code before it runs, so the slice that runs it must be this large.
 pub const STRAIGHT_RUN_FUEL_MAX: u64 = 1_000_000;
@@ -20,11 +24,14 @@ pub const STRAIGHT_RUN_FUEL_MAX: u64 = 1_000_000;
 pub const INIT_FUEL: u64 = 1_000_000;
 
 /// Native stack, in bytes, that one failed `memory.grow` keeps in an optimised build (measured 176).
-const FAILED_GROW_FRAME_BYTES: u64 = 256;
-const _: () = assert!(
-    STRAIGHT_RUN_FUEL_MAX / GROW_FUEL as u64 * FAILED_GROW_FRAME_BYTES * 4 <= GUEST_STACK_MIN_BYTES as u64,
-    "failed memory.grow frames of one slice must fit the guest stack four times"
-);
+const FAILED_GROW_FRAME_BYTES: usize = 256;
+const _: () = {
+    let failed_grows = CALLS_MAX * GROWS_MAX as usize + SLICE_FUEL as usize / GROW_FUEL as usize;
+    assert!(
+        failed_grows * FAILED_GROW_FRAME_BYTES * 2 <= GUEST_STACK_MIN_BYTES,
+        "frames must fit the guest stack twice"
+    );
+};
 
 /// Fuel of any host call, before what it moves is charged.
 pub const HOST_CALL_FUEL: u64 = 64;
@@ -64,16 +71,11 @@ pub const SEGMENTS_MAX: u32 = 1000;
 pub const LOCALS_MAX: u64 = 256;
 /// Code of one function, in bytes. Bounds what is charged at once.
 pub const BODY_MAX_BYTES: usize = 256 << 10;
-/// `memory.grow` instructions in one function. Compilers write one or two.
-pub const GROWS_MAX: u32 = 1024;
-
-/// Room for topic and payload of one message.
-pub const INPUT_MAX_BYTES: usize = TOPIC_MAX_BYTES + eyot_wire::module::PAYLOAD_MAX_BYTES;
 
 /// The stacks of the interpreter (on the heap, not the native stack). A function that needs more traps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StackLimits {
-    /// Nested calls.
+    /// Nested calls, at most [`CALLS_MAX`].
     pub calls: usize,
     /// Locals and operands of all nested calls, in bytes.
     pub values_bytes: usize,
@@ -81,6 +83,6 @@ pub struct StackLimits {
 
 impl Default for StackLimits {
     fn default() -> Self {
-        Self { calls: 512, values_bytes: 256 << 10 }
+        Self { calls: CALLS_MAX, values_bytes: 256 << 10 }
     }
 }

@@ -1,0 +1,178 @@
+//! A broker in this process, for `embedded://` and for demonstrations: rumqttd 0.20, both protocol versions on one port.
+//!
+//! What it is not, so that nobody relies on it: it acknowledges a publish before any subscriber has it, and keeps at most
+//! [`LOG_MAX_BYTES`] for each subscribed filter, so a subscriber that falls further behind loses messages without
+//! a word; it forgets everything when the process ends; it has no access control; it refuses clients with keep alive 0.
+//! Where sensors must not lose data, run a real broker beside the gateway and give its `mqtt://` URL.
+//!
+//! rumqttd answers with a panic when a message with MQTT 5 properties goes to a 3.1.1 subscriber; [`AnyVersion`] drops
+//! the properties first.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::task::Poll;
+use std::thread::JoinHandle;
+
+use bytes::BytesMut;
+use rumqttd::protocol::v4::V4;
+use rumqttd::protocol::v5::V5;
+use rumqttd::protocol::{Error, Packet, Protocol};
+use rumqttd::{ConnectionSettings, LinkType, Router, RouterConfig, Server, ServerSettings};
+
+use crate::mqtt::codec;
+
+/// Clients connected at the same time.
+pub const CONNECTIONS_MAX: usize = 256;
+/// Largest packet: a function module and its head.
+pub const PACKET_MAX_BYTES: usize = eyot_wire::module::MODULE_MAX_BYTES + (64 << 10);
+/// Topics and payloads kept for each subscribed filter; each message costs about 300 bytes on top.
+pub const LOG_MAX_BYTES: usize = SEGMENT_BYTES * SEGMENTS;
+const SEGMENT_BYTES: usize = 512 << 10;
+const SEGMENTS: usize = 8;
+/// Packets of one client handled at a time.
+const BATCH_MAX: usize = 200;
+/// Time a client has to send CONNECT.
+const CONNECT_TIMEOUT_MS: u16 = 5_000;
+
+/// A running broker; stops when dropped.
+pub struct Embedded {
+    /// Where it listens.
+    pub local_addr: SocketAddr,
+    stop: Option<flume::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Embedded {
+    /// Listens on `addr`; port 0 takes any that is free. Fails if the port is taken.
+    pub fn start(addr: SocketAddr) -> io::Result<Self> {
+        // rumqttd binds by itself and does not tell to which port.
+        let local_addr = TcpListener::bind(addr)?.local_addr()?;
+        let (stop, stopped) = flume::bounded(0);
+        let (ready, started) = flume::bounded(1);
+        let thread =
+            std::thread::Builder::new().name("broker".to_owned()).spawn(move || serve(local_addr, &ready, &stopped))?;
+        started.recv().unwrap_or_else(|_| Err(io::Error::other("the broker's thread ended")))?;
+        Ok(Self { local_addr, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Closes the port and all connections, and forgets the sessions. rumqttd's router cannot be told to end: its thread
+    /// stays, asleep, with what it holds (bounded as above), until the process ends.
+    pub fn stop(mut self) {
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn serve(addr: SocketAddr, ready: &flume::Sender<io::Result<()>>, stopped: &flume::Receiver<()>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    let router = Router::new(0, router_config()).spawn();
+    let mut server = Server::new(server_settings(addr), router, AnyVersion::Unknown);
+    runtime.block_on(async {
+        let mut serving = std::pin::pin!(server.start(LinkType::Remote));
+        // The first poll binds; what is pending after it listens.
+        let first = std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await;
+        let bound = match first {
+            Poll::Pending => Ok(()),
+            Poll::Ready(ended) => Err(io::Error::other(ended.err().map_or_else(String::new, |e| e.to_string()))),
+        };
+        let failed = bound.is_err();
+        let _ = ready.send(bound);
+        if !failed {
+            tokio::select! {
+                _ = serving => {}
+                _ = stopped.recv_async() => {}
+            }
+        }
+    });
+}
+
+fn router_config() -> RouterConfig {
+    RouterConfig {
+        max_connections: CONNECTIONS_MAX,
+        max_outgoing_packet_count: BATCH_MAX as u64,
+        max_segment_size: SEGMENT_BYTES,
+        max_segment_count: SEGMENTS,
+        ..RouterConfig::default()
+    }
+}
+
+fn server_settings(listen: SocketAddr) -> ServerSettings {
+    ServerSettings {
+        name: "embedded".to_owned(),
+        listen,
+        tls: None,
+        next_connection_delay_ms: 0,
+        connections: ConnectionSettings {
+            connection_timeout_ms: CONNECT_TIMEOUT_MS,
+            max_payload_size: PACKET_MAX_BYTES,
+            max_inflight_count: BATCH_MAX,
+            auth: None,
+            external_auth: None,
+            dynamic_filters: false,
+        },
+    }
+}
+
+/// The protocol of one connection: whichever version its CONNECT names.
+#[derive(Clone, Copy)]
+enum AnyVersion {
+    Unknown,
+    Four,
+    Five,
+}
+
+impl Protocol for AnyVersion {
+    fn read_mut(&mut self, stream: &mut BytesMut, max_size: usize) -> Result<Packet, Error> {
+        if let Self::Unknown = self {
+            *self = version_of(stream)?;
+        }
+        match self {
+            Self::Five => V5.read_mut(stream, max_size),
+            _ => V4.read_mut(stream, max_size),
+        }
+    }
+
+    fn write(&self, mut packet: Packet, buffer: &mut BytesMut) -> Result<usize, Error> {
+        if let Self::Five = self {
+            return V5.write(packet, buffer);
+        }
+        match &mut packet {
+            Packet::Publish(_, properties) => *properties = None,
+            Packet::PubAck(_, properties) => *properties = None,
+            Packet::SubAck(_, properties) => *properties = None,
+            Packet::PubRec(_, properties) => *properties = None,
+            Packet::PubRel(_, properties) => *properties = None,
+            Packet::PubComp(_, properties) => *properties = None,
+            Packet::UnsubAck(_, properties) => *properties = None,
+            Packet::Disconnect(_, properties) => *properties = None,
+            _ => {}
+        }
+        V4.write(packet, buffer)
+    }
+}
+
+/// The protocol level in CONNECT follows the fixed header and `0 4 M Q T T`.
+fn version_of(stream: &[u8]) -> Result<AnyVersion, Error> {
+    let head = codec::head(stream).map_err(|_| Error::MalformedPacket)?;
+    match head.and_then(|head| stream.get(head.head_bytes + 6)) {
+        Some(5) => Ok(AnyVersion::Five),
+        Some(_) => Ok(AnyVersion::Four),
+        None => Err(Error::InsufficientBytes(1)),
+    }
+}

@@ -1,0 +1,199 @@
+//! `gateway.toml`: read, checked as a whole, and turned into settings that need no further check.
+//!
+//! Keys, beside those of the contract's example:
+//!
+//! | key | default | what |
+//! |---|---|---|
+//! | `gateway.data_dir` | `/var/lib/eyot` | where the log is |
+//! | `broker.client_id` | `eyot-<id>` | MQTT client id of the intake; deliveries add `-local` |
+//! | `broker.username`, `password_file`, `password_env` | none | login; the password is a file's content or a variable's value |
+//! | `broker.receive_max` | 1000 | most messages in the gateway that are not committed yet |
+//! | `[broker.tls]` `ca`, `cert`, `key` | system's authorities | PEM files for `mqtts://` |
+//! | `uplink.client_id` | `eyot-<id>-<name>` | MQTT client id |
+//! | `uplink.username`, `password_file`, `password_env` | none | as above |
+//! | `uplink.protocol` | 5 | or 4 |
+//! | `uplink.inflight` | 500 | most unacknowledged publishes |
+//! | `uplink.envelope` | none | `"json"`: wrap each payload, see [`envelope`](crate::envelope) |
+//!
+//! Relative paths are relative to the configuration file. An `embedded://` broker speaks both protocol versions;
+//! `broker.protocol` is then the one the gateway itself uses.
+
+mod read;
+mod section;
+mod url;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::mqtt::transport::Endpoint;
+use crate::mqtt::Version;
+
+/// Largest `gateway.toml`.
+pub const FILE_MAX_BYTES: u64 = 1 << 20;
+/// Smallest `spool.max_bytes`: a segment being written, one being delivered and one in reserve.
+pub const SPOOL_MIN_BYTES: u64 = 12 << 20;
+
+/// Everything the gateway needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Gateway id: one topic level, at most 64 bytes.
+    pub id: String,
+    /// Where the log is.
+    pub data_dir: PathBuf,
+    /// Where the sensors are.
+    pub broker: Broker,
+    /// Where outputs go.
+    pub uplinks: Vec<Uplink>,
+    /// The log.
+    pub spool: Spool,
+    /// Who may push functions.
+    pub trust: Trust,
+    /// Functions present at first boot.
+    pub functions: Vec<FunctionFile>,
+}
+
+/// `[broker]`.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    /// Where.
+    pub at: BrokerAt,
+    /// Protocol version.
+    pub version: Version,
+    /// Client id.
+    pub client_id: Option<String>,
+    /// User name and password.
+    pub login: Option<(String, String)>,
+    /// Most messages delivered and not acknowledged.
+    pub receive_max: u16,
+}
+
+/// Where the local broker is.
+#[derive(Clone, Debug)]
+pub enum BrokerAt {
+    /// In this process, listening here.
+    Embedded(SocketAddr),
+    /// Somewhere else.
+    Remote(Endpoint),
+}
+
+/// `[[uplink]]`.
+#[derive(Clone, Debug)]
+pub struct Uplink {
+    /// Name in status, ledger and logs.
+    pub name: String,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Protocol version.
+    pub version: Version,
+    /// Client id.
+    pub client_id: Option<String>,
+    /// User name and password.
+    pub login: Option<(String, String)>,
+    /// Filters of the topics it takes.
+    pub topics: Vec<String>,
+    /// Most unacknowledged publishes.
+    pub inflight: u16,
+    /// Wrap payloads.
+    pub envelope: bool,
+}
+
+/// `[spool]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// Most bytes on disk.
+    pub max_bytes: u64,
+    /// What happens then.
+    pub when_full: WhenFull,
+    /// Longest wait of a message for others to share its commit.
+    pub commit_window: Duration,
+}
+
+/// `spool.when_full`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// `drop-oldest`.
+    DropOldest,
+    /// `drop-newest`.
+    DropNewest,
+    /// `block`.
+    Block,
+}
+
+/// `[trust]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Ed25519 public keys.
+    pub keys: Vec<[u8; 32]>,
+    /// Whether unsigned functions may be pushed.
+    pub allow_unsigned: bool,
+}
+
+/// `[[function]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionFile {
+    /// The module.
+    pub path: PathBuf,
+    /// Line of the configuration that names it.
+    pub line: usize,
+}
+
+/// One thing wrong with the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Line, from 1.
+    pub line: usize,
+    /// Key, with the tables it is in.
+    pub key: String,
+    /// Reason and remedy.
+    pub reason: String,
+}
+
+/// All that is wrong with a file; prints one line for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// In the order of the file, at least one.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        for (index, Problem { line, key, reason }) in self.problems.iter().enumerate() {
+            let end = if index + 1 == self.problems.len() { "" } else { "\n" };
+            let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
+            write!(f, "{file}:{line}: {key}{reason}{end}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads and checks a file and the files it names, except functions.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = read_bounded(file).map_err(|reason| ConfigError {
+            file: file.to_owned(),
+            problems: vec![Problem { line: 1, key: String::new(), reason }],
+        })?;
+        Self::parse(file, &text)
+    }
+
+    /// Checks the text of a file; `file` is for messages and relative paths.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let base = file.parent().unwrap_or(Path::new(""));
+        read::read(text, base).map_err(|problems| ConfigError { file: file.to_owned(), problems })
+    }
+}
+
+fn read_bounded(file: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(file).map(|m| m.len());
+    if size.is_ok_and(|bytes| bytes > FILE_MAX_BYTES) {
+        return Err(format!("is over {FILE_MAX_BYTES} bytes; this is no gateway.toml"));
+    }
+    std::fs::read_to_string(file).map_err(|e| format!("cannot be read: {e}; check --config and the file's permissions"))
+}

@@ -1,0 +1,393 @@
+//! The walk through `gateway.toml`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+use eyot_wire::manifest::parse_size;
+use eyot_wire::topic::parse_filter;
+use toml::de::DeTable;
+
+use super::section::{At, Reader, Section};
+use super::url::{self, Url};
+use super::*;
+use crate::mqtt::inflight::WINDOW_MAX;
+use crate::mqtt::transport::{self, Endpoint, TlsFiles};
+
+const ID_MAX_BYTES: usize = 64;
+const UPLINKS_MAX: usize = 16;
+const FUNCTIONS_MAX: usize = 4096;
+const TRUST_KEYS_MAX: usize = 1024;
+const CLIENT_ID_MAX_BYTES: usize = 256;
+const SECRET_MAX_BYTES: usize = 4096;
+const COMMIT_WINDOW_MAX: Duration = Duration::from_secs(10);
+
+/// Name of the stream to the local broker; no uplink can have it.
+pub const LOCAL: &str = "local";
+
+struct Walk<'t> {
+    reader: Reader<'t>,
+    base: &'t Path,
+}
+
+pub fn read(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
+    let mut walk = Walk { reader: Reader::new(text), base };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        walk.reader.problem(&span, "", format!("is not TOML: {}; correct the line", error.message()));
+    }
+    let mut root = Section::document(document.get_ref());
+    let (id, data_dir) = walk.gateway(&mut root);
+    let broker = walk.broker(&mut root);
+    let uplinks = walk.uplinks(&mut root);
+    let spool = walk.spool(&mut root);
+    let trust = walk.trust(&mut root);
+    let functions = walk.functions(&mut root);
+    root.finish(&mut walk.reader);
+    let problems = walk.reader.finish();
+    match broker {
+        Some(broker) if problems.is_empty() => Ok(Config { id, data_dir, broker, uplinks, spool, trust, functions }),
+        _ => Err(problems),
+    }
+}
+
+impl Walk<'_> {
+    fn gateway(&mut self, root: &mut Section<'_, '_>) -> (String, PathBuf) {
+        let r = &mut self.reader;
+        let mut section = root.table(r, "gateway");
+        let id = section.string(r, "id");
+        let (id, span, from) = match id {
+            Some(at) => (at.value.to_owned(), at.span, ""),
+            None => (host_name(), section.span().clone(), " (the host name)"),
+        };
+        if let Err(reason) = check_id(&id) {
+            r.problem(&span, section.key("id"), format!("\"{id}\"{from} {reason}"));
+        }
+        let data_dir = section.string(r, "data_dir").map_or("/var/lib/eyot", |at| at.value);
+        let data_dir = self.base.join(data_dir);
+        section.finish(r);
+        (id, data_dir)
+    }
+
+    fn broker(&mut self, root: &mut Section<'_, '_>) -> Option<Broker> {
+        let mut section = root.table(&mut self.reader, "broker");
+        if !section.is_present() {
+            let remedy = "is missing; say where the sensors are: [broker] url = \"mqtt://127.0.0.1:1883\"";
+            self.reader.problem(section.span(), "broker", remedy);
+            return None;
+        }
+        let at = self.url(&mut section).and_then(|(found, span)| match found.scheme {
+            "embedded" => self.embedded(&mut section, &found, &span).map(BrokerAt::Embedded),
+            _ => self.endpoint(&mut section, &found).map(BrokerAt::Remote),
+        });
+        let version = self.version(&mut section);
+        let client_id = self.client_id(&mut section);
+        let login = self.login(&mut section);
+        let receive_max = section.number(&mut self.reader, "receive_max", 1..=u16::MAX, 1000);
+        section.finish(&mut self.reader);
+        Some(Broker { at: at?, version, client_id, login, receive_max })
+    }
+
+    fn url<'a>(&mut self, section: &mut Section<'a, '_>) -> Option<(Url<'a>, std::ops::Range<usize>)> {
+        let Some(At { value, span }) = section.string(&mut self.reader, "url") else {
+            if section.is_present() {
+                let remedy = "is missing or not usable; write url = \"mqtt://host:1883\"";
+                self.reader.problem(section.span(), section.key("url"), remedy);
+            }
+            return None;
+        };
+        match url::parse(value) {
+            Ok(found) => Some((found, span)),
+            Err(reason) => {
+                self.reader.problem(&span, section.key("url"), reason);
+                None
+            }
+        }
+    }
+
+    fn embedded(
+        &mut self,
+        section: &mut Section<'_, '_>,
+        found: &Url<'_>,
+        span: &std::ops::Range<usize>,
+    ) -> Option<SocketAddr> {
+        let tls = section.table(&mut self.reader, "tls");
+        if tls.is_present() {
+            self.reader.problem(tls.span(), "broker.tls", "the embedded broker has no TLS; remove it or run a broker");
+        }
+        match found.host.parse::<IpAddr>() {
+            Ok(ip) => Some(SocketAddr::new(ip, found.port.unwrap_or(1883))),
+            Err(_) => {
+                let remedy = "needs an address to listen on, not a name; write for example embedded://0.0.0.0:1883";
+                self.reader.problem(span, "broker.url", remedy);
+                None
+            }
+        }
+    }
+
+    fn endpoint(&mut self, section: &mut Section<'_, '_>, found: &Url<'_>) -> Option<Endpoint> {
+        let mut table = section.table(&mut self.reader, "tls");
+        let secure = found.scheme == "mqtts";
+        if table.is_present() && !secure {
+            let key = table.key("").trim_end_matches('.').to_owned();
+            self.reader.problem(table.span(), key, "has no effect on mqtt://; use mqtts:// or remove it");
+        }
+        let [ca, cert, key] = ["ca", "cert", "key"].map(|key| table.string(&mut self.reader, key));
+        let place = [&ca, &cert, &key].map(|at| at.as_ref().map_or(table.span().clone(), |at| at.span.clone()));
+        let [ca, cert, key] = [ca, cert, key].map(|at| at.map(|at| self.base.join(at.value)));
+        let mut tls = None;
+        if secure {
+            match transport::tls(&TlsFiles { ca, cert, key }) {
+                Ok(config) => tls = Some(config),
+                Err(error) => {
+                    let [at_ca, at_cert, at_key] = &place;
+                    let span = match error.key {
+                        "cert" => at_cert,
+                        "key" => at_key,
+                        _ => at_ca,
+                    };
+                    self.reader.problem(span, table.key(error.key), error.reason);
+                }
+            }
+        }
+        table.finish(&mut self.reader);
+        let port = found.port.unwrap_or(if secure { 8883 } else { 1883 });
+        Some(Endpoint { host: found.host.to_owned(), port, tls })
+    }
+
+    fn version(&mut self, section: &mut Section<'_, '_>) -> Version {
+        match section.number(&mut self.reader, "protocol", 4..=5, 5) {
+            4 => Version::V4,
+            _ => Version::V5,
+        }
+    }
+
+    fn client_id(&mut self, section: &mut Section<'_, '_>) -> Option<String> {
+        section.parsed(&mut self.reader, "client_id", None, |text| {
+            if text.is_empty() || text.len() > CLIENT_ID_MAX_BYTES || text.chars().any(char::is_control) {
+                return Err(format!("is not a client id; write 1 to {CLIENT_ID_MAX_BYTES} printable characters"));
+            }
+            Ok(Some(text.to_owned()))
+        })
+    }
+
+    fn login(&mut self, section: &mut Section<'_, '_>) -> Option<(String, String)> {
+        let r = &mut self.reader;
+        let username = section.string(r, "username");
+        let file = section.string(r, "password_file");
+        let variable = section.string(r, "password_env");
+        if let Some(inline) = section.string(r, "password") {
+            let remedy = "secrets are never inline; put it in a file and write password_file, or use password_env";
+            r.problem(&inline.span, section.key("password"), remedy);
+            return None;
+        }
+        let password = match (&file, &variable) {
+            (None, None) => Ok(String::new()),
+            (Some(at), None) => secret_file(&self.base.join(at.value)).map_err(|e| ("password_file", at, e)),
+            (None, Some(at)) => std::env::var(at.value).map_err(|_| {
+                (
+                    "password_env",
+                    at,
+                    format!("the environment has no variable \"{}\"; set it or use password_file", at.value),
+                )
+            }),
+            (Some(_), Some(at)) => {
+                Err(("password_env", at, "stands beside password_file; remove one of them".to_owned()))
+            }
+        };
+        let password = match password {
+            Ok(password) => password,
+            Err((key, at, reason)) => {
+                r.problem(&at.span, section.key(key), reason);
+                return None;
+            }
+        };
+        match username {
+            Some(At { value: "", span }) => {
+                r.problem(&span, section.key("username"), "is empty; name a user or remove it")
+            }
+            Some(username) => return Some((username.value.to_owned(), password)),
+            None => {
+                if let Some(at) = file.or(variable) {
+                    r.problem(&at.span, section.key("username"), "is missing beside a password; name the user");
+                }
+            }
+        }
+        None
+    }
+
+    fn uplinks(&mut self, root: &mut Section<'_, '_>) -> Vec<Uplink> {
+        let sections = root.tables(&mut self.reader, "uplink");
+        let mut uplinks: Vec<Uplink> = Vec::new();
+        let mut names = Vec::new();
+        for (index, mut section) in sections.into_iter().enumerate() {
+            if index == UPLINKS_MAX {
+                let reason = format!("one too many; at most {UPLINKS_MAX}");
+                self.reader.problem(section.span(), "uplink", reason);
+            }
+            let name = self.uplink_name(&mut section, &names);
+            names.push(name.clone());
+            let endpoint = self.url(&mut section).and_then(|(found, span)| match found.scheme {
+                "embedded" => {
+                    self.reader.problem(&span, section.key("url"), "an uplink is not in this process; use mqtt://");
+                    None
+                }
+                _ => self.endpoint(&mut section, &found),
+            });
+            let version = self.version(&mut section);
+            let client_id = self.client_id(&mut section);
+            let login = self.login(&mut section);
+            let topics = self.topics(&mut section);
+            let inflight = section.number(&mut self.reader, "inflight", 1..=WINDOW_MAX, 500);
+            let envelope = section.parsed(&mut self.reader, "envelope", false, |text| match text {
+                "json" => Ok(true),
+                _ => Err(format!("\"{text}\" is unknown; write \"json\" or remove the key")),
+            });
+            section.finish(&mut self.reader);
+            if let Some(endpoint) = endpoint {
+                uplinks.push(Uplink { name, endpoint, version, client_id, login, topics, inflight, envelope });
+            }
+        }
+        uplinks
+    }
+
+    fn uplink_name(&mut self, section: &mut Section<'_, '_>, names: &[String]) -> String {
+        let Some(At { value: name, span }) = section.string(&mut self.reader, "name") else {
+            self.reader.problem(
+                section.span(),
+                section.key("name"),
+                "is missing; name the uplink, for example \"cloud\"",
+            );
+            return String::new();
+        };
+        let reason = if !eyot_wire::manifest::is_name(name) {
+            "is not a name; write 1 to 32 characters of a-z, 0-9 and -"
+        } else if name == LOCAL {
+            "is the name of the local broker; choose another"
+        } else if names.iter().any(|other| other == name) {
+            "is the name of another uplink; choose another"
+        } else {
+            return name.to_owned();
+        };
+        self.reader.problem(&span, section.key("name"), format!("\"{name}\" {reason}"));
+        name.to_owned()
+    }
+
+    fn topics(&mut self, section: &mut Section<'_, '_>) -> Vec<String> {
+        let topics = section.strings(&mut self.reader, "topics");
+        if topics.is_empty() {
+            let remedy = "is missing or empty; say which topics go up, for example topics = [\"cloud/#\"]";
+            self.reader.problem(section.span(), section.key("topics"), remedy);
+        }
+        for At { value, span } in &topics {
+            if let Err(error) = parse_filter(value.as_bytes()) {
+                let reason = format!("topic filter \"{value}\" {error}; see MQTT's rules for filters");
+                self.reader.problem(span, section.key("topics"), reason);
+            }
+        }
+        topics.into_iter().map(|at| at.value.to_owned()).collect()
+    }
+
+    fn spool(&mut self, root: &mut Section<'_, '_>) -> Spool {
+        let r = &mut self.reader;
+        let mut section = root.table(r, "spool");
+        let max_bytes = section.parsed(r, "max_bytes", 512 << 20, |text| match parse_size(text) {
+            Ok(bytes) if bytes >= SPOOL_MIN_BYTES => Ok(bytes),
+            Ok(_) => Err(format!("is too small; at least {} MiB", SPOOL_MIN_BYTES >> 20)),
+            Err(reason) => Err(reason),
+        });
+        let when_full = section.parsed(r, "when_full", WhenFull::DropOldest, |text| match text {
+            "drop-oldest" => Ok(WhenFull::DropOldest),
+            "drop-newest" => Ok(WhenFull::DropNewest),
+            "block" => Ok(WhenFull::Block),
+            _ => Err(format!("\"{text}\" is unknown; write \"drop-oldest\", \"drop-newest\" or \"block\"")),
+        });
+        let commit_window = section.duration(r, "commit_window", Duration::from_millis(10), COMMIT_WINDOW_MAX);
+        section.finish(r);
+        Spool { max_bytes, when_full, commit_window }
+    }
+
+    fn trust(&mut self, root: &mut Section<'_, '_>) -> Trust {
+        let r = &mut self.reader;
+        let mut section = root.table(r, "trust");
+        let mut keys = Vec::new();
+        for (index, At { value, span }) in section.strings(r, "keys").into_iter().enumerate() {
+            match public_key(value) {
+                Some(_) if index >= TRUST_KEYS_MAX => {
+                    r.problem(&span, "trust.keys", format!("one too many; at most {TRUST_KEYS_MAX}"));
+                }
+                Some(key) => keys.push(key),
+                None => {
+                    let remedy = "is no ed25519 public key; write a line of ssh-keygen -t ed25519 (the .pub file), or \
+                                  the 32 bytes in base64";
+                    let shown: String = value.chars().take(24).collect();
+                    r.problem(&span, "trust.keys", format!("\"{shown}…\" {remedy}"));
+                }
+            }
+        }
+        let allow_unsigned = section.boolean(r, "allow_unsigned").unwrap_or(false);
+        section.finish(r);
+        Trust { keys, allow_unsigned }
+    }
+
+    fn functions(&mut self, root: &mut Section<'_, '_>) -> Vec<FunctionFile> {
+        let mut functions = Vec::new();
+        for (index, mut section) in root.tables(&mut self.reader, "function").into_iter().enumerate() {
+            if index == FUNCTIONS_MAX {
+                self.reader.problem(section.span(), "function", format!("one too many; at most {FUNCTIONS_MAX}"));
+            }
+            match section.string(&mut self.reader, "path") {
+                Some(at) => {
+                    let line = self.reader.line(&at.span);
+                    functions.push(FunctionFile { path: self.base.join(at.value), line });
+                }
+                None => self.reader.problem(section.span(), "function.path", "is missing; name the .wasm file"),
+            }
+            section.finish(&mut self.reader);
+        }
+        functions
+    }
+}
+
+fn host_name() -> String {
+    let read = |file| std::fs::read_to_string(file).ok();
+    let name = read("/proc/sys/kernel/hostname").or_else(|| read("/etc/hostname"));
+    name.map_or_else(String::new, |name| name.trim().to_owned())
+}
+
+fn check_id(id: &str) -> Result<(), String> {
+    let bad = |c: char| matches!(c, '/' | '+' | '#' | '$') || c.is_control() || c.is_whitespace();
+    if id.is_empty() || id.len() > ID_MAX_BYTES || id.starts_with('@') || id.chars().any(bad) {
+        return Err(format!(
+            "cannot be a gateway id; set 1 to {ID_MAX_BYTES} bytes without / + # $, spaces, or @ in front"
+        ));
+    }
+    Ok(())
+}
+
+fn secret_file(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let text =
+        std::fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}; check path and permissions"))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() || secret.len() > SECRET_MAX_BYTES {
+        return Err(format!("{shown} holds no password of 1 to {SECRET_MAX_BYTES} bytes; write it there"));
+    }
+    Ok(secret.to_owned())
+}
+
+/// Reads a line of an OpenSSH `.pub` file, or 32 bytes in base64.
+fn public_key(text: &str) -> Option<[u8; 32]> {
+    const SSH_HEAD: &[u8] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
+    let mut words = text.split_whitespace();
+    match (words.next()?, words.next()) {
+        ("ssh-ed25519", Some(body)) => {
+            STANDARD.decode(body).ok()?.strip_prefix(SSH_HEAD).and_then(|key| key.try_into().ok())
+        }
+        (raw, None) => STANDARD.decode(raw).ok()?.try_into().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,164 @@
+//! `gateway.toml`: the contract's example is read, and everything wrong is found, placed and explained.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use eyot_gateway::config::{BrokerAt, Config, ConfigError, WhenFull};
+use eyot_gateway::mqtt::Version;
+
+const CONTRACT: &str = r#"
+[gateway]
+id = "barn-7"                          # default: host name
+data_dir = "/var/lib/eyot"
+
+[broker]                               # where the sensors are
+url = "mqtt://127.0.0.1:1883"
+protocol = 5                           # or 4 for MQTT 3.1.1
+
+[[uplink]]                             # zero or more clouds
+name = "cloud"
+url = "mqtt://cloud.example:8883"
+topics = ["cloud/#"]
+
+[spool]
+max_bytes = "512MiB"
+when_full = "drop-oldest"              # or "drop-newest", "block"
+commit_window = "10ms"
+
+[trust]
+keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEvK4mPjw7bFrrmfuyr9Hb7GYq6sLkhRbyFrzDhCbPzX ada@lab"]
+allow_unsigned = false
+
+[[function]]                           # optional: functions present at first boot
+path = "celsius.wasm"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/etc/eyot/gateway.toml"), text)
+}
+
+#[test]
+fn the_contract_example_is_read() {
+    let config = parse(CONTRACT).unwrap();
+    assert_eq!((config.id.as_str(), config.data_dir.to_str()), ("barn-7", Some("/var/lib/eyot")));
+    assert!(matches!(&config.broker.at, BrokerAt::Remote(e) if e.address() == "127.0.0.1:1883" && e.tls.is_none()));
+    assert_eq!((config.broker.version, config.broker.receive_max), (Version::V5, 1000));
+    let cloud = &config.uplinks[0];
+    assert_eq!((cloud.name.as_str(), cloud.endpoint.address().as_str()), ("cloud", "cloud.example:8883"));
+    assert_eq!((cloud.topics[0].as_str(), cloud.inflight, cloud.envelope), ("cloud/#", 500, false));
+    assert_eq!((config.spool.max_bytes, config.spool.when_full), (512 << 20, WhenFull::DropOldest));
+    assert_eq!(config.spool.commit_window, Duration::from_millis(10));
+    assert_eq!((config.trust.keys.len(), config.trust.allow_unsigned), (1, false));
+    assert_eq!(config.functions[0].path, Path::new("/etc/eyot/celsius.wasm"));
+    assert_eq!(config.functions[0].line, 25);
+}
+
+#[test]
+fn almost_everything_has_a_default() {
+    let config = parse("[broker]\nurl = \"embedded://127.0.0.1\"\n[gateway]\nid='x'").unwrap();
+    assert!(matches!(config.broker.at, BrokerAt::Embedded(addr) if addr.port() == 1883));
+    assert_eq!((config.uplinks.len(), config.functions.len()), (0, 0));
+    let config = parse("[broker]\nurl = \"mqtt://b\"\nprotocol = 4").unwrap();
+    assert_eq!(config.broker.version, Version::V4);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(config.id, host.trim());
+}
+
+/// What to change in the example, and the line, key and words of the complaint.
+const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
+    ("barn-7", "barn/7", 3, "gateway.id", "without / + #"),
+    ("barn-7", "@all", 3, "gateway.id", "@ in front"),
+    ("barn-7", "", 3, "gateway.id", "1 to 64 bytes"),
+    ("id = \"barn-7\"", "id = 7", 3, "gateway.id", "is a integer; write a string"),
+    ("data_dir", "datadir", 4, "gateway.datadir", "did you mean \"data_dir\"?"),
+    ("[broker]", "[brocker]", 6, "brocker", "did you mean \"broker\"?"),
+    ("[broker]", "[brocker]", 1, "broker", "is missing"),
+    ("mqtt://127.0.0.1:1883", "127.0.0.1", 7, "broker.url", "is not a URL"),
+    ("mqtt://127.0.0.1:1883", "mqtt://u:p@h", 7, "broker.url", "password_file"),
+    ("url = \"mqtt://127.0.0.1:1883\"", "", 6, "broker.url", "is missing"),
+    ("mqtt://127.0.0.1:1883", "embedded://localhost", 7, "broker.url", "needs an address"),
+    ("protocol = 5", "protocol = 3", 8, "broker.protocol", "from 4 to 5"),
+    ("protocol = 5", "protocol = \"5\"", 8, "broker.protocol", "is a string; write a whole number"),
+    ("protocol = 5", "receive_max = 70000", 8, "broker.receive_max", "from 1 to 65535"),
+    ("protocol = 5", "password = \"x\"", 8, "broker.password", "never inline"),
+    ("protocol = 5", "password_file = \"nowhere\"", 8, "broker.password_file", "cannot read /etc/eyot/nowhere"),
+    ("protocol = 5", "password_env = \"EYOT_NOT_SET\"", 8, "broker.password_env", "no variable \"EYOT_NOT_SET\""),
+    ("protocol = 5", "username = \"\"", 8, "broker.username", "is empty"),
+    ("protocol = 5", "client_id = \"\"", 8, "broker.client_id", "printable"),
+    ("protocol = 5", "tls = { ca = \"x\" }", 8, "broker.tls", "no effect on mqtt://"),
+    ("name = \"cloud\"", "name = \"local\"", 11, "uplink.name", "local broker"),
+    ("name = \"cloud\"", "name = \"The Cloud\"", 11, "uplink.name", "a-z, 0-9 and -"),
+    ("name = \"cloud\"", "", 10, "uplink.name", "is missing"),
+    ("mqtt://cloud.example:8883", "https://cloud.example", 12, "uplink.url", "not supported by this version"),
+    ("mqtt://cloud.example:8883", "embedded://0.0.0.0:1", 12, "uplink.url", "not in this process"),
+    ("topics = [\"cloud/#\"]", "topics = [\"cloud/#/x\"]", 13, "uplink.topics", "misplaced wildcard"),
+    ("topics = [\"cloud/#\"]", "topics = []", 10, "uplink.topics", "missing or empty"),
+    ("topics = [\"cloud/#\"]", "topics = [1]", 13, "uplink.topics", "quote it"),
+    ("topics = [\"cloud/#\"]", "envelope = \"xml\"", 13, "uplink.envelope", "write \"json\""),
+    ("topics = [\"cloud/#\"]", "inflight = 0", 13, "uplink.inflight", "from 1 to 32768"),
+    ("512MiB", "512", 16, "spool.max_bytes", "write a number and a unit"),
+    ("512MiB", "1MiB", 16, "spool.max_bytes", "at least 12 MiB"),
+    ("drop-oldest\"", "drop\"", 17, "spool.when_full", "\"drop-newest\""),
+    ("10ms", "10", 18, "spool.commit_window", "10ms"),
+    ("10ms", "1h", 18, "spool.commit_window", "too long"),
+    ("ssh-ed25519", "ssh-rsa", 21, "trust.keys", "ssh-keygen"),
+    ("AAAAC3", "AAAAC4", 21, "trust.keys", "ssh-keygen"),
+    ("allow_unsigned = false", "allow_unsigned = 0", 22, "trust.allow_unsigned", "true or false"),
+    ("path = \"celsius.wasm\"", "file = \"celsius.wasm\"", 24, "function.path", "is missing"),
+    ("path = \"celsius.wasm\"", "path = \"a\"\nextra = 1", 26, "function.extra", "use one of: path"),
+    ("when_full =", "when_full", 17, "", "is not TOML"),
+];
+
+#[test]
+fn every_mistake_is_placed_and_explained() {
+    for (from, to, line, key, words) in BROKEN {
+        let text = CONTRACT.replacen(from, to, 1);
+        assert_ne!(text, CONTRACT, "{from}");
+        let error = parse(&text).map(|_| ()).expect_err(to);
+        let found = error.problems.iter().any(|p| p.line == *line && p.key == *key && p.reason.contains(words));
+        assert!(found, "{from} -> {to} should say {line}: {key}: …{words}…, but:\n{error}");
+        assert!(error.to_string().starts_with("/etc/eyot/gateway.toml:"), "{error}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
+    let text = CONTRACT.replace("barn-7", "a b").replace("= 5", "= 6").replace("10ms", "x").replace("path", "paht");
+    let error = parse(&text).map(|_| ()).unwrap_err();
+    let places: Vec<_> = error.problems.iter().map(|p| (p.line, p.key.as_str())).collect();
+    let expected = [
+        (3, "gateway.id"),
+        (8, "broker.protocol"),
+        (18, "spool.commit_window"),
+        (24, "function.path"),
+        (25, "function.paht"),
+    ];
+    assert_eq!(places, expected);
+    assert_eq!(error.to_string().lines().count(), 5);
+}
+
+#[test]
+fn two_uplinks_cannot_share_a_name() {
+    let text = format!("{CONTRACT}\n[[uplink]]\nname = \"cloud\"\nurl = \"mqtt://b\"\ntopics = [\"b/#\"]\n");
+    let error = parse(&text).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("28: uplink.name: \"cloud\" is the name of another uplink"), "{error}");
+}
+
+#[test]
+fn secrets_come_from_files() {
+    let dir = std::env::temp_dir().join(format!("eyot-config-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("secret"), "pa ss\n").unwrap();
+    let text = "[broker]\nurl='mqtt://b'\nusername='ada'\npassword_file='secret'\n[gateway]\nid='x'";
+    let config = Config::parse(&dir.join("gateway.toml"), text).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(config.broker.login, Some(("ada".to_owned(), "pa ss".to_owned())));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load(Path::new("/nowhere/gateway.toml")).map(|_| ()).unwrap_err();
+    assert!(error.to_string().starts_with("/nowhere/gateway.toml:1: cannot be read"), "{error}");
+}

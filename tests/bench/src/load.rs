@@ -72,6 +72,8 @@ pub struct Load {
     collector: Connection,
     qos: QoS,
     topics: Topics,
+    /// Nobody drops anything between the two.
+    direct: bool,
     next_index: u64,
 }
 
@@ -91,7 +93,7 @@ impl Load {
         collector.flush().await?;
         while !matches!(collector.packet().await?, Packet::SubAck(_)) {}
         let topics = if direct { Topics::processed() } else { Topics::raw() };
-        Ok(Self { publisher, collector, qos, topics, next_index: 0 })
+        Ok(Self { publisher, collector, qos, topics, direct, next_index: 0 })
     }
 
     /// Sends a message every millisecond until a result comes; returns when it came.
@@ -120,7 +122,7 @@ impl Load {
     /// # Errors
     /// The broker is gone.
     pub async fn run(&mut self, messages: u64, pace: Pace) -> io::Result<Outcome> {
-        let mut run = Run::new(self.next_index, messages);
+        let mut run = Run::new(self.next_index, messages, !self.direct);
         let start = Instant::now();
         loop {
             let due = match pace {
@@ -205,6 +207,7 @@ impl Load {
 /// What is known about the messages of one run.
 struct Run {
     first: u64,
+    with_drops: bool,
     sent: u64,
     expected: u64,
     results: u64,
@@ -219,10 +222,12 @@ struct Run {
 }
 
 impl Run {
-    fn new(first: u64, messages: u64) -> Self {
-        let expected = (first..first + messages).filter(|index| !is_dropped(*index)).count() as u64;
+    fn new(first: u64, messages: u64, with_drops: bool) -> Self {
+        let dropped = (first..first + messages).filter(|index| with_drops && is_dropped(*index)).count() as u64;
+        let expected = messages - dropped;
         Self {
             first,
+            with_drops,
             sent: 0,
             expected,
             results: 0,
@@ -237,6 +242,10 @@ impl Run {
         }
     }
 
+    fn must_drop(&self, index: u64) -> bool {
+        self.with_drops && is_dropped(index)
+    }
+
     fn outstanding(&self) -> u64 {
         let wanted = self.sent - self.written_off;
         wanted.saturating_sub(self.results)
@@ -246,7 +255,7 @@ impl Run {
         self.sent_us.push(start.elapsed().as_micros() as u32);
         self.sent += 1;
         // It will never come out, so it holds no place.
-        self.written_off += u64::from(is_dropped(index));
+        self.written_off += u64::from(self.must_drop(index));
     }
 
     /// Nothing comes out any more: the places of what is lost are given to others.
@@ -258,7 +267,7 @@ impl Run {
         let Some(at) = index.checked_sub(self.first).map(|at| at as usize).filter(|at| *at < self.sent_us.len()) else {
             return;
         };
-        if self.seen[at] || is_dropped(index) {
+        if self.seen[at] || self.must_drop(index) {
             self.surplus += 1;
             return;
         }

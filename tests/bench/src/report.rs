@@ -90,6 +90,7 @@ impl Report {
                 median.disordered,
             );
         }
+        text += "\nrumqttd sends without TCP_NODELAY: its latencies hold the kernel's delayed acknowledgements, up to 40 ms.\n";
         text += &self.ratios();
         if let Some(kib) = self.idle_rss_kib {
             let _ = writeln!(text, "\nIdle `eyotd` with three functions: {:.1} MB resident.", kib as f64 / 1024.0);

@@ -98,7 +98,10 @@ pub fn with_manifest(wasm: &[u8], manifest: &str) -> Vec<u8> {
 }
 
 /// Removes custom sections `eyot.manifest`.
-fn without_manifest(wasm: &[u8]) -> Vec<u8> {
+///
+/// # Panics
+/// When `wasm` is not a module.
+pub fn without_manifest(wasm: &[u8]) -> Vec<u8> {
     let mut module = wasm[..8].to_vec();
     let mut at = 8;
     while at < wasm.len() {

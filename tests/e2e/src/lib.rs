@@ -16,11 +16,13 @@
 //! - [`client`][]: an MQTT 5 client that hides nothing.
 //! - [`stamp`][]: what an output is known by.
 //! - [`site`][]: a broker, a data directory and a configuration together.
+//! - [`checker`][]: whether what arrived is what was promised.
 //! - [`disk`][]: small and broken file systems.
 // A harness reports by panicking: there is nobody else to tell.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod certs;
+pub mod checker;
 pub mod client;
 pub mod config;
 pub mod daemon;

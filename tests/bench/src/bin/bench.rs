@@ -15,7 +15,7 @@ use eyot_test_e2e::programs;
 #[derive(Debug, Parser)]
 struct Args {
     /// Messages of each run
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     messages: u64,
     /// Rounds behind each median
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]

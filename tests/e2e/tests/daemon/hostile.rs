@@ -60,8 +60,7 @@ fn becomes_a_dead_letter(wat: &str, reason: &str) -> Value {
     bad.triggers = vec!["in/bad".into()];
     let mut good = Manifest::new("good");
     good.triggers = vec!["in/good".into()];
-    let site =
-        Site::new("dead").function(|dir| bad.module(dir, wat)).function(|dir| good.module(dir, &echo("out/")));
+    let site = Site::new("dead").function(|dir| bad.module(dir, wat)).function(|dir| good.module(dir, &echo("out/")));
     let _daemon = site.start();
     let mut client = site.client("hostile");
     client.subscribe("out/#");

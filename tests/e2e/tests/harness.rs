@@ -1,0 +1,73 @@
+//! The harness itself: a test that leans on a false floor proves nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::process::Command;
+
+use eyot_test_e2e::certs::Authority;
+use eyot_test_e2e::client::{Client, Closed};
+use eyot_test_e2e::guest::{counter, echo, failing, probe_emit, spinning, trapping, Manifest};
+use eyot_test_e2e::mosquitto::Mosquitto;
+use eyot_test_e2e::wait::STEP;
+use tempfile::TempDir;
+
+/// Subscribes, goes away, has a message sent, restarts the broker, comes back.
+fn message_after_restart(mut broker: Mosquitto) -> (bool, Option<bytes::Bytes>) {
+    Client::resume(broker.port(), "sleeper").unwrap().subscribe("a/#");
+    let mut sender = Client::connect(broker.port(), "sender");
+    assert!(sender.publish_heard("a/b", "kept?"));
+    broker.restart();
+    assert!(matches!(sender.next(STEP), Err(Closed)), "a restart cuts connections");
+    let mut sleeper = Client::resume(broker.port(), "sleeper").unwrap();
+    let present = sleeper.session_present();
+    let within = if present { STEP } else { std::time::Duration::ZERO };
+    (present, sleeper.next(within).unwrap().map(|publish| publish.payload))
+}
+
+#[test]
+fn a_persistent_broker_keeps_sessions_and_messages() {
+    assert_eq!(message_after_restart(Mosquitto::persistent()), (true, Some("kept?".into())));
+}
+
+#[test]
+fn a_forgetful_broker_forgets() {
+    assert_eq!(message_after_restart(Mosquitto::forgetful()), (false, None));
+}
+
+#[test]
+fn the_broker_says_whether_anybody_listens() {
+    let broker = Mosquitto::forgetful();
+    let mut client = Client::connect(broker.port(), "both");
+    assert!(!client.publish_heard("a", "nobody"));
+    client.subscribe("a");
+    assert!(client.publish_heard("a", "somebody"));
+    assert_eq!(client.await_topic("a"), "somebody");
+}
+
+#[test]
+fn the_tls_listener_proves_who_it_is() {
+    let dir = TempDir::new().unwrap();
+    let (ours, theirs) = (Authority::new(dir.path(), "ours"), Authority::new(dir.path(), "theirs"));
+    let broker = Mosquitto::with_tls(&ours.server());
+    let port = broker.tls_url().rsplit(':').next().unwrap().to_owned();
+    for (authority, trusted) in [(&ours, true), (&theirs, false)] {
+        let output = Command::new("mosquitto_pub")
+            .args(["-h", "localhost", "-p", &port, "-t", "a", "-m", "b", "-q", "1", "--cafile"])
+            .arg(authority.ca())
+            .output()
+            .expect("mosquitto_pub is installed (apt-get install mosquitto-clients)");
+        assert_eq!(output.status.success(), trusted, "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn hand_written_guests_are_modules_with_one_manifest() {
+    let dir = TempDir::new().unwrap();
+    let guests = [echo("out/"), counter("out/n"), probe_emit(r"out/\ff", 5), failing(1), spinning(), trapping()];
+    for wat in guests {
+        let module = fs::read(Manifest::new("guest").module(dir.path(), &wat)).unwrap();
+        let plain = eyot_test_e2e::guest::without_manifest(&module);
+        assert_eq!(plain, wat::parse_str(&wat).unwrap());
+        assert_eq!(plain, eyot_test_e2e::guest::without_manifest(&plain));
+    }
+}

@@ -24,9 +24,7 @@ pub(crate) struct Compiled {
 }
 
 fn config(stack: StackLimits) -> Config {
-    let mut cost = OperatorCost::default();
-    cost.memory_grow = GROW_FUEL;
-    cost.table_grow = GROW_FUEL;
+    let cost = OperatorCost { memory_grow: GROW_FUEL, table_grow: GROW_FUEL, ..OperatorCost::default() };
     let mut config = Config::default();
     config
         .consume_fuel(true)

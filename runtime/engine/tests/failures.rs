@@ -141,6 +141,9 @@ fn host_calls_are_paid_for_what_they_move() {
     let small = fuel("(drop (call $random (i32.const 0) (i32.const 1))) (i32.const 0)");
     let large = fuel("(drop (call $random (i32.const 0) (i32.const 65536))) (i32.const 0)");
     assert!(large > small + 10_000, "{small} {large}");
+    // The stack of the host depends on this price, see `GUEST_STACK_MIN_BYTES`.
+    let grow = fuel("(drop (memory.grow (i32.const -1))) (i32.const 0)");
+    assert!(grow >= fuel("(i32.const 0)") + 255, "{grow}");
     // 1000 calls without a branch between them: wasmi would look at fuel only at their end.
     let straight = "(drop (call $random (i32.const 0) (i32.const 65536)))".repeat(1000) + "(i32.const 0)";
     assert_eq!(run(&mut function("", &straight)), Err(Failure::Fuel));

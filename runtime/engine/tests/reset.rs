@@ -71,6 +71,8 @@ const STEPS: &str = r#"
 (if (i32.eq (local.get $op) (i32.const 7)) (then unreachable))
 (if (i32.eq (local.get $op) (i32.const 8)) (then (return (i32.const 1))))
 (if (i32.eq (local.get $op) (i32.const 9)) (then (memory.fill (i32.const 1024) (local.get $val) (i32.const 31744))))
+(if (i32.eq (local.get $op) (i32.const 14)) (then
+    (memory.fill (i32.const 0) (local.get $val) (i32.mul (memory.size) (i32.const 65536))) (return (i32.const 0))))
 (if (i32.eq (local.get $op) (i32.const 13)) (then (call $look)))
 "#;
 
@@ -142,6 +144,7 @@ fn program(random: &mut Random) -> Vec<u8> {
             0 => 6,
             1 => 7,
             2 => 8,
+            3 | 4 => 14,
             n => [0, 0, 0, 1, 2, 3, 4, 5, 9, 10, 11, 12][(n % 12) as usize],
         };
         program.push(op);

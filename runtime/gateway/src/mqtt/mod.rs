@@ -14,6 +14,7 @@
 
 pub mod backoff;
 pub mod codec;
+mod connection;
 pub mod handshake;
 pub mod inflight;
 pub mod link;
@@ -74,7 +75,8 @@ pub struct Message {
 /// What a session reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Connected, and all subscriptions answered.
+    /// Connected, and all subscriptions answered. Always the first event, so earlier if the broker kept our session and
+    /// delivers before it answers.
     Up {
         /// The broker kept our session.
         session_present: bool,

@@ -94,6 +94,8 @@ pub struct Session {
     /// Control publishes given up because the waiting room was full.
     dropped: u64,
     session_present: bool,
+    /// [`Event::Up`] was made.
+    announced: bool,
     peer_packet_max_bytes: usize,
     /// QoS 2 messages delivered; true once PUBREC is sent. Holds at most [`Options::receive_max`].
     exactly_once: Vec<(u16, bool)>,
@@ -119,6 +121,7 @@ impl Session {
             waiting: VecDeque::new(),
             dropped: 0,
             session_present: false,
+            announced: false,
             peer_packet_max_bytes: codec::REMAINING_MAX_BYTES,
             exactly_once: Vec::new(),
             skip_bytes: 0,
@@ -238,7 +241,13 @@ impl Session {
         }
         self.state = State::Up;
         self.answer_due_us = None;
-        Some(Event::Up { session_present: self.session_present, inflight_max: self.inflight.window() })
+        self.announce()
+    }
+
+    fn announce(&mut self) -> Option<Event> {
+        let first = !std::mem::replace(&mut self.announced, true);
+        let (session_present, inflight_max) = (self.session_present, self.inflight.window());
+        first.then_some(Event::Up { session_present, inflight_max })
     }
 
     fn subscribed(&mut self, packet_id: u16, refusals: Vec<Option<String>>) -> Result<Option<Event>, SessionError> {
@@ -274,7 +283,13 @@ impl Session {
                 None => self.exactly_once.push((message.packet_id, false)),
             }
         }
-        Ok(Some(Event::Message(message)))
+        match self.announce() {
+            None => Ok(Some(Event::Message(message))),
+            up => {
+                self.events.push_back(Event::Message(message));
+                Ok(up)
+            }
+        }
     }
 
     /// Acknowledges a message of this connection.

@@ -1,0 +1,247 @@
+//! One connection of a [`Link`]: the turns it makes while it lasts.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use flume::r#async::SendFut;
+use flume::TrySendError;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::Sleep;
+use tracing::{info, warn};
+
+use super::link::*;
+use super::session::Session;
+use super::transport::Io;
+use super::{Event, Publish};
+
+type Held = Pin<Box<SendFut<'static, (u8, LinkEvent)>>>;
+
+/// One connection while it lasts.
+pub(super) struct Connection<'a> {
+    link: &'a Link,
+    conn: u64,
+    session: Session,
+    input: BytesMut,
+    reader: ReadHalf<Box<dyn Io>>,
+    writer: WriteHalf<Box<dyn Io>>,
+    /// An event that waits for room in the queue; until it is in, nothing more is read.
+    held: Option<Held>,
+    unflushed: bool,
+    /// Whether [`LinkEvent::Up`] was sent.
+    pub told_up: bool,
+    dropped: u64,
+    start: Instant,
+    /// Set by [`Command::Finish`]: when to leave, answered or not.
+    finish_by: Option<Instant>,
+}
+
+impl<'a> Connection<'a> {
+    pub fn new(link: &'a Link, conn: u64, io: Box<dyn Io>) -> Self {
+        let (reader, writer) = tokio::io::split(io);
+        Self {
+            link,
+            conn,
+            session: Session::new(link.options.clone(), 0),
+            input: BytesMut::new(),
+            reader,
+            writer,
+            held: None,
+            unflushed: false,
+            told_up: false,
+            dropped: 0,
+            start: Instant::now(),
+            finish_by: None,
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    pub async fn run(&mut self, told: &mut String) -> Stop {
+        let alarm = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(alarm);
+        loop {
+            let turn = self.turn(told, alarm.as_mut()).await;
+            if let Err(stop) = turn {
+                return stop;
+            }
+        }
+    }
+
+    /// Everything that can be done now, then one wait.
+    async fn turn(&mut self, told: &mut String, mut alarm: Pin<&mut Sleep>) -> Result<(), Stop> {
+        if self.link.reset.swap(false, Ordering::Relaxed) {
+            return Err(Failure::Reset.into());
+        }
+        while self.session.output().len() < OUT_MAX_BYTES {
+            match self.link.commands.try_recv() {
+                Ok(command) => self.obey(command)?,
+                Err(_) => break,
+            }
+        }
+        self.pump(told)?;
+        self.session.tick(self.now_us(), self.held.is_none())?;
+        if self.has_left() {
+            self.session.disconnect();
+            // The goodbye is a courtesy; whoever does not take it finds the connection closed.
+            let _ = tokio::time::timeout(FINISH_TIMEOUT, self.say_goodbye()).await;
+            return Err(Stop::Finished);
+        }
+        self.arm(alarm.as_mut());
+        self.wait(alarm).await
+    }
+
+    fn has_left(&self) -> bool {
+        self.finish_by.is_some_and(|by| !self.session.is_up() || self.session.is_idle() || Instant::now() >= by)
+    }
+
+    async fn say_goodbye(&mut self) -> io::Result<()> {
+        self.writer.write_all_buf(self.session.output()).await?;
+        self.writer.shutdown().await
+    }
+
+    /// Moves the alarm only when it would come too late: an early alarm costs one idle turn, moving it on every turn
+    /// costs more.
+    fn arm(&self, mut alarm: Pin<&mut Sleep>) {
+        let session = self.session.deadline_us().map(|us| self.start + Duration::from_micros(us));
+        let report = (self.dropped > 0).then(|| Instant::now() + DROPPED_REPORT);
+        if let Some(next) = [session, self.finish_by, report].into_iter().flatten().min() {
+            let next = tokio::time::Instant::from_std(next);
+            if alarm.is_elapsed() || next < alarm.deadline() {
+                alarm.as_mut().reset(next);
+            }
+        }
+    }
+
+    async fn wait(&mut self, alarm: Pin<&mut Sleep>) -> Result<(), Stop> {
+        if self.input.capacity() - self.input.len() < READ_BYTES / 8 {
+            self.input.reserve(READ_BYTES);
+        }
+        let reading = self.held.is_none();
+        let out = self.session.output();
+        let (pending, taking) = (!out.is_empty(), out.len() < OUT_MAX_BYTES);
+        let mut ended = false;
+        tokio::select! {
+            written = send(&mut self.writer, out), if pending || self.unflushed => {
+                written?;
+                if out.is_empty() && out.capacity() > OUT_KEPT_BYTES {
+                    *out = BytesMut::new();
+                }
+                self.unflushed = pending;
+                if pending {
+                    let now_us = self.now_us();
+                    self.session.sent(now_us);
+                }
+            }
+            read = self.reader.read_buf(&mut self.input), if reading => ended = read? == 0,
+            sent = async { match self.held.as_mut() { Some(held) => held.await, None => Ok(()) } }, if !reading => {
+                self.held = None;
+                sent.map_err(|_| Stop::Finished)?;
+            }
+            command = self.link.commands.recv_async(), if taking => match command {
+                Ok(command) => self.obey(command)?,
+                Err(_) => return Err(Stop::Finished),
+            },
+            () = alarm => {}
+        }
+        if ended {
+            return Err(self.eof().into());
+        }
+        Ok(())
+    }
+
+    fn eof(&self) -> Failure {
+        Failure::Eof(if self.session.is_connecting() {
+            ", before it answered CONNECT; it may not speak this protocol version or refuse this client"
+        } else {
+            ""
+        })
+    }
+
+    fn obey(&mut self, command: Command) -> Result<(), Stop> {
+        match command {
+            Command::Ack { conn, packet_id } if conn == self.conn => self.session.ack(packet_id),
+            Command::Publish { conn, publish } if conn == self.conn => self.session.publish(publish)?,
+            Command::Ack { .. } | Command::Publish { .. } => {}
+            Command::Finish => {
+                self.finish_by = Some(Instant::now() + FINISH_TIMEOUT);
+                if let (true, Some((topic, payload))) = (self.session.is_up(), &self.link.options.will) {
+                    let topic = Bytes::copy_from_slice(topic.as_bytes());
+                    let payload = payload.clone();
+                    self.session.publish(Publish { token: 0, topic, payload, retain: true, stamp: None })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes on events until one must wait or there are none.
+    fn pump(&mut self, told: &mut String) -> Result<(), Stop> {
+        let now_us = self.now_us();
+        while self.held.is_none() {
+            let Some(event) = self.session.next_event(now_us, &mut self.input)? else { break };
+            let droppable = matches!(&event, Event::Message(message) if message.qos == 0);
+            let Some(event) = self.translate(event, told) else { continue };
+            match self.link.events.try_send((self.link.id, event)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) if droppable => self.dropped += 1,
+                Err(TrySendError::Full(event)) => {
+                    self.held = Some(Box::pin(self.link.events.clone().into_send_async(event)));
+                }
+                Err(TrySendError::Disconnected(_)) => return Err(Stop::Finished),
+            }
+        }
+        if self.dropped > 0 {
+            let report = (self.link.id, LinkEvent::Dropped { messages: self.dropped });
+            if self.link.events.try_send(report).is_ok() {
+                self.dropped = 0;
+            }
+        }
+        let refused = self.session.take_dropped();
+        if refused > 0 {
+            let link = &self.link.name;
+            warn!(
+                link,
+                count = refused,
+                "control messages dropped: the broker is slow to answer, or they are too large"
+            );
+        }
+        Ok(())
+    }
+
+    fn translate(&mut self, event: Event, told: &mut String) -> Option<LinkEvent> {
+        let conn = self.conn;
+        Some(match event {
+            Event::Up { session_present, inflight_max } => {
+                let address = self.link.endpoint.address();
+                info!(link = self.link.name, %address, session_present, "connected");
+                told.clear();
+                self.told_up = true;
+                LinkEvent::Up { conn, inflight_max }
+            }
+            Event::FilterRefused { filter, reason } => {
+                let link = &self.link.name;
+                warn!(link, %filter, %reason, "the broker refuses a subscription; allow this client to read it");
+                return None;
+            }
+            Event::Message(message) => LinkEvent::Message { conn, message },
+            Event::Published { token, accepted } => LinkEvent::Published { conn, token, accepted },
+        })
+    }
+}
+
+/// Writes once, or flushes when there is nothing left to write: TLS may hold back what it was given. Cancelling it loses
+/// nothing.
+async fn send(writer: &mut WriteHalf<Box<dyn Io>>, out: &mut BytesMut) -> io::Result<()> {
+    if out.is_empty() {
+        return writer.flush().await;
+    }
+    match writer.write_buf(out).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,178 @@
+//! Links against real brokers: mosquitto, and the embedded one.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use common::{free_port, options, plain, Client, Mosquitto, PATIENCE};
+use eyot_gateway::broker::Embedded;
+use eyot_gateway::mqtt::link::{Command, LinkEvent};
+use eyot_gateway::mqtt::session::Options;
+use eyot_gateway::mqtt::Version;
+
+/// From one link through the broker to another, acknowledged at both ends.
+async fn there_and_acknowledged(addr: SocketAddr, from: Version, to: Version) {
+    let mut receiver = Client::start(plain(addr), options(to, "receiver", &["cloud/+/t"]), 100);
+    receiver.up().await;
+    let mut sender = Client::start(plain(addr), options(from, "sender", &[]), 100);
+    sender.up().await;
+    for token in 1..=20 {
+        sender.publish(token, "cloud/7/t", &format!("reading {token}"));
+        assert_eq!(sender.published().await, (token, true), "{from:?} to {to:?}");
+        let message = receiver.message().await;
+        assert_eq!((&message.topic[..], message.qos), (&b"cloud/7/t"[..], 1));
+        assert_eq!(message.payload, format!("reading {token}"));
+        receiver.ack(receiver.conn, message.packet_id);
+    }
+    for client in [sender, receiver] {
+        client.commands.send(Command::Finish).unwrap();
+        tokio::time::timeout(PATIENCE, client.task).await.unwrap().unwrap();
+    }
+}
+
+const PAIRS: [(Version, Version); 4] =
+    [(Version::V5, Version::V5), (Version::V4, Version::V5), (Version::V5, Version::V4), (Version::V4, Version::V4)];
+
+#[tokio::test]
+async fn messages_pass_mosquitto_in_both_versions() {
+    let broker = Mosquitto::any();
+    for (from, to) in PAIRS {
+        there_and_acknowledged(broker.addr(), from, to).await;
+    }
+}
+
+#[tokio::test]
+async fn the_embedded_broker_serves_both_versions_on_one_port() {
+    let broker = Embedded::start(([127, 0, 0, 1], 0).into()).unwrap();
+    for (from, to) in PAIRS {
+        there_and_acknowledged(broker.local_addr, from, to).await;
+    }
+}
+
+#[tokio::test]
+async fn the_embedded_broker_stops_and_tells_a_taken_port() {
+    let broker = Embedded::start(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = broker.local_addr;
+    let taken = Embedded::start(addr).map(|_| ()).unwrap_err();
+    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+    let mut client = Client::start(plain(addr), options(Version::V5, "c", &["a"]), 100);
+    client.up().await;
+    broker.stop();
+    assert!(matches!(client.next().await, LinkEvent::Down { conn } if conn == client.conn));
+    let again = Embedded::start(addr).unwrap();
+    client.up().await;
+    drop(again);
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_comes_again_and_old_acknowledgements_do_not_count() {
+    let broker = Mosquitto::any();
+    for version in [Version::V5, Version::V4] {
+        let client_id = format!("keeper-{version:?}");
+        let mut keeper_options = options(version, &client_id, &["s/#"]);
+        keeper_options.clean_start = false;
+        let mut keeper = Client::start(plain(broker.addr()), keeper_options, 100);
+        keeper.up().await;
+        let first_conn = keeper.conn;
+        broker.publish_lines("s/1", 1, "one\n");
+        let message = keeper.message().await;
+        assert!(!message.dup);
+
+        keeper.reset.store(true, Ordering::Relaxed);
+        // Any command makes the link take its turn; this one is for nobody.
+        keeper.ack(0, 1);
+        assert!(matches!(keeper.next().await, LinkEvent::Down { conn } if conn == first_conn));
+        keeper.up().await;
+        assert!(keeper.conn > first_conn);
+        let again = keeper.message().await;
+        assert!(again.dup && again.payload == "one");
+        keeper.ack(first_conn, again.packet_id);
+
+        // The broker still waits for it: the acknowledgement named the old connection.
+        keeper.reset.store(true, Ordering::Relaxed);
+        keeper.ack(0, 1);
+        assert!(matches!(keeper.next().await, LinkEvent::Down { .. }));
+        keeper.up().await;
+        let again = keeper.message().await;
+        assert!(again.dup && again.payload == "one");
+        keeper.ack(keeper.conn, again.packet_id);
+
+        // Now it is done with: what comes next is the next.
+        broker.publish_lines("s/1", 1, "two\n");
+        assert_eq!(keeper.message().await.payload, "two");
+        keeper.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn an_absent_broker_is_waited_for() {
+    let port = free_port();
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut client = Client::start(plain(addr), options(Version::V5, "early", &[]), 100);
+    let refused = tokio::net::TcpStream::connect(addr).await;
+    assert!(refused.is_err(), "nobody listens yet");
+    let _broker = Mosquitto::start(port, "");
+    client.up().await;
+}
+
+fn with_will(version: Version, client_id: &str) -> Options {
+    let will = Some(("eyot/barn-7/status".to_owned(), Bytes::from_static(b"{\"online\":false}")));
+    Options { will, ..options(version, client_id, &[]) }
+}
+
+#[tokio::test]
+async fn the_will_speaks_for_the_vanished_and_the_leaving_speak_for_themselves() {
+    let broker = Mosquitto::any();
+    for version in [Version::V5, Version::V4] {
+        for vanish in [true, false] {
+            let mut gone = Client::start(plain(broker.addr()), with_will(version, "gone"), 100);
+            gone.up().await;
+            if vanish {
+                gone.task.abort();
+            } else {
+                gone.commands.send(Command::Finish).unwrap();
+                gone.task.await.unwrap();
+            }
+            let mut watcher = Client::start(plain(broker.addr()), options(version, "watcher", &["eyot/+/status"]), 100);
+            watcher.up().await;
+            let status = watcher.message().await;
+            assert_eq!((&status.payload[..], status.qos), (&b"{\"online\":false}"[..], 1));
+            // Forget what is retained, for the next round.
+            broker.publish_lines("eyot/barn-7/status", 0, "");
+            watcher.task.abort();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_holds_back_qos_1_and_counts_what_it_drops_of_qos_0() {
+    const SENT: usize = 3000;
+    let broker = Mosquitto::start(free_port(), "max_inflight_messages 0\nmax_queued_messages 0");
+    for qos in [1, 0] {
+        let mut client = Client::start(plain(broker.addr()), options(Version::V5, "slow", &["s"]), 1);
+        client.up().await;
+        let lines: String = (0..SENT).map(|n| format!("{n}\n")).collect();
+        broker.publish_lines("s", qos, &lines);
+        let (mut received, mut dropped) = (0, 0);
+        while received + dropped < SENT {
+            match client.next().await {
+                LinkEvent::Message { message, conn } => {
+                    if qos == 1 {
+                        assert_eq!(message.payload, format!("{received}"), "in order, without gaps");
+                        client.ack(conn, message.packet_id);
+                    }
+                    received += 1;
+                }
+                LinkEvent::Dropped { messages } => dropped += usize::try_from(messages).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(received + dropped, SENT);
+        assert_eq!(dropped > 0, qos == 0, "{dropped} of QoS {qos} dropped");
+        client.task.abort();
+    }
+}

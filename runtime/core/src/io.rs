@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use eyot_engine::Level;
 use eyot_spool::Commit;
 
 /// The time, as the edge tells it. The core has no clock of its own.
@@ -124,8 +125,8 @@ pub enum Effect<F> {
     FunctionLog {
         /// The function's name.
         function: Arc<str>,
-        /// 0 error … 4 trace.
-        level: u8,
+        /// How grave it is.
+        level: Level,
         /// At most 1 KiB.
         line: String,
     },

@@ -1,1 +1,36 @@
-//! placeholder
+//! The gateway as a state machine: intake, route, invoke, commit, forward.
+//!
+//! This crate never looks at a clock, a socket, a task or a random number, and touches files only through
+//! [`eyot_spool::Storage`]. Whoever embeds it calls [`Core::handle`] for everything that happens, then takes
+//! [`Core::poll`]'s effects until there are none, and calls again no later than [`Core::deadline_us`]. Given the same
+//! inputs it does the same thing, which is how the simulator finds what goes wrong and how a failure is reproduced.
+//!
+//! Modules, in the order data passes through them:
+//! - [`config`]: what the machine needs to know at start.
+//! - [`io`]: inputs and effects, the only ways in and out.
+//! - `recover`: from the log back to ledger and state.
+//! - `machine`: the machine itself: takes inputs and decides whose turn it is.
+//! - `intake`: admits messages and learns how many the broker sends before it waits.
+//! - `functions`: routes a message to the functions it triggers and invokes them; `dead`: what becomes of failures.
+//! - `commit`: one record per message, one sync per batch, then the acknowledgements.
+//! - `forward`: delivers each stream from the log, in order, from its own place.
+//! - [`ledger`]: accounts for every message and output.
+//! - `notices`, `status`: what operators get to read.
+
+pub mod config;
+pub mod io;
+pub mod ledger;
+
+mod commit;
+mod dead;
+mod forward;
+mod functions;
+mod intake;
+mod machine;
+mod notices;
+mod recover;
+mod status;
+
+pub use functions::Loaded;
+pub use machine::{Core, OpenError};
+pub use recover::{KIND_COMMIT, KIND_LEDGER};

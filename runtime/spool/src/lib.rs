@@ -1,1 +1,27 @@
-//! placeholder
+//! A segmented, crash-safe log on flash, and nothing else.
+//!
+//! It appends frames in batches with one sync each, reads them back in order, forgets what every reader is done with,
+//! and keeps to a quota. It never looks at a clock, starts a thread, draws a random number or knows what a frame means.
+//! `FORMAT.md` beside this crate describes the bytes.
+//!
+//! Modules, in the order data passes through them:
+//! - [`storage`]: the one way to the disk, and the real disk.
+//! - [`memory`]: its twin in memory, which tears, fails and fills up on demand.
+//! - `format`: frames and segment headers.
+//! - `batch`: frames that wait for their commit.
+//! - `spool`: the log: append, commit, acknowledge, make room.
+//! - `recover`: what an old log holds.
+//! - `reader`: durable frames in order.
+
+mod batch;
+mod format;
+pub mod memory;
+mod reader;
+mod recover;
+mod spool;
+pub mod storage;
+
+pub use reader::{Frame, ReadError, Reader};
+pub use recover::{OpenError, Replay};
+pub use spool::{AppendError, Commit, CommitError, Lsn, Options, Spool, Usage};
+pub use storage::Storage;

@@ -1,0 +1,192 @@
+//! Commit: records gather in a batch, one sync makes the batch durable, and only then is anything acknowledged.
+
+use eyot_spool::{AppendError, Commit, CommitError, Lsn, Spool, Storage};
+use serde::Serialize;
+
+use crate::ledger::Ledger;
+use crate::recover::{encode_checkpoint, KIND_COMMIT, KIND_LEDGER};
+
+/// A batch of this size is committed without waiting for the window.
+pub const BATCH_BYTES: usize = 64 << 10;
+/// How long a failed disk is left alone before the next try.
+pub const STORAGE_RETRY_US: u64 = 1_000_000;
+
+/// Whether the log takes another message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Yes,
+    /// Quota or disk is exhausted.
+    Full,
+    /// The disk fails, or is behind.
+    No,
+}
+
+/// What a step of the committer came to.
+pub(crate) enum Step<F> {
+    Nothing,
+    Sync(Commit<F>),
+    Failed(CommitError),
+}
+
+/// The append side of the spool.
+pub(crate) struct Committer<S: Storage> {
+    pub spool: Spool<S>,
+    window_us: u64,
+    ack_flush_us: u64,
+    /// Start of the open batch; none while it holds no record.
+    batch_since_us: Option<u64>,
+    /// Since when the ledger differs from what the log holds of it.
+    unflushed_since_us: Option<u64>,
+    in_flight: bool,
+    retry_at_us: Option<u64>,
+    scratch: Vec<u8>,
+    pub commits: u64,
+    pub failed: bool,
+    /// The open batch found no room to be written to.
+    full: bool,
+}
+
+impl<S: Storage> Committer<S> {
+    pub fn new(spool: Spool<S>, window_us: u64, ack_flush_us: u64) -> Self {
+        Self {
+            spool,
+            window_us,
+            ack_flush_us,
+            batch_since_us: None,
+            unflushed_since_us: None,
+            in_flight: false,
+            retry_at_us: None,
+            scratch: Vec::new(),
+            commits: 0,
+            failed: false,
+            full: false,
+        }
+    }
+
+    pub fn room(&self) -> Room {
+        if self.failed || !self.spool.batch_has_room() {
+            Room::No
+        } else if self.full || self.spool.wants_checkpoint() && self.spool.is_full() {
+            Room::Full
+        } else {
+            Room::Yes
+        }
+    }
+
+    /// Must precede every change of ledger or state that a record will stand for: the checkpoint of a new segment
+    /// describes what was before its first record.
+    pub fn prepare<T: Serialize>(&mut self, ledger: &Ledger, states: impl FnOnce() -> T) {
+        if self.spool.wants_checkpoint() {
+            encode_checkpoint(ledger, states(), &mut self.scratch);
+            self.spool.checkpoint(&self.scratch);
+        }
+    }
+
+    /// Adds a message's record to the batch.
+    pub fn append(&mut self, record: &[u8], mono_us: u64) -> Result<Lsn, AppendError> {
+        let lsn = self.spool.append(KIND_COMMIT, record)?;
+        self.batch_since_us.get_or_insert(mono_us);
+        Ok(lsn)
+    }
+
+    /// The ledger changed by something that has no record.
+    pub fn ledger_changed(&mut self, mono_us: u64) {
+        self.unflushed_since_us.get_or_insert(mono_us);
+    }
+
+    pub fn window_ends_us(&self) -> Option<u64> {
+        self.batch_since_us.map(|since| since.saturating_add(self.window_us))
+    }
+
+    /// When the next step is due; none while a sync is under way.
+    pub fn deadline_us(&self) -> Option<u64> {
+        if self.in_flight {
+            return None;
+        }
+        if self.retry_at_us.is_some() {
+            return self.retry_at_us;
+        }
+        let flush = self.unflushed_since_us.map(|since| since.saturating_add(self.ack_flush_us));
+        [self.window_ends_us(), flush].into_iter().flatten().min()
+    }
+
+    /// Nothing waits to be written or synced.
+    pub fn is_idle(&self) -> bool {
+        !self.in_flight && self.batch_since_us.is_none() && self.unflushed_since_us.is_none()
+    }
+
+    /// Starts a commit if one is due. `hurry` makes it due now.
+    pub fn step<T: Serialize>(
+        &mut self,
+        mono_us: u64,
+        hurry: bool,
+        ledger: &Ledger,
+        states: impl FnOnce() -> T,
+    ) -> Step<S::File> {
+        if self.in_flight || self.is_idle() {
+            return Step::Nothing;
+        }
+        let due = match self.retry_at_us {
+            Some(at) => mono_us >= at,
+            None => {
+                let big = self.spool.batch_bytes() >= BATCH_BYTES;
+                hurry || big || self.deadline_us().is_some_and(|at| mono_us >= at)
+            }
+        };
+        if !due {
+            return Step::Nothing;
+        }
+        if self.unflushed_since_us.is_some() && self.retry_at_us.is_none() {
+            self.prepare(ledger, states);
+            self.scratch.clear();
+            let taken = std::mem::take(&mut self.scratch);
+            if let Ok(bytes) = postcard::to_extend(ledger, taken) {
+                let _ = self.spool.append(KIND_LEDGER, &bytes);
+                self.scratch = bytes;
+            }
+        }
+        match self.spool.begin_commit() {
+            Ok(Some(commit)) => {
+                self.in_flight = true;
+                self.full = false;
+                self.batch_since_us = None;
+                self.unflushed_since_us = None;
+                Step::Sync(commit)
+            }
+            Ok(None) => {
+                self.batch_since_us = None;
+                self.unflushed_since_us = None;
+                Step::Nothing
+            }
+            Err(error) => {
+                self.retry_at_us = Some(mono_us + STORAGE_RETRY_US);
+                self.full = error.is_full();
+                Step::Failed(error)
+            }
+        }
+    }
+
+    /// Try again without waiting: room was made.
+    pub fn retry_now(&mut self) {
+        if self.retry_at_us.is_some() {
+            self.retry_at_us = Some(0);
+        }
+    }
+
+    /// The sync ended; returns how far the log is durable. After a failure the batch is written anew elsewhere.
+    pub fn synced(&mut self, id: u64, result: std::io::Result<()>, mono_us: u64) -> Result<Lsn, CommitError> {
+        self.in_flight = false;
+        match self.spool.end_commit(id, result) {
+            Ok(durable) => {
+                self.commits += 1;
+                self.retry_at_us = None;
+                Ok(durable)
+            }
+            Err(error) => {
+                self.batch_since_us.get_or_insert(mono_us);
+                self.retry_at_us = Some(mono_us);
+                Err(error)
+            }
+        }
+    }
+}

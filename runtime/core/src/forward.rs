@@ -1,0 +1,252 @@
+//! Forward: reads the log behind the commits and delivers each stream's outputs in order, from its own place.
+//!
+//! The log is the authority on what is delivered. A lost connection resets a stream to its first output that was not
+//! acknowledged, and everything from there is sent again under the same sequence numbers.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use eyot_spool::{Lsn, ReadError, Reader, Spool, Storage};
+use eyot_wire::code::DropReason;
+use eyot_wire::record::Record;
+
+use crate::io::{ConnId, LinkId, Publish, Stamp};
+use crate::ledger::{bit, Ledger, Passing};
+use crate::recover::KIND_COMMIT;
+
+/// Most log frames looked at for one stream before other work gets its turn.
+const FRAMES_PER_TURN_MAX: u32 = 512;
+
+/// A publish that waits for its answer.
+struct InFlight {
+    /// The record is done with when this is; none if more outputs of the same record follow.
+    closes: Option<Passing>,
+    answer: Option<bool>,
+}
+
+/// A record that is being sent.
+struct Sending {
+    body: Bytes,
+    passing: Passing,
+    next_output: usize,
+}
+
+/// The delivery of one stream.
+pub(crate) struct Forwarder<F> {
+    pub stream: u8,
+    /// None: the uplink is gone from the configuration, its backlog is counted as dropped.
+    pub link: Option<LinkId>,
+    conn: Option<ConnId>,
+    window: usize,
+    reader: Reader<F>,
+    sending: Option<Sending>,
+    /// Every frame up to here was looked at, and, but for `sending` and `in_flight`, is done with.
+    scanned: Lsn,
+    in_flight: VecDeque<InFlight>,
+    /// Token of the first entry of `in_flight`; tokens count up from 1 and are not reused.
+    first_token: u64,
+    refused_in_record: u64,
+    /// Sequence number the next record must begin with; a gap was lost in the log.
+    expected_seq: u64,
+    /// How far the log was told that the stream is done.
+    pub acked: Lsn,
+}
+
+/// What a turn of [`Forwarder::pump`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pumped {
+    /// Nothing more can be done until something happens.
+    Idle,
+    /// The turn is over, the work is not.
+    More,
+}
+
+impl<F: Clone> Forwarder<F> {
+    pub fn new<S: Storage<File = F>>(stream: u8, link: Option<LinkId>, ledger: &Ledger, spool: &Spool<S>) -> Self {
+        let passed = ledger.passed(stream);
+        Self {
+            stream,
+            link,
+            conn: None,
+            window: 0,
+            reader: spool.reader(passed),
+            sending: None,
+            scanned: passed,
+            in_flight: VecDeque::new(),
+            first_token: 1,
+            refused_in_record: 0,
+            expected_seq: ledger.first_pending_seq(stream),
+            acked: passed,
+        }
+    }
+
+    pub fn conn(&self) -> Option<ConnId> {
+        self.conn
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub fn link_up<S: Storage<File = F>>(&mut self, conn: ConnId, window: usize, ledger: &Ledger, spool: &Spool<S>) {
+        self.rewind(ledger, spool);
+        self.conn = Some(conn);
+        self.window = window.max(1);
+    }
+
+    pub fn link_down<S: Storage<File = F>>(&mut self, conn: ConnId, ledger: &Ledger, spool: &Spool<S>) {
+        if self.conn == Some(conn) {
+            self.conn = None;
+            self.rewind(ledger, spool);
+        }
+    }
+
+    /// Back to the first record the stream is not done with.
+    fn rewind<S: Storage<File = F>>(&mut self, ledger: &Ledger, spool: &Spool<S>) {
+        let passed = ledger.passed(self.stream);
+        self.expected_seq = ledger.first_pending_seq(self.stream);
+        self.first_token += self.in_flight.len() as u64;
+        self.in_flight.clear();
+        self.sending = None;
+        self.refused_in_record = 0;
+        self.scanned = passed;
+        self.reader = spool.reader(passed);
+    }
+
+    /// Segments were given up: what is left of the backlog starts later.
+    pub fn evicted(&mut self, ledger: &Ledger) {
+        self.expected_seq = self.expected_seq.max(ledger.first_pending_seq(self.stream));
+        self.scanned = self.scanned.max(ledger.passed(self.stream));
+    }
+
+    /// Reads and sends as far as window and log allow.
+    pub fn pump<S: Storage<File = F>>(
+        &mut self,
+        spool: &mut Spool<S>,
+        ledger: &mut Ledger,
+        out: &mut VecDeque<Publish>,
+        epoch: u64,
+    ) -> Result<Pumped, ReadError> {
+        for _ in 0..FRAMES_PER_TURN_MAX {
+            if self.sending.is_none() && !self.read_next(spool, ledger)? {
+                return Ok(Pumped::Idle);
+            }
+            let Some(sending) = &self.sending else { continue };
+            let Some(link) = self.link else {
+                let passing = sending.passing;
+                self.sending = None;
+                ledger.pass(self.stream, &passing, passing.outputs, DropReason::UplinkRemoved);
+                self.scanned = passing.lsn;
+                continue;
+            };
+            let Some(conn) = self.conn else { return Ok(Pumped::Idle) };
+            if !self.send(link, conn, out, epoch) {
+                return Ok(Pumped::Idle);
+            }
+        }
+        Ok(Pumped::More)
+    }
+
+    /// Takes the next record with outputs for this stream into `sending`; false at the end of the log.
+    fn read_next<S: Storage<File = F>>(
+        &mut self,
+        spool: &mut Spool<S>,
+        ledger: &mut Ledger,
+    ) -> Result<bool, ReadError> {
+        let Some(frame) = spool.read(&mut self.reader)? else { return Ok(false) };
+        let lsn = frame.lsn;
+        if frame.kind == KIND_COMMIT {
+            if let Some((passing, first_seq)) = survey(lsn, frame.body, self.stream).filter(|(p, _)| p.outputs > 0) {
+                let gap = first_seq.saturating_sub(self.expected_seq);
+                if gap > 0 {
+                    ledger.lose(self.stream, gap);
+                }
+                self.expected_seq = first_seq + passing.outputs;
+                let body = Bytes::copy_from_slice(frame.body);
+                self.sending = Some(Sending { body, passing, next_output: 0 });
+                return Ok(true);
+            }
+        }
+        self.scanned = lsn;
+        Ok(true)
+    }
+
+    /// Sends the outputs of `sending`; false when the window is full before its end.
+    fn send(&mut self, link: LinkId, conn: ConnId, out: &mut VecDeque<Publish>, epoch: u64) -> bool {
+        let Some(sending) = &mut self.sending else { return true };
+        let Ok(record) = Record::decode(&sending.body) else { return true };
+        let mut left = sending.passing.outputs.saturating_sub(sending.next_output as u64);
+        let stream = self.stream;
+        let outputs = record.outputs().filter_map(|o| o.seq_in(stream).map(|seq| (o, seq)));
+        for (output, seq) in outputs.skip(sending.next_output) {
+            if self.in_flight.len() >= self.window {
+                return false;
+            }
+            left = left.saturating_sub(1);
+            sending.next_output += 1;
+            let closes = (left == 0).then_some(sending.passing);
+            let token = self.first_token + self.in_flight.len() as u64;
+            self.in_flight.push_back(InFlight { closes, answer: None });
+            out.push_back(Publish {
+                link,
+                conn,
+                token,
+                topic: sending.body.slice_ref(output.topic.as_bytes()),
+                payload: sending.body.slice_ref(output.payload),
+                retain: false,
+                stamp: Some(Stamp { epoch, seq }),
+            });
+        }
+        self.scanned = sending.passing.lsn;
+        self.sending = None;
+        true
+    }
+
+    /// The broker answered one publish. Records are passed in order, so an early answer waits for its turn.
+    pub fn answered(&mut self, conn: ConnId, token: u64, accepted: bool, ledger: &mut Ledger) {
+        if self.conn != Some(conn) {
+            return;
+        }
+        let Some(index) = token.checked_sub(self.first_token) else { return };
+        let Some(entry) = usize::try_from(index).ok().and_then(|i| self.in_flight.get_mut(i)) else { return };
+        entry.answer = Some(accepted);
+        while let Some(accepted) = self.in_flight.front().and_then(|e| e.answer) {
+            self.refused_in_record += u64::from(!accepted);
+            self.first_token += 1;
+            let Some(entry) = self.in_flight.pop_front() else { break };
+            if let Some(passing) = entry.closes {
+                ledger.pass(self.stream, &passing, self.refused_in_record, DropReason::Refused);
+                self.refused_in_record = 0;
+            }
+        }
+    }
+
+    /// Moves the stream's place over records that hold nothing for it.
+    pub fn settle(&mut self, ledger: &mut Ledger) {
+        if self.in_flight.is_empty() && self.sending.is_none() {
+            if let Some(account) = ledger.stream_mut(self.stream) {
+                account.passed = account.passed.max(self.scanned);
+            }
+        }
+    }
+}
+
+/// What the ledger must know of a record when `stream` passes it, and its first sequence number there; none if the
+/// bytes are not a record.
+pub(crate) fn survey(lsn: Lsn, body: &[u8], stream: u8) -> Option<(Passing, u64)> {
+    let record = Record::decode(body).ok()?;
+    let mut passing = Passing { lsn, message_is_open: record.dropped.is_none(), ..Passing::default() };
+    let mut first_seq = 0;
+    for output in record.outputs() {
+        for route in output.routes() {
+            passing.mask |= bit(route.stream);
+            if route.stream == stream {
+                if passing.outputs == 0 {
+                    first_seq = route.seq;
+                }
+                passing.outputs += 1;
+            }
+        }
+    }
+    Some((passing, first_seq))
+}

@@ -1,0 +1,266 @@
+//! The loss ledger: `received = delivered + pending + dropped(reason)`, at every instant, for messages as a whole and
+//! for each stream of outputs. `pending` is counted on its own, so that the equation is a check and not a definition.
+
+use eyot_spool::Lsn;
+use eyot_wire::code::DropReason;
+use eyot_wire::record::Record;
+use serde::{Deserialize, Serialize};
+
+use crate::forward::survey;
+
+const REASONS: usize = DropReason::ALL.len();
+
+/// One balanced account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// All that came in.
+    pub received: u64,
+    /// All that is done with: acknowledged by its destination.
+    pub delivered: u64,
+    /// In the log and not yet done with.
+    pub pending: u64,
+    dropped: [u64; REASONS],
+}
+
+impl Account {
+    /// What was given up for this reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// What was given up for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// Whether nothing is unaccounted for.
+    pub fn is_balanced(&self) -> bool {
+        self.received == self.delivered + self.pending + self.dropped_total()
+    }
+
+    pub(crate) fn drop_new(&mut self, reason: DropReason, count: u64) {
+        self.received += count;
+        self.add_dropped(reason, count);
+    }
+
+    pub(crate) fn drop_pending(&mut self, reason: DropReason, count: u64) {
+        let moved = count.min(self.pending);
+        self.pending -= moved;
+        self.add_dropped(reason, moved);
+    }
+
+    pub(crate) fn deliver_pending(&mut self, count: u64) {
+        let moved = count.min(self.pending);
+        self.pending -= moved;
+        self.delivered += moved;
+    }
+
+    pub(crate) fn add_dropped(&mut self, reason: DropReason, count: u64) {
+        if let Some(slot) = self.dropped.get_mut(reason as usize) {
+            *slot += count;
+        }
+    }
+}
+
+/// The outputs of one uplink.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamAccount {
+    /// Number in the log's records.
+    pub stream: u8,
+    /// Name of the uplink; `local` for the local broker.
+    pub name: String,
+    /// Every record up to here is done with, for this stream.
+    pub passed: Lsn,
+    /// Sequence number of the next output.
+    pub next_seq: u64,
+    /// Its outputs.
+    pub outputs: Account,
+}
+
+/// Everything counted. Kept in the log: whole in checkpoints and progress frames, and brought up to date by the
+/// commit records after them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Messages. One with several outputs is pending until the last of them is done with; one without is delivered
+    /// when it is committed.
+    pub messages: Account,
+    /// Of the delivered messages, how many had no output: the functions took note and said nothing.
+    pub without_output: u64,
+    /// Of the received messages, how many the broker marked as possible redeliveries.
+    pub redelivered: u64,
+    /// One account for each stream.
+    pub streams: Vec<StreamAccount>,
+}
+
+impl Ledger {
+    /// Whether every account balances.
+    pub fn is_balanced(&self) -> bool {
+        self.messages.is_balanced() && self.streams.iter().all(|s| s.outputs.is_balanced())
+    }
+
+    /// The account of a stream.
+    pub fn stream(&self, stream: u8) -> Option<&StreamAccount> {
+        self.streams.iter().find(|s| s.stream == stream)
+    }
+
+    pub(crate) fn stream_mut(&mut self, stream: u8) -> Option<&mut StreamAccount> {
+        self.streams.iter_mut().find(|s| s.stream == stream)
+    }
+
+    pub(crate) fn passed(&self, stream: u8) -> Lsn {
+        self.stream(stream).map_or(0, |s| s.passed)
+    }
+
+    /// A message enters with its outputs. `mask` has a bit for each stream it has outputs in.
+    pub(crate) fn enter(&mut self, mask: u32, dropped: Option<DropReason>, redelivered: bool) {
+        self.redelivered += u64::from(redelivered);
+        match dropped {
+            Some(reason) => self.messages.drop_new(reason, 1),
+            None if mask == 0 => {
+                self.messages.received += 1;
+                self.messages.delivered += 1;
+                self.without_output += 1;
+            }
+            None => {
+                self.messages.received += 1;
+                self.messages.pending += 1;
+            }
+        }
+    }
+
+    /// The next sequence number of `stream`, for an output that enters it.
+    pub(crate) fn enter_output(&mut self, stream: u8) -> u64 {
+        let Some(account) = self.stream_mut(stream) else { return 0 };
+        account.outputs.received += 1;
+        account.outputs.pending += 1;
+        let seq = account.next_seq;
+        account.next_seq += 1;
+        seq
+    }
+
+    /// The sequence number of the first output `stream` is not done with.
+    pub(crate) fn first_pending_seq(&self, stream: u8) -> u64 {
+        self.stream(stream).map_or(1, |s| s.next_seq.saturating_sub(s.outputs.pending))
+    }
+
+    /// Outputs of `stream` that the log held and cannot be read back. Their messages are taken for one each.
+    pub(crate) fn lose(&mut self, stream: u8, outputs: u64) {
+        if let Some(account) = self.stream_mut(stream) {
+            account.outputs.drop_pending(DropReason::Corrupt, outputs);
+        }
+        self.messages.drop_pending(DropReason::Corrupt, outputs);
+    }
+
+    /// The log gives up the record at `lsn`: whatever streams are not done with it drop its outputs.
+    pub(crate) fn evict(&mut self, lsn: Lsn, body: &[u8]) {
+        let streams: Vec<u8> = self.streams.iter().filter(|s| s.passed < lsn).map(|s| s.stream).collect();
+        for stream in streams {
+            match survey(lsn, body, stream) {
+                Some((passing, _)) if passing.outputs > 0 => {
+                    self.pass(stream, &passing, passing.outputs, DropReason::SpoolFullOldest);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The newest record found no place in the log: its outputs are counted as dropped and their numbers freed.
+    pub(crate) fn withdraw(&mut self, record: &Record<'_>) {
+        let mut mask = 0;
+        for route in record.outputs().flat_map(|o| o.routes()) {
+            mask |= bit(route.stream);
+            if let Some(account) = self.stream_mut(route.stream) {
+                account.outputs.drop_pending(DropReason::Malformed, 1);
+                account.next_seq = account.next_seq.min(route.seq);
+            }
+        }
+        if mask != 0 && record.dropped.is_none() {
+            self.messages.drop_pending(DropReason::Malformed, 1);
+        }
+    }
+
+    /// The stream is done with the record at `lsn`, of which `given_up` outputs were dropped for `reason`.
+    pub(crate) fn pass(&mut self, stream: u8, record: &Passing, given_up: u64, reason: DropReason) {
+        let others_done = self
+            .streams
+            .iter()
+            .all(|s| s.stream == stream || record.mask & bit(s.stream) == 0 || s.passed >= record.lsn);
+        let Some(account) = self.stream_mut(stream) else { return };
+        if account.passed >= record.lsn {
+            return;
+        }
+        account.passed = record.lsn;
+        account.outputs.deliver_pending(record.outputs.saturating_sub(given_up));
+        account.outputs.drop_pending(reason, given_up.min(record.outputs));
+        if record.message_is_open && others_done {
+            if given_up > 0 {
+                self.messages.drop_pending(reason, 1);
+            } else {
+                self.messages.deliver_pending(1);
+            }
+        }
+    }
+}
+
+/// A record as the ledger sees it when a stream is done with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Passing {
+    pub lsn: Lsn,
+    /// Streams it has outputs in.
+    pub mask: u32,
+    /// Outputs in the stream at hand.
+    pub outputs: u64,
+    /// The message is not counted as dropped already.
+    pub message_is_open: bool,
+}
+
+/// Most streams of one gateway, present and past.
+pub const STREAMS_MAX: u8 = 32;
+
+/// The bit of `stream` in a mask of streams.
+pub(crate) const fn bit(stream: u8) -> u32 {
+    if stream < STREAMS_MAX {
+        1 << stream
+    } else {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_streams() -> Ledger {
+        let stream = |stream| StreamAccount { stream, next_seq: 1, ..StreamAccount::default() };
+        Ledger { streams: vec![stream(0), stream(1)], ..Ledger::default() }
+    }
+
+    #[test]
+    fn a_message_is_pending_until_its_last_output_is_done_with() {
+        let mut ledger = two_streams();
+        ledger.enter(0b11, None, false);
+        assert_eq!((ledger.enter_output(0), ledger.enter_output(1), ledger.enter_output(1)), (1, 1, 2));
+        let record = Passing { lsn: 7, mask: 0b11, outputs: 2, message_is_open: true };
+        ledger.pass(1, &record, 0, DropReason::Refused);
+        assert_eq!((ledger.messages.pending, ledger.messages.delivered), (1, 0));
+        ledger.pass(0, &Passing { outputs: 1, ..record }, 0, DropReason::Refused);
+        assert_eq!((ledger.messages.pending, ledger.messages.delivered), (0, 1));
+        ledger.pass(0, &Passing { outputs: 1, ..record }, 0, DropReason::Refused);
+        assert_eq!(ledger.messages.delivered, 1, "a record passes once");
+        assert!(ledger.is_balanced());
+    }
+
+    #[test]
+    fn drops_and_silence_balance() {
+        let mut ledger = two_streams();
+        ledger.enter(0, None, true);
+        ledger.enter(1, Some(DropReason::DeadLetter), false);
+        ledger.enter_output(0);
+        ledger.messages.drop_new(DropReason::IntakeFull, 5);
+        let record = Passing { lsn: 2, mask: 1, outputs: 1, message_is_open: false };
+        ledger.pass(0, &record, 1, DropReason::Refused);
+        assert_eq!((ledger.messages.received, ledger.messages.dropped_total(), ledger.without_output), (7, 6, 1));
+        assert_eq!(ledger.streams[0].outputs.dropped(DropReason::Refused), 1);
+        assert!(ledger.is_balanced());
+    }
+}

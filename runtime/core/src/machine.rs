@@ -1,0 +1,314 @@
+//! The machine: takes an input, and then decides, effect by effect, whose turn it is.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use eyot_spool::{AppendError, CommitError, Spool, Storage};
+use eyot_wire::code::DropReason;
+use eyot_wire::record::{Builder, Record};
+use eyot_wire::topic::parse_topic;
+
+use crate::commit::{Committer, Room, Step};
+use crate::config::{Config, Uplink, WhenFull};
+use crate::forward::{Forwarder, Pumped};
+use crate::functions::{Functions, Loaded, Outlets, States, Waking};
+use crate::intake::Intake;
+use crate::io::{ConnId, Effect, Input, LinkId, Message, Notice, Now, Publish};
+use crate::ledger::Ledger;
+use crate::notices::{Item, Notices, NOTICE_INTERVAL_US};
+
+mod open;
+mod report;
+mod room;
+
+pub use open::OpenError;
+
+/// The gateway's state machine over a storage. See the crate's documentation for how to drive it.
+pub struct Core<S: Storage> {
+    config: Config,
+    max_bytes: u64,
+    uplinks: Vec<(u8, Uplink)>,
+    local_stream: u8,
+    committer: Committer<S>,
+    ledger: Ledger,
+    functions: Functions,
+    /// State of functions that are not here at present: it comes back with them.
+    orphans: States,
+    intake: Intake,
+    intake_conn: Option<ConnId>,
+    forwarders: Vec<Forwarder<S::File>>,
+    record: Builder,
+    rng: fastrand::Rng,
+    now: Now,
+    started_us: u64,
+    status_due_us: u64,
+    notices: Notices,
+    notices_due_us: u64,
+    effects: VecDeque<Effect<S::File>>,
+    publishes: VecDeque<Publish>,
+    room: Room,
+    /// Drops when the spool filled up; none while there is room.
+    full_since_dropped: Option<u64>,
+    more: bool,
+    draining: bool,
+    drained: bool,
+}
+
+impl<S: Storage> Core<S> {
+    /// The smallest set of topic filters that covers every trigger.
+    pub fn subscriptions(&self) -> Vec<String> {
+        let mut filters: Vec<&str> = Vec::new();
+        for trigger in self.functions.iter().flat_map(|a| &a.function.manifest().triggers) {
+            let filter = trigger.mqtt.as_str();
+            if filters.iter().any(|f| eyot_wire::topic::covers(f, filter)) {
+                continue;
+            }
+            filters.retain(|f| !eyot_wire::topic::covers(filter, f));
+            filters.push(filter);
+        }
+        filters.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The accounts as they stand.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The log's epoch: part of every output's identity.
+    pub fn epoch(&self) -> u64 {
+        self.committer.spool.epoch()
+    }
+
+    /// The log, for inspection.
+    pub fn spool(&self) -> &Spool<S> {
+        &self.committer.spool
+    }
+
+    /// Every function's state, as of the last message: (function, key, value) in order.
+    pub fn states(&self) -> impl Iterator<Item = (&str, &[u8], &[u8])> {
+        self.functions.iter().flat_map(|a| a.function.state().iter().map(|(key, value)| (&*a.name, key, value)))
+    }
+
+    /// Whether [`Input::Message`] may be handed in. False while the disk is behind or failing, and at the quota
+    /// under [`WhenFull::Block`].
+    pub fn accepts_messages(&self) -> bool {
+        !self.draining
+            && match self.room {
+                Room::Yes => true,
+                Room::Full => self.config.when_full == WhenFull::DropNewest,
+                Room::No => false,
+            }
+    }
+
+    /// When [`Input::Tick`] is due, on the clock of [`Now::mono_us`].
+    pub fn deadline_us(&self) -> Option<u64> {
+        if self.more {
+            return Some(self.now.mono_us);
+        }
+        let timers = [self.status_due_us, self.notices_due_us];
+        timers.into_iter().chain(self.committer.deadline_us()).min()
+    }
+
+    /// Takes an input. Follow with [`poll`](Self::poll) until it has nothing.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::LinkUp { link, conn, inflight_max } => self.link_up(link, conn, inflight_max),
+            Input::LinkDown { link, conn } => self.link_down(link, conn),
+            Input::Message(message) => self.message(&message),
+            Input::Published { link, conn, token, accepted } => {
+                if let Some(forwarder) = self.forwarders.iter_mut().find(|f| f.link == Some(link)) {
+                    forwarder.answered(conn, token, accepted, &mut self.ledger);
+                    self.more = true;
+                }
+            }
+            Input::IntakeDropped { messages } => self.drop_unseen(DropReason::IntakeFull, messages, b""),
+            Input::Synced { commit, result } => self.synced(commit, result),
+            Input::Tick => self.more = true,
+            Input::Drain => {
+                self.draining = true;
+                self.more = true;
+            }
+        }
+    }
+
+    /// The next effect; none when the machine waits for an input or for its deadline.
+    pub fn poll(&mut self) -> Option<Effect<S::File>> {
+        if let Some(effect) = self.next_effect() {
+            return Some(effect);
+        }
+        self.more = false;
+        self.timers();
+        self.forward();
+        self.commit();
+        let effect = self.next_effect();
+        if effect.is_none() && self.draining && !self.drained && self.committer.is_idle() {
+            self.drained = true;
+            return Some(Effect::Drained);
+        }
+        effect
+    }
+
+    fn next_effect(&mut self) -> Option<Effect<S::File>> {
+        if let Some(publish) = self.publishes.pop_front() {
+            return Some(Effect::Publish(publish));
+        }
+        if let Some(effect) = self.effects.pop_front() {
+            return Some(effect);
+        }
+        self.notices.pop().map(|item| match item {
+            Item::Notice(notice) => Effect::Notice(notice),
+            Item::Log { function, level, line } => Effect::FunctionLog { function, level, line },
+        })
+    }
+
+    fn link_up(&mut self, link: LinkId, conn: ConnId, inflight_max: u16) {
+        self.status_due_us = self.now.mono_us;
+        self.more = true;
+        if link == LinkId::INTAKE {
+            self.intake_conn = Some(conn);
+            self.intake.reconnected();
+            return;
+        }
+        let window = usize::from(inflight_max.min(self.config.inflight_max));
+        if let Some(forwarder) = self.forwarders.iter_mut().find(|f| f.link == Some(link)) {
+            forwarder.link_up(conn, window, &self.ledger, &self.committer.spool);
+        }
+    }
+
+    fn link_down(&mut self, link: LinkId, conn: ConnId) {
+        if link == LinkId::INTAKE && self.intake_conn == Some(conn) {
+            self.intake_conn = None;
+            self.intake.reconnected();
+        }
+        if let Some(forwarder) = self.forwarders.iter_mut().find(|f| f.link == Some(link)) {
+            forwarder.link_down(conn, &self.ledger, &self.committer.spool);
+        }
+    }
+
+    /// Messages that leave no record of their own.
+    fn drop_unseen(&mut self, reason: DropReason, messages: u64, topic: &[u8]) {
+        self.ledger.messages.drop_new(reason, messages);
+        self.committer.ledger_changed(self.now.mono_us);
+        self.notices.dropped(reason, topic, messages, self.now.mono_us);
+    }
+
+    fn message(&mut self, message: &Message) {
+        if !self.accepts_messages() {
+            // Not acknowledged, so a broker with QoS 1 delivers it again on the next connection.
+            if message.qos == 0 {
+                self.drop_unseen(DropReason::IntakeFull, 1, &message.topic);
+            }
+            return;
+        }
+        if self.room == Room::Full {
+            self.drop_unseen(DropReason::SpoolFullNewest, 1, &message.topic);
+            if message.qos > 0 {
+                self.effects.push_back(Effect::Ack { conn: message.conn, packet_id: message.packet_id });
+            }
+            return;
+        }
+        self.committer.prepare(&self.ledger, || states(&self.functions, &self.orphans));
+        let (mask, seed, dropped) = self.invoke(message);
+        self.ledger.enter(mask, dropped, message.dup);
+        if let Some(reason) = dropped {
+            self.notices.dropped(reason, &message.topic, 1, self.now.mono_us);
+        }
+        self.append(message, seed, dropped);
+    }
+
+    /// Runs the functions; their effects are in `self.record`. Returns the streams with outputs, the seed if it was
+    /// used, and why the message counts as dropped if it does.
+    fn invoke(&mut self, message: &Message) -> (u32, Option<u64>, Option<DropReason>) {
+        self.record.clear();
+        let topic = match parse_topic(&message.topic) {
+            Ok(topic) if message.payload.len() <= self.config.payload_max_bytes => topic,
+            _ => return (0, None, Some(DropReason::Malformed)),
+        };
+        let waking = Waking {
+            topic,
+            payload: &message.payload,
+            now_ms: self.now.unix_ms,
+            seed: self.rng.u64(..),
+            mono_us: self.now.mono_us,
+        };
+        let outlets =
+            Outlets { uplinks: &self.uplinks, local_stream: self.local_stream, gateway_id: &self.config.gateway_id };
+        let outcome = self.functions.run(&waking, &outlets, &mut self.ledger, &mut self.record, &mut self.notices);
+        let dropped = match outcome {
+            outcome if outcome.woken == 0 => Some(DropReason::NoFunction),
+            outcome if outcome.failed > 0 => Some(DropReason::DeadLetter),
+            _ => None,
+        };
+        (outcome.mask, outcome.random_used.then_some(waking.seed), dropped)
+    }
+
+    fn append(&mut self, message: &Message, seed: Option<u64>, dropped: Option<DropReason>) {
+        let mono_us = self.now.mono_us;
+        let record = self.record.finish(self.now.unix_ms, seed, dropped);
+        let lsn = match self.committer.append(record, mono_us) {
+            Ok(lsn) => lsn,
+            Err(error) => {
+                self.withdraw(&error, message, dropped);
+                return;
+            }
+        };
+        if message.qos > 0 {
+            self.intake.admit(lsn, message.conn, message.packet_id, mono_us);
+        }
+    }
+
+    /// A record the log cannot hold: its outputs are taken back and counted, the message is done with.
+    fn withdraw(&mut self, error: &AppendError, message: &Message, dropped: Option<DropReason>) {
+        let bytes = self.record.finish(self.now.unix_ms, None, dropped);
+        if let Ok(record) = Record::decode(bytes) {
+            self.ledger.withdraw(&record);
+        }
+        self.committer.ledger_changed(self.now.mono_us);
+        self.notices.storage_failed(&format!("a message's outputs were dropped: {error}"), self.now.mono_us);
+        if message.qos > 0 {
+            self.effects.push_back(Effect::Ack { conn: message.conn, packet_id: message.packet_id });
+        }
+    }
+
+    fn timers(&mut self) {
+        let mono_us = self.now.mono_us;
+        if mono_us >= self.notices_due_us {
+            self.notices_due_us = mono_us + NOTICE_INTERVAL_US;
+            self.notices.tick(mono_us);
+        }
+        if mono_us >= self.status_due_us {
+            self.status_due_us = mono_us + self.config.status_interval_us;
+            self.publish_status();
+        }
+    }
+
+    fn forward(&mut self) {
+        let epoch = self.committer.spool.epoch();
+        for forwarder in &mut self.forwarders {
+            match forwarder.pump(&mut self.committer.spool, &mut self.ledger, &mut self.publishes, epoch) {
+                Ok(Pumped::More) => self.more = true,
+                Ok(Pumped::Idle) => {}
+                Err(error) => {
+                    self.notices.storage_failed(&format!("the log cannot be read: {error}"), self.now.mono_us);
+                }
+            }
+            forwarder.settle(&mut self.ledger);
+            let passed = self.ledger.passed(forwarder.stream);
+            if passed > forwarder.acked {
+                forwarder.acked = passed;
+                self.committer.spool.ack(forwarder.stream, passed);
+                self.committer.ledger_changed(self.now.mono_us);
+            }
+        }
+    }
+}
+
+/// All state, borrowed, in the shape of [`States`].
+fn states<'a>(functions: &'a Functions, orphans: &'a States) -> BTreeMap<&'a str, BTreeMap<&'a [u8], &'a [u8]>> {
+    let absent = orphans
+        .iter()
+        .map(|(name, state)| (name.as_str(), state.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect()));
+    let present = functions.iter().map(|a| (&*a.name, a.function.state().iter().collect()));
+    absent.chain(present).collect()
+}

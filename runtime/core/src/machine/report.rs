@@ -1,0 +1,72 @@
+//! The status document: when and where it is published.
+
+use super::*;
+use crate::status::{FunctionList, LedgerStatus, SpoolStatus, Status, UplinkStatus};
+
+impl<S: Storage> Core<S> {
+    pub(super) fn publish_status(&mut self) {
+        let conns = self.forwarders.iter().filter(|f| f.link != Some(LinkId::LOCAL)).map(|f| (f.link, f.conn()));
+        let targets: Vec<(LinkId, ConnId)> = std::iter::once((Some(LinkId::INTAKE), self.intake_conn))
+            .chain(conns)
+            .filter_map(|(link, conn)| Some((link?, conn?)))
+            .collect();
+        if targets.is_empty() {
+            return;
+        }
+        let payload = Bytes::from(self.status_json());
+        let topic = Bytes::from(format!("eyot/{}/status", self.config.gateway_id));
+        for (link, conn) in targets {
+            self.effects.push_back(Effect::Publish(Publish {
+                link,
+                conn,
+                token: 0,
+                topic: topic.clone(),
+                payload: payload.clone(),
+                retain: true,
+                stamp: None,
+            }));
+        }
+    }
+
+    /// The status document: see the README for its fields.
+    pub fn status_json(&self) -> Vec<u8> {
+        let usage = self.committer.spool.usage();
+        let uplinks = self.forwarders.iter().filter_map(|f| {
+            let account = self.ledger.stream(f.stream)?;
+            Some(UplinkStatus {
+                name: &account.name,
+                connected: f.conn().is_some(),
+                in_flight: f.in_flight(),
+                pending: account.outputs.pending,
+                next_seq: account.next_seq,
+            })
+        });
+        let status = Status {
+            gateway: &self.config.gateway_id,
+            online: true,
+            version: self.config.version,
+            unix_ms: self.now.unix_ms,
+            uptime_s: (self.now.mono_us - self.started_us) / 1_000_000,
+            functions: FunctionList(&self.functions),
+            spool: SpoolStatus {
+                epoch: self.committer.spool.epoch(),
+                bytes: usage.bytes,
+                max_bytes: self.max_bytes,
+                segments: usage.segments,
+                state: match self.room {
+                    _ if self.committer.failed => "failed",
+                    Room::Full => "full",
+                    _ => "ok",
+                },
+                damaged_frames: usage.damaged_frames,
+                bytes_written: usage.bytes_written,
+                commits: self.committer.commits,
+                sync_failures: usage.sync_failures,
+            },
+            uplinks: uplinks.collect(),
+            ledger: LedgerStatus::new(&self.ledger),
+            log_lines_dropped: self.notices.log_lines_dropped,
+        };
+        serde_json::to_vec(&status).unwrap_or_default()
+    }
+}

@@ -1,0 +1,97 @@
+//! The disk's side of the machine: commits, their failures, and the policy when there is no room.
+
+use super::*;
+
+impl<S: Storage> Core<S> {
+    pub(super) fn synced(&mut self, commit: u64, result: std::io::Result<()>) {
+        self.more = true;
+        match self.committer.synced(commit, result, self.now.mono_us) {
+            Ok(durable) => {
+                while let Some((conn, packet_id)) = self.intake.next_due(durable) {
+                    self.effects.push_back(Effect::Ack { conn, packet_id });
+                }
+                if std::mem::take(&mut self.committer.failed) {
+                    self.notices.push(Notice::StorageRecovered);
+                }
+            }
+            Err(error) => self.storage_failed(&error),
+        }
+    }
+
+    fn storage_failed(&mut self, error: &CommitError) {
+        if !self.committer.failed {
+            self.committer.failed = true;
+            self.notices.push(Notice::StorageFailed { error: error.to_string() });
+        }
+    }
+
+    pub(super) fn commit(&mut self) {
+        let mono_us = self.now.mono_us;
+        let saturated = self.intake.is_saturated();
+        if !saturated && self.committer.window_ends_us().is_some_and(|ends| mono_us >= ends) {
+            self.intake.window_ended(mono_us, self.config.commit_window_us);
+        }
+        let hurry = saturated || self.draining;
+        match self.committer.step(mono_us, hurry, &self.ledger, || states(&self.functions, &self.orphans)) {
+            Step::Nothing => {}
+            Step::Sync(commit) => self.effects.push_back(Effect::Sync(commit)),
+            Step::Failed(error) if error.is_full() && self.config.when_full == WhenFull::DropOldest && self.evict() => {
+                self.committer.retry_now();
+                self.more = true;
+            }
+            Step::Failed(error) if error.is_full() => {}
+            Step::Failed(error) => self.storage_failed(&error),
+        }
+        self.make_room();
+    }
+
+    /// Applies the policy at the quota and notes begin and end of the episode.
+    fn make_room(&mut self) {
+        self.room = self.committer.room();
+        while self.room == Room::Full && self.config.when_full == WhenFull::DropOldest && self.evict() {
+            self.room = self.committer.room();
+        }
+        let dropped = self.ledger.messages.dropped(DropReason::SpoolFullNewest)
+            + self.ledger.messages.dropped(DropReason::SpoolFullOldest);
+        match (self.room, self.full_since_dropped) {
+            (Room::Full, None) => {
+                self.full_since_dropped = Some(dropped);
+                self.notices.push(Notice::SpoolFull);
+            }
+            (Room::Yes, Some(before)) => {
+                self.full_since_dropped = None;
+                self.notices.push(Notice::SpoolHasRoom { dropped: dropped - before });
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives up the oldest segment, with entries in the ledger; false if there is none to give up.
+    fn evict(&mut self) -> bool {
+        let ledger = &mut self.ledger;
+        let before = ledger.messages.dropped(DropReason::SpoolFullOldest);
+        let evicted = self.committer.spool.evict_oldest(&mut |lsn, kind, body| {
+            if kind == crate::recover::KIND_COMMIT {
+                ledger.evict(lsn, body);
+            }
+        });
+        match evicted {
+            Ok(true) => {
+                let count = self.ledger.messages.dropped(DropReason::SpoolFullOldest) - before;
+                if count > 0 {
+                    self.notices.dropped(DropReason::SpoolFullOldest, b"", count, self.now.mono_us);
+                }
+                for forwarder in &mut self.forwarders {
+                    forwarder.evicted(&self.ledger);
+                }
+                self.committer.ledger_changed(self.now.mono_us);
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                self.notices.storage_failed(&error.to_string(), self.now.mono_us);
+                false
+            }
+        }
+    }
+}

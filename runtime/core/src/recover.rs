@@ -1,0 +1,97 @@
+//! Recovery: from checkpoint and frames back to ledger and state.
+
+use eyot_spool::{Lsn, Replay};
+use eyot_wire::record::Record;
+use serde::{Deserialize, Serialize};
+
+use crate::functions::States;
+use crate::ledger::{bit, Ledger, StreamAccount};
+
+/// Frame kind: a [commit record](eyot_wire::record).
+pub const KIND_COMMIT: u8 = 1;
+/// Frame kind: the whole ledger as of this frame, in postcard.
+pub const KIND_LEDGER: u8 = 2;
+
+const CHECKPOINT_VERSION: u8 = 1;
+
+/// Everything that is not in the log behind it.
+#[derive(Serialize, Deserialize)]
+struct Checkpoint<L, S> {
+    version: u8,
+    ledger: L,
+    states: S,
+}
+
+/// Writes a checkpoint: the ledger and every function's state, by name.
+pub(crate) fn encode_checkpoint<S: Serialize>(ledger: &Ledger, states: S, out: &mut Vec<u8>) {
+    out.clear();
+    let taken = std::mem::take(out);
+    if let Ok(grown) = postcard::to_extend(&Checkpoint { version: CHECKPOINT_VERSION, ledger, states }, taken) {
+        *out = grown;
+    }
+}
+
+/// Collects what the spool replays.
+#[derive(Default)]
+pub(crate) struct Recovery {
+    pub ledger: Ledger,
+    pub states: States,
+    pub malformed: u64,
+}
+
+impl Replay for Recovery {
+    fn checkpoint(&mut self, bytes: &[u8]) {
+        match postcard::from_bytes::<Checkpoint<Ledger, States>>(bytes) {
+            Ok(checkpoint) if checkpoint.version == CHECKPOINT_VERSION => {
+                self.ledger = checkpoint.ledger;
+                self.states = checkpoint.states;
+            }
+            _ => self.malformed += 1,
+        }
+    }
+
+    fn frame(&mut self, lsn: Lsn, kind: u8, body: &[u8]) {
+        let understood = match kind {
+            KIND_COMMIT => Record::decode(body).map(|record| self.commit(lsn, &record)).is_ok(),
+            KIND_LEDGER => postcard::from_bytes(body).map(|ledger| self.ledger = ledger).is_ok(),
+            _ => false,
+        };
+        self.malformed += u64::from(!understood);
+    }
+}
+
+impl Recovery {
+    fn commit(&mut self, _lsn: Lsn, record: &Record<'_>) {
+        let mut mask = 0;
+        for output in record.outputs() {
+            for route in output.routes() {
+                mask |= bit(route.stream);
+                let account = self.stream(route.stream);
+                account.outputs.received += 1;
+                account.outputs.pending += 1;
+                account.next_seq = account.next_seq.max(route.seq + 1);
+            }
+        }
+        self.ledger.enter(mask, record.dropped, false);
+        for block in record.state() {
+            let state = self.states.entry(block.function.to_owned()).or_default();
+            for (key, value) in block.ops() {
+                match value {
+                    Some(value) => drop(state.insert(key.to_owned(), value.to_owned())),
+                    None => drop(state.remove(key)),
+                }
+            }
+        }
+    }
+
+    /// A stream is in every checkpoint before it is in a record; one that is not was damaged away.
+    fn stream(&mut self, stream: u8) -> &mut StreamAccount {
+        let streams = &mut self.ledger.streams;
+        let index = streams.iter().position(|s| s.stream == stream).unwrap_or_else(|| {
+            streams.push(StreamAccount { stream, next_seq: 1, name: format!("stream-{stream}"), ..Default::default() });
+            streams.len() - 1
+        });
+        #[allow(clippy::indexing_slicing)] // the index was just found or made
+        &mut streams[index]
+    }
+}

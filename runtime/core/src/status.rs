@@ -1,0 +1,159 @@
+//! The status document, `eyot/<gw>/status`.
+
+use eyot_wire::code::DropReason;
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
+
+use crate::functions::{Active, Functions};
+use crate::ledger::{Account, Ledger};
+
+/// The document's shape; times in seconds or milliseconds as the names say, sizes in bytes.
+#[derive(Serialize)]
+pub(crate) struct Status<'a> {
+    pub gateway: &'a str,
+    pub online: bool,
+    pub version: &'a str,
+    pub unix_ms: i64,
+    pub uptime_s: u64,
+    pub functions: FunctionList<'a>,
+    pub spool: SpoolStatus,
+    pub uplinks: Vec<UplinkStatus<'a>>,
+    pub ledger: LedgerStatus<'a>,
+    pub log_lines_dropped: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct SpoolStatus {
+    pub epoch: u64,
+    pub bytes: u64,
+    pub max_bytes: u64,
+    pub segments: u64,
+    /// "ok", "full" or "failed".
+    pub state: &'static str,
+    pub damaged_frames: u64,
+    pub bytes_written: u64,
+    pub commits: u64,
+    pub sync_failures: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct UplinkStatus<'a> {
+    pub name: &'a str,
+    pub connected: bool,
+    pub in_flight: usize,
+    pub pending: u64,
+    pub next_seq: u64,
+}
+
+pub(crate) struct FunctionList<'a>(pub &'a Functions);
+
+#[derive(Serialize)]
+struct FunctionStatus<'a> {
+    name: &'a str,
+    version: String,
+    sha256: String,
+    state: &'static str,
+    invocations: u64,
+    failures: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_failure: Option<&'static str>,
+    fuel: u64,
+    emits_refused: u64,
+    state_bytes: usize,
+}
+
+impl Serialize for FunctionList<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut list = s.serialize_seq(None)?;
+        for active in self.0.iter() {
+            list.serialize_element(&function(active))?;
+        }
+        list.end()
+    }
+}
+
+fn function(active: &Active) -> FunctionStatus<'_> {
+    FunctionStatus {
+        name: &active.name,
+        version: active.function.manifest().version.to_string(),
+        sha256: hex::encode(active.sha256),
+        state: "active",
+        invocations: active.invocations,
+        failures: active.failures,
+        last_failure: active.last_failure,
+        fuel: active.fuel,
+        emits_refused: active.emits_refused,
+        state_bytes: active.function.state().bytes(),
+    }
+}
+
+/// The ledger as operators read it.
+#[derive(Serialize)]
+pub(crate) struct LedgerStatus<'a> {
+    #[serde(flatten)]
+    messages: AccountStatus<'a>,
+    without_output: u64,
+    redelivered: u64,
+    balanced: bool,
+    streams: Streams<'a>,
+}
+
+impl<'a> LedgerStatus<'a> {
+    pub fn new(ledger: &'a Ledger) -> Self {
+        Self {
+            messages: AccountStatus::new(&ledger.messages),
+            without_output: ledger.without_output,
+            redelivered: ledger.redelivered,
+            balanced: ledger.is_balanced(),
+            streams: Streams(ledger),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AccountStatus<'a> {
+    received: u64,
+    delivered: u64,
+    pending: u64,
+    dropped: u64,
+    dropped_by_reason: Reasons<'a>,
+}
+
+impl<'a> AccountStatus<'a> {
+    fn new(account: &'a Account) -> Self {
+        Self {
+            received: account.received,
+            delivered: account.delivered,
+            pending: account.pending,
+            dropped: account.dropped_total(),
+            dropped_by_reason: Reasons(account),
+        }
+    }
+}
+
+struct Reasons<'a>(&'a Account);
+
+impl Serialize for Reasons<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(None)?;
+        for reason in DropReason::ALL {
+            let count = self.0.dropped(reason);
+            if count > 0 {
+                map.serialize_entry(reason.word(), &count)?;
+            }
+        }
+        map.end()
+    }
+}
+
+struct Streams<'a>(&'a Ledger);
+
+impl Serialize for Streams<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(None)?;
+        for stream in &self.0.streams {
+            map.serialize_entry(&stream.name, &AccountStatus::new(&stream.outputs))?;
+        }
+        map.end()
+    }
+}

@@ -1,0 +1,267 @@
+//! Frames and segment headers, as `FORMAT.md` describes them. All integers are little-endian.
+
+use crate::Lsn;
+
+/// First bytes of every segment.
+pub(crate) const MAGIC: [u8; 8] = *b"EYOTLOG\x01";
+/// A segment's header takes this much; frames follow.
+pub(crate) const HEADER_BYTES: usize = 1024;
+/// A frame's header.
+pub(crate) const FRAME_HEADER_BYTES: usize = 24;
+/// Frames begin at multiples of this.
+pub(crate) const ALIGN: usize = 8;
+/// Most streams a segment header can list.
+pub(crate) const STREAMS_MAX: usize = 32;
+
+/// Frame kind: the caller's state as of the frames before this segment.
+pub(crate) const KIND_CHECKPOINT: u8 = 0xf0;
+/// Frame kind: how far streams are done.
+pub(crate) const KIND_ACK: u8 = 0xf1;
+/// Kinds from here on are the log's own.
+pub(crate) const KIND_RESERVED: u8 = 0x80;
+
+const BATCH_MASK: u32 = 0x00ff_ffff;
+
+/// How far each stream is done, by stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Acks(pub Vec<(u8, Lsn)>);
+
+impl Acks {
+    pub fn get(&self, stream: u8) -> Lsn {
+        self.0.iter().find(|(s, _)| *s == stream).map_or(0, |(_, lsn)| *lsn)
+    }
+
+    /// Moves a stream forward; false if it was there already.
+    pub fn raise(&mut self, stream: u8, lsn: Lsn) -> bool {
+        let room = self.0.len() < STREAMS_MAX;
+        match self.0.iter_mut().find(|(s, _)| *s == stream) {
+            Some((_, at)) if *at >= lsn => false,
+            Some((_, at)) => {
+                *at = lsn;
+                true
+            }
+            None if room => {
+                self.0.push((stream, lsn));
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// What stands at the head of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub epoch: u64,
+    pub segment: u64,
+    /// Number of the first frame in this segment; everything before it was durable elsewhere.
+    pub base_lsn: Lsn,
+    pub acks: Acks,
+}
+
+impl SegmentHeader {
+    /// Appends the header to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&self.epoch.to_le_bytes());
+        out.extend_from_slice(&self.segment.to_le_bytes());
+        out.extend_from_slice(&self.base_lsn.to_le_bytes());
+        out.extend_from_slice(&(self.acks.0.len() as u64).to_le_bytes());
+        for (stream, lsn) in &self.acks.0 {
+            out.extend_from_slice(&u64::from(*stream).to_le_bytes());
+            out.extend_from_slice(&lsn.to_le_bytes());
+        }
+        out.resize(start + HEADER_BYTES - 4, 0);
+        let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
+        out.extend_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Reads a header back; none if the bytes are not one.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (covered, crc) = bytes.get(..HEADER_BYTES)?.split_at_checked(HEADER_BYTES - 4)?;
+        if crc32c::crc32c(covered) != u32_at(crc, 0)? || covered.get(..8)? != MAGIC {
+            return None;
+        }
+        let count = usize::try_from(u64_at(covered, 32)?).ok().filter(|n| *n <= STREAMS_MAX)?;
+        let ack = |i: usize| Some((u8::try_from(u64_at(covered, 40 + i * 16)?).ok()?, u64_at(covered, 48 + i * 16)?));
+        let acks = (0..count).map(ack).collect::<Option<Vec<_>>>()?;
+        Some(Self {
+            epoch: u64_at(covered, 8)?,
+            segment: u64_at(covered, 16)?,
+            base_lsn: u64_at(covered, 24)?,
+            acks: Acks(acks),
+        })
+    }
+}
+
+/// A frame's header, but for its checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub body_bytes: usize,
+    pub kind: u8,
+    /// Commit within the segment, counted from 0.
+    pub batch: u32,
+    pub lsn: Lsn,
+}
+
+impl FrameHeader {
+    /// Bytes from the start of this frame to the start of the next.
+    pub fn span(&self) -> usize {
+        span(self.body_bytes)
+    }
+}
+
+/// Bytes a frame with this body takes.
+pub(crate) fn span(body_bytes: usize) -> usize {
+    (FRAME_HEADER_BYTES + body_bytes).next_multiple_of(ALIGN)
+}
+
+/// Appends a frame to `out`. `segment` is the salt that tells it from what stood in a recycled file before.
+pub(crate) fn encode_frame(out: &mut Vec<u8>, segment: u64, batch: u32, kind: u8, lsn: Lsn, body: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(segment as u32).to_le_bytes());
+    out.extend_from_slice(&((batch & BATCH_MASK) << 8 | u32::from(kind)).to_le_bytes());
+    out.extend_from_slice(&lsn.to_le_bytes());
+    out.extend_from_slice(body);
+    seal(out, start);
+    out.resize(start + span(body.len()), 0);
+}
+
+fn seal(out: &mut [u8], start: usize) {
+    let crc = crc32c::crc32c(out.get(start + 4..).unwrap_or_default());
+    if let Some(field) = out.get_mut(start..start + 4) {
+        field.copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// Whether a frame of `segment` may begin here, by its salt alone.
+pub(crate) fn may_begin_frame(bytes: &[u8], segment: u64) -> bool {
+    u32_at(bytes, 8) == Some(segment as u32)
+}
+
+/// Reads a frame header without checking its checksum; none if there are too few bytes or the salt is another's.
+pub(crate) fn peek_frame(bytes: &[u8], segment: u64) -> Option<FrameHeader> {
+    if !may_begin_frame(bytes, segment) {
+        return None;
+    }
+    let word = u32_at(bytes, 12)?;
+    Some(FrameHeader {
+        body_bytes: u32_at(bytes, 4)? as usize,
+        kind: (word & 0xff) as u8,
+        batch: word >> 8,
+        lsn: u64_at(bytes, 16)?,
+    })
+}
+
+/// The body of the frame with this header at the start of `bytes`; none if the checksum is wrong.
+pub(crate) fn checked_body<'a>(bytes: &'a [u8], header: &FrameHeader) -> Option<&'a [u8]> {
+    let covered = bytes.get(4..FRAME_HEADER_BYTES.checked_add(header.body_bytes)?)?;
+    if crc32c::crc32c(covered) != u32_at(bytes, 0)? {
+        return None;
+    }
+    covered.get(FRAME_HEADER_BYTES - 4..)
+}
+
+/// Body of an ack frame.
+pub(crate) fn encode_acks(acks: &Acks, out: &mut Vec<u8>) {
+    for (stream, lsn) in &acks.0 {
+        out.push(*stream);
+        out.extend_from_slice(&lsn.to_le_bytes());
+    }
+}
+
+/// Reads the body of an ack frame.
+pub(crate) fn decode_acks(body: &[u8]) -> impl Iterator<Item = (u8, Lsn)> + '_ {
+    body.chunks_exact(9).filter_map(|entry| Some((*entry.first()?, u64_at(entry, 1)?)))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// File name of a segment.
+pub(crate) fn segment_name(segment: u64) -> String {
+    format!("segment-{segment:016x}.log")
+}
+
+/// The segment a file name stands for.
+pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("segment-")?.strip_suffix(".log")?;
+    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// File name of the reserve for a full disk.
+pub(crate) const SPARE_NAME: &str = "spare.log";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader { epoch: 7, segment: 0x1_0000_0002, base_lsn: 99, acks: Acks(vec![(0, 5), (3, 98)]) }
+    }
+
+    #[test]
+    fn headers_read_back_and_reject_any_flipped_bit() {
+        let mut bytes = Vec::new();
+        header().encode(&mut bytes);
+        assert_eq!(bytes.len(), HEADER_BYTES);
+        assert_eq!(SegmentHeader::decode(&bytes), Some(header()));
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            assert_eq!(SegmentHeader::decode(&bytes), None, "byte {at}");
+            bytes[at] ^= 1;
+        }
+    }
+
+    #[test]
+    fn frames_read_back_and_reject_any_flipped_bit_and_any_other_segment() {
+        let mut bytes = Vec::new();
+        encode_frame(&mut bytes, 2, 5, 1, 42, b"hello");
+        assert_eq!(bytes.len(), 32);
+        let read = |bytes: &[u8], segment| {
+            let header = peek_frame(bytes, segment)?;
+            Some((header, checked_body(bytes, &header)?.to_vec()))
+        };
+        let expected = FrameHeader { body_bytes: 5, kind: 1, batch: 5, lsn: 42 };
+        assert_eq!(read(&bytes, 2), Some((expected, b"hello".to_vec())));
+        assert_eq!(read(&bytes, 3), None);
+        for at in 0..FRAME_HEADER_BYTES + 5 {
+            bytes[at] ^= 0x10;
+            assert_eq!(read(&bytes, 2), None, "byte {at}");
+            bytes[at] ^= 0x10;
+        }
+    }
+
+    /// Format version 1, byte for byte. A change needs a new magic and a reader for both.
+    #[test]
+    fn golden_bytes_of_version_1() {
+        let mut frame = Vec::new();
+        encode_frame(&mut frame, 2, 5, 1, 42, b"hello");
+        let text: String = frame.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(text, "15ee5ac10500000002000000010500002a0000000000000068656c6c6f000000");
+        let mut bytes = Vec::new();
+        header().encode(&mut bytes);
+        let head: String = bytes[..72].iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            head,
+            "45594f544c4f47010700000000000000020000000100000063000000000000000200000000000000\
+             0000000000000000050000000000000003000000000000006200000000000000"
+        );
+    }
+
+    #[test]
+    fn names_read_back() {
+        assert_eq!(parse_segment_name(&segment_name(0xabc)), Some(0xabc));
+        for other in ["spare.log", "lock", "segment-1.log", "segment-zzzzzzzzzzzzzzzz.log"] {
+            assert_eq!(parse_segment_name(other), None);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What an old log holds.
+//!
+//! A batch is written after the batch before it was synced, so at most the last batch of the last segment can be torn.
+//! It counts up to its first bad byte: what follows was never promised, and was made knowing what is lost. Everywhere
+//! else a bad frame is damage: it is passed over, and what follows it counts. A segment begins where the durable part
+//! of the one before ends (`base_lsn`), so frames at or above the next segment's base are superseded.
+
+use std::collections::VecDeque;
+use std::io;
+
+use crate::format::{
+    decode_acks, parse_segment_name, segment_name, Acks, FrameHeader, SegmentHeader, HEADER_BYTES, KIND_ACK,
+    KIND_CHECKPOINT, KIND_RESERVED, SPARE_NAME,
+};
+use crate::reader::{Parsed, Scanner};
+use crate::spool::{Found, Segment};
+use crate::{Lsn, Options, Spool, Storage};
+
+/// This many segments without a readable byte are no torn beginning but a destroyed log.
+const BLANK_SEGMENTS_MAX: usize = 2;
+
+/// Takes what recovery finds, in order.
+pub trait Replay {
+    /// The newest checkpoint; comes first, and not at all for a new log.
+    fn checkpoint(&mut self, bytes: &[u8]);
+    /// A frame appended after that checkpoint.
+    fn frame(&mut self, lsn: Lsn, kind: u8, body: &[u8]);
+}
+
+/// Why a log does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk refuses.
+    #[error("opening the log failed: {what}: {error}; check the disk and the directory's owner")]
+    Io {
+        /// File and operation.
+        what: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// There is a log, and nothing in it can be read.
+    #[error("the log's {segments} segments hold nothing readable; if it is lost, move them out of the data directory and start again")]
+    Unreadable {
+        /// How many files.
+        segments: usize,
+    },
+    /// The quota is too small.
+    #[error("max_bytes is {0}, the log needs at least {min}; raise [spool] max_bytes", min = Options::MAX_BYTES_MIN)]
+    QuotaTooSmall(u64),
+}
+
+struct Old<F> {
+    id: u64,
+    file: F,
+    bytes: u64,
+    end: u64,
+    header: Option<SegmentHeader>,
+    base_lsn: Lsn,
+}
+
+impl<S: Storage> Spool<S> {
+    /// Opens the log in `storage`, or begins a new one with `fresh_epoch` (not 0). Memory does not grow with the log.
+    pub fn open(storage: S, options: Options, fresh_epoch: u64, replay: &mut dyn Replay) -> Result<Self, OpenError> {
+        if options.max_bytes < Options::MAX_BYTES_MIN {
+            return Err(OpenError::QuotaTooSmall(options.max_bytes));
+        }
+        let fail = |what: &str| {
+            let what = what.to_owned();
+            move |error| OpenError::Io { what, error }
+        };
+        let names = storage.list().map_err(fail("list"))?;
+        let mut ids: Vec<u64> = names.iter().filter_map(|name| parse_segment_name(name)).collect();
+        ids.sort_unstable();
+        let next_segment = ids.last().map_or(1, |id| id + 1);
+        let mut scanner = Scanner::default();
+        let mut old = VecDeque::new();
+        for id in &ids {
+            let what = segment_name(*id);
+            if let Some(segment) = look_at(&storage, &mut scanner, *id).map_err(fail(&what))? {
+                old.push_back(segment);
+            }
+        }
+        if old.is_empty() && ids.len() > BLANK_SEGMENTS_MAX {
+            return Err(OpenError::Unreadable { segments: ids.len() });
+        }
+        trim_tail(&storage, &mut scanner, &mut old).map_err(fail("tail"))?;
+        for id in ids.iter().filter(|id| old.iter().all(|s| s.id != **id)) {
+            // It holds nothing that counts. If it stays, the next segment's base supersedes it.
+            let _ = storage.unlink(&segment_name(*id));
+        }
+        let replayed = replay_all(&storage, &mut scanner, &old, replay).map_err(fail("replay"))?;
+        storage.sync_dir().map_err(fail("directory"))?;
+        let spare_bytes = match names.iter().any(|name| name == SPARE_NAME) {
+            true => storage.open(SPARE_NAME).and_then(|file| storage.len(&file)).ok(),
+            false => None,
+        };
+        let epoch = old.iter().find_map(|s| s.header.as_ref()).map_or(fresh_epoch, |h| h.epoch);
+        let segments =
+            old.iter().map(|s| Segment { id: s.id, base_lsn: s.base_lsn, bytes: s.bytes, end: s.end }).collect();
+        let found = Found {
+            epoch,
+            segments,
+            next_segment,
+            spare_bytes,
+            next_lsn: replayed.last_lsn + 1,
+            checkpoint_segment: replayed.checkpoint_segment,
+            acks: replayed.acks,
+            damaged_frames: replayed.damaged_frames,
+        };
+        Ok(Self::from_found(storage, options, found))
+    }
+}
+
+/// A segment as its header tells; none if neither header nor any frame is readable.
+fn look_at<S: Storage>(storage: &S, scanner: &mut Scanner, id: u64) -> io::Result<Option<Old<S::File>>> {
+    let file = storage.open(&segment_name(id))?;
+    let bytes = storage.len(&file)?;
+    let mut head = vec![0; HEADER_BYTES];
+    let read = storage.read_at(&file, 0, &mut head)?;
+    head.truncate(read);
+    let header = SegmentHeader::decode(&head).filter(|h| h.segment == id);
+    let mut segment = Old { id, file, bytes, end: bytes, base_lsn: 0, header };
+    segment.base_lsn = match &segment.header {
+        Some(header) => header.base_lsn,
+        None => {
+            let mut first = None;
+            walk(storage, scanner, &segment, |_, header, _| {
+                let lsn = if header.kind == KIND_CHECKPOINT { header.lsn + 1 } else { header.lsn };
+                first.get_or_insert(lsn);
+                false
+            })?;
+            match first {
+                Some(lsn) => lsn,
+                None => return Ok(None),
+            }
+        }
+    };
+    Ok(Some(segment))
+}
+
+/// Shows every readable frame in order, until `visit` says false.
+fn walk<S: Storage>(
+    storage: &S,
+    scanner: &mut Scanner,
+    segment: &Old<S::File>,
+    mut visit: impl FnMut(u64, &FrameHeader, &[u8]) -> bool,
+) -> io::Result<()> {
+    scanner.reset();
+    let mut offset = HEADER_BYTES as u64;
+    loop {
+        match scanner.parse(storage, &segment.file, segment.id, offset, segment.end)? {
+            Parsed::Frame(header) => {
+                if !visit(offset, &header, scanner.body(offset, &header)) {
+                    return Ok(());
+                }
+                offset += header.span() as u64;
+            }
+            Parsed::Other => offset = scanner.resync(storage, &segment.file, segment.id, offset, segment.end)?,
+            Parsed::End => return Ok(()),
+        }
+    }
+}
+
+/// Cuts the torn part off the last segment, and drops it if nothing is left; then the one before is the last.
+fn trim_tail<S: Storage>(storage: &S, scanner: &mut Scanner, old: &mut VecDeque<Old<S::File>>) -> io::Result<()> {
+    while let Some(last) = old.back_mut() {
+        let mut last_batch = 0;
+        walk(storage, scanner, last, |_, header, _| {
+            last_batch = last_batch.max(header.batch);
+            true
+        })?;
+        let mut end = HEADER_BYTES as u64;
+        let header_is_bad = last.header.is_none();
+        walk(storage, scanner, last, |offset, header, _| {
+            let torn = header.batch == last_batch && (offset != end || header_is_bad && last_batch == 0);
+            if !torn {
+                end = offset + header.span() as u64;
+            }
+            !torn
+        })?;
+        last.end = end;
+        if end > HEADER_BYTES as u64 {
+            return Ok(());
+        }
+        old.pop_back();
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Replayed {
+    last_lsn: Lsn,
+    checkpoint_segment: u64,
+    acks: Acks,
+    damaged_frames: u64,
+}
+
+fn replay_all<S: Storage>(
+    storage: &S,
+    scanner: &mut Scanner,
+    old: &VecDeque<Old<S::File>>,
+    replay: &mut dyn Replay,
+) -> io::Result<Replayed> {
+    let mut replayed = Replayed::default();
+    for (stream, lsn) in old.iter().filter_map(|s| s.header.as_ref()).flat_map(|h| &h.acks.0) {
+        replayed.acks.raise(*stream, *lsn);
+    }
+    let start = checkpoint_index(storage, scanner, old, replay)?;
+    if let Some((index, true)) = start {
+        replayed.checkpoint_segment = old.get(index).map_or(0, |s| s.id);
+    }
+    let from = start.map_or(0, |(index, _)| index);
+    replayed.last_lsn = old.get(from).map_or(0, |s| s.base_lsn.saturating_sub(1));
+    for (index, segment) in old.iter().enumerate().skip(from) {
+        let next_base = old.get(index + 1).map_or(Lsn::MAX, |s| s.base_lsn);
+        walk(storage, scanner, segment, |_, header, body| {
+            if header.kind == KIND_ACK {
+                for (stream, lsn) in decode_acks(body) {
+                    replayed.acks.raise(stream, lsn);
+                }
+            } else if header.kind < KIND_RESERVED && header.lsn > replayed.last_lsn && header.lsn < next_base {
+                replayed.damaged_frames += header.lsn - replayed.last_lsn - 1;
+                replayed.last_lsn = header.lsn;
+                replay.frame(header.lsn, header.kind, body);
+            }
+            true
+        })?;
+        if next_base != Lsn::MAX && next_base > replayed.last_lsn + 1 {
+            replayed.damaged_frames += next_base - replayed.last_lsn - 1;
+            replayed.last_lsn = next_base - 1;
+        }
+        // After a crash of the process alone, these frames may be in the page cache only. They are about to be acted on.
+        storage.sync_data(&segment.file)?;
+    }
+    Ok(replayed)
+}
+
+/// Index of the segment to replay from, and whether it begins with a checkpoint, which is handed to `replay`.
+fn checkpoint_index<S: Storage>(
+    storage: &S,
+    scanner: &mut Scanner,
+    old: &VecDeque<Old<S::File>>,
+    replay: &mut dyn Replay,
+) -> io::Result<Option<(usize, bool)>> {
+    for (index, segment) in old.iter().enumerate().rev() {
+        let mut found = false;
+        walk(storage, scanner, segment, |offset, header, body| {
+            if offset == HEADER_BYTES as u64 && header.kind == KIND_CHECKPOINT {
+                replay.checkpoint(body);
+                found = true;
+            }
+            false
+        })?;
+        if found {
+            return Ok(Some((index, true)));
+        }
+    }
+    Ok((!old.is_empty()).then_some((0, false)))
+}

@@ -1,0 +1,118 @@
+//! The local broker: it keeps what sensors publish at QoS 1 until the gateway acknowledges it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use eyot_core::io::{ConnId, Message};
+
+/// A message as a sensor published it: `payload` is `<topic number>:<number in that topic>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Which sensor.
+    pub topic: u32,
+    /// Its n-th message, from 1.
+    pub number: u64,
+    /// 0 or 1.
+    pub qos: u8,
+}
+
+impl Published {
+    /// The MQTT topic.
+    pub fn topic_name(&self) -> String {
+        format!("s/{}", self.topic)
+    }
+
+    /// The MQTT payload.
+    pub fn payload(&self) -> String {
+        format!("{}:{}", self.topic, self.number)
+    }
+
+    /// Reads a payload back.
+    pub fn parse(payload: &[u8]) -> (u32, u64) {
+        let text = std::str::from_utf8(payload).expect("payload is text");
+        let (topic, number) = text.split_once(':').expect("payload has a colon");
+        (topic.parse().expect("a topic number"), number.parse().expect("a message number"))
+    }
+}
+
+/// Broker with one subscriber: the gateway.
+#[derive(Debug)]
+pub struct Broker {
+    queue: VecDeque<(Published, bool)>,
+    in_flight: VecDeque<(u16, Published)>,
+    in_flight_max: usize,
+    next_packet_id: u16,
+    /// Acknowledged by the gateway, in that order.
+    pub acked: Vec<Published>,
+    /// Lost by the broker itself when it forgot the session.
+    pub forgotten: u64,
+}
+
+impl Broker {
+    /// An empty one.
+    pub fn new(in_flight_max: usize) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            in_flight_max,
+            next_packet_id: 0,
+            acked: Vec::new(),
+            forgotten: 0,
+        }
+    }
+
+    /// A sensor publishes.
+    pub fn publish(&mut self, message: Published) {
+        self.queue.push_back((message, false));
+    }
+
+    /// Messages the broker still holds.
+    pub fn backlog(&self) -> usize {
+        self.queue.len() + self.in_flight.len()
+    }
+
+    /// The next delivery on connection `conn`, if the in-flight limit allows one.
+    pub fn deliver(&mut self, conn: ConnId) -> Option<Message> {
+        let (front, _) = self.queue.front()?;
+        if front.qos > 0 && self.in_flight.len() >= self.in_flight_max {
+            return None;
+        }
+        let (published, dup) = self.queue.pop_front()?;
+        let packet_id = if published.qos > 0 {
+            self.next_packet_id = self.next_packet_id % 65_535 + 1;
+            self.in_flight.push_back((self.next_packet_id, published.clone()));
+            self.next_packet_id
+        } else {
+            0
+        };
+        Some(Message {
+            conn,
+            packet_id,
+            qos: published.qos,
+            dup,
+            topic: Bytes::from(published.topic_name()),
+            payload: Bytes::from(published.payload()),
+        })
+    }
+
+    /// The gateway acknowledges.
+    pub fn ack(&mut self, packet_id: u16) {
+        let index = self.in_flight.iter().position(|(id, _)| *id == packet_id);
+        let index = index.expect("the gateway acknowledged a packet id that this connection does not have in flight");
+        let (_, published) = self.in_flight.remove(index).expect("just found");
+        self.acked.push(published);
+    }
+
+    /// The connection is gone: what was in flight is delivered again, in order, unless the session is forgotten.
+    pub fn disconnected(&mut self, forget: bool) {
+        if forget {
+            self.forgotten += (self.queue.len() + self.in_flight.len()) as u64;
+            self.queue.clear();
+            self.in_flight.clear();
+        }
+        while let Some((_, published)) = self.in_flight.pop_back() {
+            self.queue.push_front((published, true));
+        }
+        self.next_packet_id = 0;
+    }
+}

@@ -3,6 +3,8 @@
 //! Prints nanoseconds per message, the best of several rounds, for a guest that emits its payload back, with linear
 //! memories of several sizes.
 
+#![allow(clippy::expect_used)] // there is nobody to report to
+
 use std::hint::black_box;
 use std::time::Instant;
 

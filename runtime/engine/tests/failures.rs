@@ -1,5 +1,7 @@
 //! How a message fails, and what is left of it then.
 
+#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows tests by their attribute, not their helpers
+
 mod common;
 
 use common::*;

@@ -1,5 +1,7 @@
 //! Every import of function interface version 1: what it does, and what it answers when it cannot.
 
+#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows tests by their attribute, not their helpers
+
 mod common;
 
 use common::*;
@@ -260,6 +262,21 @@ fn configuration_is_read_and_overridden() {
     assert!(error.contains("unit") && error.contains("4096"), "{error}");
     run(&mut f).unwrap();
     assert_eq!(emits(&f)[0].1, b"kelvin!");
+}
+
+#[test]
+fn a_configuration_that_init_refuses_changes_nothing() {
+    let init = format!(
+        "{DATA} (func (export \"eyot_init\") (result i32) (drop (call $config_get {UNIT} (i32.const 300) (i32.const 1))) \
+         (i32.eq (i32.load8_u (i32.const 300)) (i32.const 33)))"
+    );
+    let mut f = function(&init, &format!("(call $emit {OUT_A} (i32.const 300) (i32.const 1))"));
+    assert_eq!(f.set_config(&[("unit", "!")]).unwrap_err(), eyot_engine::LoadError::Init(Failure::Code(1)));
+    run(&mut f).unwrap();
+    assert_eq!(emits(&f)[0].1, b"c");
+    f.set_config(&[("unit", "k")]).unwrap();
+    run(&mut f).unwrap();
+    assert_eq!(emits(&f)[0].1, b"k", "eyot_init has read the new value");
 }
 
 #[test]

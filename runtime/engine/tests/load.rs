@@ -1,5 +1,7 @@
 //! What is refused before it runs, and what is said then.
 
+#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows tests by their attribute, not their helpers
+
 mod common;
 
 use common::*;

@@ -24,4 +24,4 @@ pub mod storage;
 pub use reader::{Frame, ReadError, Reader};
 pub use recover::{OpenError, Replay};
 pub use spool::{AppendError, Commit, CommitError, Lsn, Options, Spool, Usage};
-pub use storage::Storage;
+pub use storage::{FileStorage, Storage};

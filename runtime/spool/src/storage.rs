@@ -2,6 +2,10 @@
 
 use std::io;
 
+mod file;
+
+pub use file::FileStorage;
+
 /// A flat directory of files, as far as the log needs one.
 ///
 /// Nothing is durable until the call that makes it so returned: [`sync_data`](Self::sync_data) for the content of a

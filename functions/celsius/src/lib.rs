@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn converts_and_keeps_the_other_fields_as_they_are() {
-        let effects = send(&mut host(), r#"{ "ts": 1700000000123, "rh": 48.20, "t": 21.37, "device": "d\n17", "x": [] }"#);
+        let effects =
+            send(&mut host(), r#"{ "ts": 1700000000123, "rh": 48.20, "t": 21.37, "device": "d\n17", "x": [] }"#);
         let (topic, payload) = &effects.emits[0];
         assert_eq!(topic, "processed/17");
         let expected = r#"{"device":"d\n17","t":70.47,"rh":48.20,"ts":1700000000123}"#;

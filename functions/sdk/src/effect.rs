@@ -1,7 +1,7 @@
 //! What a handler does to the world, and the two inputs that look like effects: arrival time and random bytes.
 
-use core::fmt;
 use alloc::string::ToString;
+use core::fmt;
 
 use crate::error::Error;
 use crate::host;

@@ -66,3 +66,34 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use eyot_wire::code::HostError;
+
+    use super::*;
+
+    #[test]
+    fn host_errors_have_the_numbers_of_the_interface() {
+        for (own, host) in [
+            (Error::NOT_FOUND, HostError::NotFound),
+            (Error::NOT_ALLOWED, HostError::NotAllowed),
+            (Error::OVER_LIMIT, HostError::OverLimit),
+            (Error::BAD_POINTER, HostError::BadPointer),
+        ] {
+            assert_eq!(own.code(), host.code());
+        }
+    }
+
+    #[test]
+    fn own_errors_start_above_those_of_the_sdk() {
+        assert_eq!(Error::own(16).code(), 16);
+        assert!(Error::NOT_ENCODABLE.code() < Error::OWN_MIN);
+    }
+
+    #[test]
+    #[should_panic(expected = "OWN_MIN")]
+    fn an_own_error_cannot_look_like_one_of_the_sdk() {
+        Error::own(0);
+    }
+}

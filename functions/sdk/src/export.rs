@@ -25,10 +25,8 @@ macro_rules! function {
         #[cfg(not(target_arch = "wasm32"))]
         const _: () = {
             const _: fn() -> ::core::result::Result<$settings, $crate::error::Error> = $init;
-            const _: fn(
-                &$settings,
-                &$crate::message::Message<'_>,
-            ) -> ::core::result::Result<(), $crate::error::Error> = $handle;
+            const _: fn(&$settings, &$crate::message::Message<'_>) -> ::core::result::Result<(), $crate::error::Error> =
+                $handle;
         };
 
         #[cfg(target_arch = "wasm32")]
@@ -42,9 +40,7 @@ macro_rules! function {
 
             #[no_mangle]
             extern "C" fn eyot_handle(topic: usize, topic_len: usize, payload: usize, payload_len: usize) -> i32 {
-                $crate::guest::handle((topic, topic_len), (payload, payload_len), |msg| {
-                    $handle(SETTINGS.get()?, msg)
-                })
+                $crate::guest::handle((topic, topic_len), (payload, payload_len), |msg| $handle(SETTINGS.get()?, msg))
             }
         };
     };

@@ -35,3 +35,25 @@ impl<'a> Message<'a> {
         core::str::from_utf8(self.payload).map_err(|_| Error::MALFORMED)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_what_stands_between_slashes() {
+        for topic in ["a/b/c", "a", "/a//b/", "/", "caf\u{e9}/x"] {
+            let msg = Message { topic, payload: b"" };
+            let levels: Vec<_> = topic.split('/').collect();
+            for index in 0..levels.len() + 2 {
+                assert_eq!(msg.level(index).ok(), levels.get(index).copied(), "{topic} {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_is_utf8() {
+        assert_eq!(Message { topic: "t", payload: "\u{e9}".as_bytes() }.text(), Ok("\u{e9}"));
+        assert_eq!(Message { topic: "t", payload: b"\xff" }.text(), Err(Error::MALFORMED));
+    }
+}

@@ -130,7 +130,13 @@ impl Host {
         topic: &str,
         payload: &[u8],
     ) -> Effects {
-        CALL.set(Some(Call { host: self.clone(), starting: true, emits: Vec::new(), output_bytes: 0, logs: Vec::new() }));
+        CALL.set(Some(Call {
+            host: self.clone(),
+            starting: true,
+            emits: Vec::new(),
+            output_bytes: 0,
+            logs: Vec::new(),
+        }));
         let settings = init();
         CALL.with_borrow_mut(|call| call.iter_mut().for_each(|call| call.starting = false));
         let result = settings.and_then(|settings| handle(&settings, &Message { topic, payload }));

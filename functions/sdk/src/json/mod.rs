@@ -27,3 +27,6 @@ mod writer;
 pub(crate) use number::parse as parse_number;
 pub use reader::{object, Object, Value, DEPTH_MAX};
 pub use writer::{Writer, DECIMALS_MAX};
+
+#[cfg(test)]
+mod tests;

@@ -86,7 +86,11 @@ fn digits(bytes: &[u8], start: usize, number: &mut Decimal, shift: i32) -> Optio
 /// Reads text that is a number and nothing else.
 pub(crate) fn parse(text: &str) -> Option<f64> {
     let (number, end) = scan(text.as_bytes(), 0)?;
-    if end == text.len() { number.to_f64() } else { None }
+    if end == text.len() {
+        number.to_f64()
+    } else {
+        None
+    }
 }
 
 /// Room for any `i64` with a point in it.
@@ -151,5 +155,70 @@ pub(crate) fn format(value: f64, decimals: usize) -> Option<Text> {
         Some(Text::new(value < 0.0 && units > 0, units, decimals))
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fifteen_digits_are_exact() {
+        for text in ["0", "-0", "21.37", "-40", "0.1", "1e22", "1.5E-7", "999999999999999", "0.000000000000001", "1e+2"]
+        {
+            assert_eq!(parse(text).unwrap().to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+        }
+    }
+
+    #[test]
+    fn more_digits_and_large_exponents_are_close() {
+        for text in
+            ["3.14159265358979323846264338327950288", "123456789012345678901234567890", "1e-300", "7.7e300", "5e-324"]
+        {
+            let (got, exact) = (parse(text).unwrap(), text.parse::<f64>().unwrap());
+            assert!((got - exact).abs() <= exact * 1e-14, "{text}: {got:e}");
+        }
+    }
+
+    #[test]
+    fn what_json_calls_no_number_is_none() {
+        let far = ["1e400", "1e99999999999999999999"];
+        let malformed =
+            ["", "-", "+1", "01", "-01", ".5", "1.", "1e", "1e+", "1.e2", "0x1", "1 ", "NaN", "inf", "--1", "1.2.3"];
+        for text in far.into_iter().chain(malformed) {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        assert_eq!(parse("1e-999"), Some(0.0));
+        assert_eq!(parse("0e999"), Some(0.0));
+    }
+
+    fn text(value: f64, decimals: usize) -> Option<String> {
+        format(value, decimals).map(|text| String::from_utf8(text.bytes().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn numbers_are_written_rounded_and_short() {
+        for (value, decimals, expected) in [
+            (70.466, 2, "70.47"),
+            (-70.466, 2, "-70.47"),
+            (40.0, 2, "40"),
+            (100.0, 0, "100"),
+            (0.5, 1, "0.5"),
+            (0.05, 3, "0.05"),
+            (-0.004, 2, "0"),
+            (2.5, 0, "3"),
+            (1.000_001, 6, "1.000001"),
+            (9_007_199_254_740_000.0, 0, "9007199254740000"),
+        ] {
+            assert_eq!(text(value, decimals).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_has_no_exact_text_is_none() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e16, -1e300] {
+            assert_eq!(text(value, 0), None, "{value}");
+        }
+        assert_eq!(text(1.0, 23), None);
     }
 }

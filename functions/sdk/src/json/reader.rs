@@ -182,7 +182,11 @@ impl<'a> Cursor<'a> {
     }
 
     fn end(&self) -> Result<(), Error> {
-        if self.at == self.text.len() { Ok(()) } else { Err(Error::MALFORMED) }
+        if self.at == self.text.len() {
+            Ok(())
+        } else {
+            Err(Error::MALFORMED)
+        }
     }
 
     fn since(&self, start: usize) -> Result<&'a str, Error> {
@@ -244,7 +248,11 @@ impl<'a> Cursor<'a> {
     fn word(&mut self, word: &str, kind: Kind) -> Result<Kind, Error> {
         let start = self.at;
         self.at += word.len();
-        if self.since(start)? == word { Ok(kind) } else { Err(Error::MALFORMED) }
+        if self.since(start)? == word {
+            Ok(kind)
+        } else {
+            Err(Error::MALFORMED)
+        }
     }
 
     /// Steps over an object or an array.

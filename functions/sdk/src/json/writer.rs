@@ -89,3 +89,33 @@ impl Writer {
         Ok(self.out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_field() {
+        let inner = Writer::new().integer("min", i64::MIN).integer("max", i64::MAX).finish().unwrap();
+        let out = Writer::new()
+            .text("text", "a\"b\\c\n\u{1f}\u{e9}")
+            .number("number", -1.25, 3)
+            .boolean("yes", true)
+            .boolean("no", false)
+            .raw("inner", core::str::from_utf8(&inner).unwrap())
+            .text("k\"", "");
+        let out: serde_json::Value = serde_json::from_slice(&out.finish().unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "text": "a\"b\\c\n\u{1f}\u{e9}", "number": -1.25, "yes": true, "no": false,
+            "inner": { "min": i64::MIN, "max": i64::MAX }, "k\"": "",
+        });
+        assert_eq!(out, expected);
+        assert_eq!(Writer::new().finish().unwrap(), b"{}");
+    }
+
+    #[test]
+    fn a_number_that_json_lacks_fails_the_document() {
+        assert_eq!(Writer::new().number("t", f64::NAN, 2).integer("n", 1).finish(), Err(Error::NOT_ENCODABLE));
+        assert_eq!(Writer::new().number("t", 1.0, DECIMALS_MAX + 1).finish(), Err(Error::NOT_ENCODABLE));
+    }
+}

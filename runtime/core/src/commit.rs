@@ -106,7 +106,9 @@ impl<S: Storage> Committer<S> {
         if self.retry_at_us.is_some() {
             return self.retry_at_us;
         }
-        let flush = self.unflushed_since_us.map(|since| since.saturating_add(self.ack_flush_us));
+        // Without room, only acknowledgements are worth the reserve: they make room.
+        let worth_it = self.spool.has_unwritten_acks() || !(self.full || self.spool.is_full());
+        let flush = self.unflushed_since_us.filter(|_| worth_it).map(|since| since.saturating_add(self.ack_flush_us));
         [self.window_ends_us(), flush].into_iter().flatten().min()
     }
 

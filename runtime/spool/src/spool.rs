@@ -138,6 +138,8 @@ struct Current<F> {
     id: u64,
     file: F,
     next_batch: u32,
+    /// False after a failure: then the next batch begins a segment that has one.
+    has_checkpoint: bool,
 }
 
 struct Flying {
@@ -267,7 +269,9 @@ impl<S: Storage> Spool<S> {
 
     fn next_target(&self) -> Target {
         match (&self.current, self.segments.back()) {
-            (Some(current), Some(segment)) if segment.end + self.options.batch_room() <= self.options.segment_bytes => {
+            (Some(current), Some(segment))
+                if current.has_checkpoint && segment.end + self.options.batch_room() <= self.options.segment_bytes =>
+            {
                 Target { segment: current.id, batch: current.next_batch, opens: false }
             }
             _ => Target { segment: self.next_segment, batch: 0, opens: true },
@@ -388,12 +392,22 @@ impl<S: Storage> Spool<S> {
             bytes: reserved.max(bytes.len() as u64),
             end: bytes.len() as u64,
         });
-        self.current = Some(Current { id: target.segment, file: file.clone(), next_batch: 1 });
+        self.current = Some(Current {
+            id: target.segment,
+            file: file.clone(),
+            next_batch: 1,
+            has_checkpoint: self.open.has_checkpoint(),
+        });
         Ok(file)
     }
 
     /// A file for a new segment: the spare, or a new one.
     fn new_file(&mut self, name: &str) -> Result<(S::File, u64), CommitError> {
+        if self.spare_bytes.is_none() && self.used_bytes() + self.options.segment_bytes > self.options.max_bytes {
+            // Last resort: acknowledgements that cannot be written any more make the room to write them. After a crash
+            // the caller finds those frames gone and unacknowledged.
+            self.recycle(&self.acks.clone());
+        }
         if let Some(bytes) = self.spare_bytes {
             let renamed = self.storage.rename(SPARE_NAME, name).and_then(|()| self.storage.open(name));
             self.spare_bytes = None;
@@ -401,6 +415,9 @@ impl<S: Storage> Spool<S> {
                 return Ok((file, bytes));
             }
             let _ = self.storage.unlink(name);
+        }
+        if self.used_bytes() + self.options.segment_bytes > self.options.max_bytes {
+            return Err(CommitError::Full(format!("{name}: the quota of {} bytes is used up", self.options.max_bytes)));
         }
         match self.storage.create(name, self.options.segment_bytes) {
             Ok(file) => {
@@ -418,6 +435,11 @@ impl<S: Storage> Spool<S> {
     /// Closes the current segment after a failure: what is not durable moves to a new one.
     fn seal(&mut self, earlier: Option<&Batch>) {
         self.current = None;
+        if let Some(last) = self.segments.back().filter(|last| last.base_lsn > self.durable) {
+            // Nothing in it is durable. If it stays after all, the next segment's base supersedes it.
+            let _ = self.storage.unlink(&segment_name(last.id));
+            self.segments.pop_back();
+        }
         let target = Target { segment: self.next_segment, batch: 0, opens: true };
         match earlier {
             Some(earlier) => self.open.follow(earlier, target),
@@ -446,13 +468,14 @@ impl<S: Storage> Spool<S> {
         }
         self.idle_batch = flying.batch;
         self.idle_batch.clear();
-        self.recycle();
+        self.recycle(&self.acks_durable.clone());
         self.refresh_spare();
         Ok(self.durable)
     }
 
-    fn recycle(&mut self) {
-        let done = self.streams.iter().map(|s| self.acks_durable.get(*s)).min().unwrap_or(self.durable);
+    /// Removes the segments that every stream is done with and recovery does not need.
+    fn recycle(&mut self, acks: &Acks) {
+        let done = self.streams.iter().map(|s| acks.get(*s)).min().unwrap_or(self.durable);
         while let (Some(first), Some(second)) = (self.segments.front(), self.segments.get(1)) {
             if first.id >= self.checkpoint_segment || second.base_lsn > done + 1 || !self.give_up_first() {
                 break;

@@ -42,7 +42,7 @@ mqtt = "s/+"
 [allow]
 emit = ["cloud/#"]"#;
     let manifest = Manifest::parse(manifest).expect("the manifest is valid");
-    let options = LoadOptions { manifest: Some(manifest), ceiling: Limits::CEILING, config: &[] };
+    let options = LoadOptions { manifest: Some(manifest), ceiling: Limits::CEILING, ..LoadOptions::default() };
     let function = Function::load(&module(traps), options).expect("the guest loads");
     vec![Loaded { function, sha256: [0; 32] }]
 }

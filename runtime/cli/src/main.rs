@@ -1,1 +1,83 @@
-fn main() {}
+//! `eyot`, the developer's and operator's tool: makes functions, tries them on recorded messages, looks into them.
+//!
+//! It never talks to a gateway behind the user's back, never changes a file it was not told to write, and never trusts
+//! a module: functions run in the engine the gateway uses, under the limits the gateway grants at most.
+//!
+//! Exit codes: 0 done, 1 the operation failed, 2 bad usage or bad input.
+//!
+//! Modules, in the order a function passes through them:
+//! - `build`: from the folder to one `.wasm` file with its manifest;
+//! - `module`: what stands in such a file, and how sections are put into it;
+//! - `run`: messages through it, offline;
+//! - `inspect`: what a gateway would say to it;
+//! - `completions`: for shells.
+//!
+//! What they share: `guest` (the thread functions run in), `file`, `output`, `error`.
+
+mod build;
+mod completions;
+mod error;
+mod file;
+mod guest;
+mod inspect;
+mod module;
+mod output;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+
+/// Make, try and inspect functions for Eyot gateways and nodes.
+#[derive(Parser)]
+#[command(name = "eyot", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  eyot build celsius
+  eyot run celsius/celsius.wasm --topic sensors/7/raw --payload '{\"celsius\":21.5}'
+  eyot inspect celsius/celsius.wasm
+
+Exit codes: 0 done, 1 the operation failed, 2 bad usage or bad input.";
+
+#[derive(Subcommand)]
+enum Command {
+    Build(build::Args),
+    Run(run::Args),
+    Inspect(inspect::Args),
+    Completions(completions::Args),
+}
+
+impl Command {
+    /// Whether standard output is JSON, errors included.
+    fn json(&self) -> bool {
+        match self {
+            Self::Run(args) => args.json,
+            Self::Inspect(args) => args.json,
+            Self::Build(_) | Self::Completions(_) => false,
+        }
+    }
+
+    fn execute(&self) -> Result<(), Error> {
+        match self {
+            Self::Build(args) => build::execute(args),
+            Self::Run(args) => run::execute(args),
+            Self::Inspect(args) => inspect::execute(args),
+            Self::Completions(args) => completions::execute(args),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    match command.execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(command.json()),
+    }
+}

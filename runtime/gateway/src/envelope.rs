@@ -5,7 +5,7 @@
 //! | member | what |
 //! |---|---|
 //! | `gateway` | gateway id |
-//! | `epoch` | decimal number as text (JSON numbers lose digits above 2^53): changes when the gateway's log is made anew |
+//! | `epoch` | number below 2^53: changes when the gateway's log is made anew |
 //! | `seq` | number: counts the outputs of this uplink without gaps, from 1 |
 //! | `topic` | topic the function emitted to |
 //! | `payload` | the payload, if it is JSON text; otherwise absent |
@@ -24,7 +24,7 @@ use crate::mqtt::Stamp;
 #[derive(Serialize)]
 struct Envelope<'a> {
     gateway: &'a str,
-    epoch: String,
+    epoch: u64,
     seq: u64,
     topic: &'a str,
     #[serde(flatten)]
@@ -46,7 +46,7 @@ pub fn wrap(gateway: &str, stamp: Stamp, topic: &[u8], payload: &[u8]) -> Bytes 
         Err(_) => Payload::Base64(STANDARD.encode(payload)),
     };
     let topic = String::from_utf8_lossy(topic);
-    let envelope = Envelope { gateway, epoch: stamp.epoch.to_string(), seq: stamp.seq, topic: &topic, payload };
+    let envelope = Envelope { gateway, epoch: stamp.epoch, seq: stamp.seq, topic: &topic, payload };
     // Nothing in it can fail to serialize: no map keys, no floats, no I/O.
     Bytes::from(serde_json::to_vec(&envelope).unwrap_or_default())
 }
@@ -56,13 +56,13 @@ mod tests {
     use super::*;
 
     fn wrapped(payload: &[u8]) -> String {
-        let stamp = Stamp { epoch: u64::MAX, seq: 7 };
+        let stamp = Stamp { epoch: 9_007_199_254_740_991, seq: 7 };
         String::from_utf8(wrap("barn-7", stamp, b"cloud/\"q\"", payload).to_vec()).unwrap()
     }
 
     #[test]
     fn json_stays_json_and_anything_else_is_base64() {
-        let head = r#"{"gateway":"barn-7","epoch":"18446744073709551615","seq":7,"topic":"cloud/\"q\"","#;
+        let head = r#"{"gateway":"barn-7","epoch":9007199254740991,"seq":7,"topic":"cloud/\"q\"","#;
         for (payload, tail) in [
             (&br#"{"t": 1.50}"#[..], r#""payload":{"t": 1.50}}"#),
             (b"21.5", r#""payload":21.5}"#),

@@ -99,7 +99,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("topics = [\"cloud/#\"]", "envelope = \"xml\"", 13, "uplink.envelope", "write \"json\""),
     ("topics = [\"cloud/#\"]", "inflight = 0", 13, "uplink.inflight", "from 1 to 32768"),
     ("512MiB", "512", 16, "spool.max_bytes", "write a number and a unit"),
-    ("512MiB", "1MiB", 16, "spool.max_bytes", "at least 12 MiB"),
+    ("512MiB", "100KiB", 16, "spool.max_bytes", "at least 512 KiB"),
     ("drop-oldest\"", "drop\"", 17, "spool.when_full", "\"drop-newest\""),
     ("10ms", "10", 18, "spool.commit_window", "10ms"),
     ("10ms", "1h", 18, "spool.commit_window", "too long"),

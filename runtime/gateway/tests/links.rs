@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use common::{free_port, options, plain, Client, Mosquitto, PATIENCE};
+use common::{free_port, options, plain, Client, Mosquitto, Next, PATIENCE};
 use eyot_gateway::broker::Embedded;
 use eyot_gateway::mqtt::link::{Command, LinkEvent};
 use eyot_gateway::mqtt::session::Options;
@@ -62,7 +62,7 @@ async fn the_embedded_broker_stops_and_tells_a_taken_port() {
     let mut client = Client::start(plain(addr), options(Version::V5, "c", &["a"]), 100);
     client.up().await;
     broker.stop();
-    assert!(matches!(client.next().await, LinkEvent::Down { conn } if conn == client.conn));
+    assert!(matches!(client.next().await, Next::Event(LinkEvent::Down { conn }) if conn == client.conn));
     let again = Embedded::start(addr).unwrap();
     client.up().await;
     drop(again);
@@ -85,7 +85,7 @@ async fn what_is_not_acknowledged_comes_again_and_old_acknowledgements_do_not_co
         keeper.reset.store(true, Ordering::Relaxed);
         // Any command makes the link take its turn; this one is for nobody.
         keeper.ack(0, 1);
-        assert!(matches!(keeper.next().await, LinkEvent::Down { conn } if conn == first_conn));
+        assert!(matches!(keeper.next().await, Next::Event(LinkEvent::Down { conn }) if conn == first_conn));
         keeper.up().await;
         assert!(keeper.conn > first_conn);
         let again = keeper.message().await;
@@ -95,7 +95,7 @@ async fn what_is_not_acknowledged_comes_again_and_old_acknowledgements_do_not_co
         // The broker still waits for it: the acknowledgement named the old connection.
         keeper.reset.store(true, Ordering::Relaxed);
         keeper.ack(0, 1);
-        assert!(matches!(keeper.next().await, LinkEvent::Down { .. }));
+        assert!(matches!(keeper.next().await, Next::Event(LinkEvent::Down { .. })));
         keeper.up().await;
         let again = keeper.message().await;
         assert!(again.dup && again.payload == "one");
@@ -160,14 +160,14 @@ async fn a_full_queue_holds_back_qos_1_and_counts_what_it_drops_of_qos_0() {
         let (mut received, mut dropped) = (0, 0);
         while received + dropped < SENT {
             match client.next().await {
-                LinkEvent::Message { message, conn } => {
+                Next::Message(conn, message) => {
                     if qos == 1 {
                         assert_eq!(message.payload, format!("{received}"), "in order, without gaps");
                         client.ack(conn, message.packet_id);
                     }
                     received += 1;
                 }
-                LinkEvent::Dropped { messages } => dropped += usize::try_from(messages).unwrap(),
+                Next::Event(LinkEvent::Dropped { messages }) => dropped += usize::try_from(messages).unwrap(),
                 other => panic!("{other:?}"),
             }
         }

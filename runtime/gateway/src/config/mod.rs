@@ -27,13 +27,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use eyot_core::config::WhenFull;
+
 use crate::mqtt::transport::Endpoint;
 use crate::mqtt::Version;
 
 /// Largest `gateway.toml`.
 pub const FILE_MAX_BYTES: u64 = 1 << 20;
-/// Smallest `spool.max_bytes`: a segment being written, one being delivered and one in reserve.
-pub const SPOOL_MIN_BYTES: u64 = 12 << 20;
+/// Smallest `spool.max_bytes`.
+pub const SPOOL_MIN_BYTES: u64 = eyot_spool::Options::MAX_BYTES_MIN;
 
 /// Everything the gateway needs to know.
 #[derive(Clone, Debug)]
@@ -108,17 +110,6 @@ pub struct Spool {
     pub when_full: WhenFull,
     /// Longest wait of a message for others to share its commit.
     pub commit_window: Duration,
-}
-
-/// `spool.when_full`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// `drop-oldest`.
-    DropOldest,
-    /// `drop-newest`.
-    DropNewest,
-    /// `block`.
-    Block,
 }
 
 /// `[trust]`.

@@ -16,9 +16,8 @@ use super::*;
 use crate::mqtt::inflight::WINDOW_MAX;
 use crate::mqtt::transport::{self, Endpoint, TlsFiles};
 
-const ID_MAX_BYTES: usize = 64;
-const UPLINKS_MAX: usize = 16;
-const FUNCTIONS_MAX: usize = 4096;
+use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES, UPLINKS_MAX};
+
 const TRUST_KEYS_MAX: usize = 1024;
 const CLIENT_ID_MAX_BYTES: usize = 256;
 const SECRET_MAX_BYTES: usize = 4096;
@@ -296,7 +295,7 @@ impl Walk<'_> {
         let mut section = root.table(r, "spool");
         let max_bytes = section.parsed(r, "max_bytes", 512 << 20, |text| match parse_size(text) {
             Ok(bytes) if bytes >= SPOOL_MIN_BYTES => Ok(bytes),
-            Ok(_) => Err(format!("is too small; at least {} MiB", SPOOL_MIN_BYTES >> 20)),
+            Ok(_) => Err(format!("is too small; at least {} KiB", SPOOL_MIN_BYTES >> 10)),
             Err(reason) => Err(reason),
         });
         let when_full = section.parsed(r, "when_full", WhenFull::DropOldest, |text| match text {

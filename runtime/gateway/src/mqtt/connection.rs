@@ -1,12 +1,12 @@
 //! One connection of a [`Link`]: the turns it makes while it lasts.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use flume::r#async::SendFut;
 use flume::TrySendError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::Sleep;
@@ -15,9 +15,11 @@ use tracing::{info, warn};
 use super::link::*;
 use super::session::Session;
 use super::transport::Io;
-use super::{Event, Publish};
+use super::{Event, Message, Publish};
+use crate::envelope;
 
-type Held = Pin<Box<SendFut<'static, (u8, LinkEvent)>>>;
+/// An event on its way into a full queue; false if nobody is left to take it.
+type Held = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// One connection while it lasts.
 pub(super) struct Connection<'a> {
@@ -138,9 +140,12 @@ impl<'a> Connection<'a> {
                 }
             }
             read = self.reader.read_buf(&mut self.input), if reading => ended = read? == 0,
-            sent = async { match self.held.as_mut() { Some(held) => held.await, None => Ok(()) } }, if !reading => {
+            taken = async { match self.held.as_mut() { Some(held) => held.await, None => true } }, if !reading => {
                 self.held = None;
-                sent.map_err(|_| Stop::Finished)?;
+                if !taken {
+                    return Err(Stop::Finished);
+                }
+                (self.link.events.wake)();
             }
             command = self.link.commands.recv_async(), if taking => match command {
                 Ok(command) => self.obey(command)?,
@@ -165,7 +170,13 @@ impl<'a> Connection<'a> {
     fn obey(&mut self, command: Command) -> Result<(), Stop> {
         match command {
             Command::Ack { conn, packet_id } if conn == self.conn => self.session.ack(packet_id),
-            Command::Publish { conn, publish } if conn == self.conn => self.session.publish(publish)?,
+            Command::Publish { conn, mut publish } if conn == self.conn => {
+                if let (true, Some(stamp)) = (self.link.envelope, publish.stamp) {
+                    let gateway = &self.link.options.gateway;
+                    publish.payload = envelope::wrap(gateway, stamp, &publish.topic, &publish.payload);
+                }
+                self.session.publish(publish)?;
+            }
             Command::Ack { .. } | Command::Publish { .. } => {}
             Command::Finish => {
                 self.finish_by = Some(Instant::now() + FINISH_TIMEOUT);
@@ -182,24 +193,24 @@ impl<'a> Connection<'a> {
     /// Passes on events until one must wait or there are none.
     fn pump(&mut self, told: &mut String) -> Result<(), Stop> {
         let now_us = self.now_us();
+        let mut any = false;
         while self.held.is_none() {
             let Some(event) = self.session.next_event(now_us, &mut self.input)? else { break };
-            let droppable = matches!(&event, Event::Message(message) if message.qos == 0);
-            let Some(event) = self.translate(event, told) else { continue };
-            match self.link.events.try_send((self.link.id, event)) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) if droppable => self.dropped += 1,
-                Err(TrySendError::Full(event)) => {
-                    self.held = Some(Box::pin(self.link.events.clone().into_send_async(event)));
-                }
-                Err(TrySendError::Disconnected(_)) => return Err(Stop::Finished),
+            any = true;
+            match self.translate(event, told) {
+                Passed::Message(message) => self.pass_message(message)?,
+                Passed::Control(event) => self.pass_control(event)?,
+                Passed::Nothing => {}
             }
         }
         if self.dropped > 0 {
             let report = (self.link.id, LinkEvent::Dropped { messages: self.dropped });
-            if self.link.events.try_send(report).is_ok() {
-                self.dropped = 0;
+            if self.link.events.control.try_send(report).is_ok() {
+                (self.dropped, any) = (0, true);
             }
+        }
+        if any {
+            (self.link.events.wake)();
         }
         let refused = self.session.take_dropped();
         if refused > 0 {
@@ -213,25 +224,59 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    fn translate(&mut self, event: Event, told: &mut String) -> Option<LinkEvent> {
+    fn pass_message(&mut self, message: Message) -> Result<(), Stop> {
+        let queue = &self.link.events.messages;
+        match queue.try_send((self.conn, message)) {
+            Ok(()) => {}
+            Err(TrySendError::Full((_, message))) if message.qos == 0 => self.dropped += 1,
+            Err(TrySendError::Full(message)) => {
+                let sending = queue.clone().into_send_async(message);
+                self.held = Some(Box::pin(async { sending.await.is_ok() }));
+            }
+            Err(TrySendError::Disconnected(_)) => return Err(Stop::Finished),
+        }
+        Ok(())
+    }
+
+    fn pass_control(&mut self, event: LinkEvent) -> Result<(), Stop> {
+        let queue = &self.link.events.control;
+        match queue.try_send((self.link.id, event)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(event)) => {
+                let sending = queue.clone().into_send_async(event);
+                self.held = Some(Box::pin(async { sending.await.is_ok() }));
+            }
+            Err(TrySendError::Disconnected(_)) => return Err(Stop::Finished),
+        }
+        Ok(())
+    }
+
+    fn translate(&mut self, event: Event, told: &mut String) -> Passed {
         let conn = self.conn;
-        Some(match event {
+        match event {
             Event::Up { session_present, inflight_max } => {
                 let address = self.link.endpoint.address();
                 info!(link = self.link.name, %address, session_present, "connected");
                 told.clear();
                 self.told_up = true;
-                LinkEvent::Up { conn, inflight_max }
+                Passed::Control(LinkEvent::Up { conn, inflight_max })
             }
             Event::FilterRefused { filter, reason } => {
                 let link = &self.link.name;
                 warn!(link, %filter, %reason, "the broker refuses a subscription; allow this client to read it");
-                return None;
+                Passed::Nothing
             }
-            Event::Message(message) => LinkEvent::Message { conn, message },
-            Event::Published { token, accepted } => LinkEvent::Published { conn, token, accepted },
-        })
+            Event::Message(message) => Passed::Message(message),
+            Event::Published { token, accepted } => Passed::Control(LinkEvent::Published { conn, token, accepted }),
+        }
     }
+}
+
+/// Where an event goes.
+enum Passed {
+    Message(Message),
+    Control(LinkEvent),
+    Nothing,
 }
 
 /// Writes once, or flushes when there is nothing left to write: TLS may hold back what it was given. Cancelling it loses

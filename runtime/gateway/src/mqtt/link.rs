@@ -41,13 +41,6 @@ pub enum LinkEvent {
         /// Its number.
         conn: u64,
     },
-    /// A message.
-    Message {
-        /// The connection that delivered it.
-        conn: u64,
-        /// The message.
-        message: Message,
-    },
     /// A publish was answered.
     Published {
         /// The connection it was sent on.
@@ -85,6 +78,18 @@ pub enum Command {
     Finish,
 }
 
+/// Where events go. Messages have a queue of their own, so that the receiver can leave them waiting and still hear the
+/// rest; what else happened before a message is in its queue before the message is.
+#[derive(Clone)]
+pub struct Events {
+    /// Everything but messages, with [`Link::id`].
+    pub control: Sender<(u8, LinkEvent)>,
+    /// Messages, with the number of the connection that delivered them.
+    pub messages: Sender<(u64, Message)>,
+    /// Called after something was put into a queue.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+}
+
 /// A link, before it runs.
 pub struct Link {
     /// What it is called in logs.
@@ -95,8 +100,10 @@ pub struct Link {
     pub endpoint: Endpoint,
     /// How to talk to it.
     pub options: Arc<Options>,
+    /// Wrap stamped payloads, see [`envelope`](crate::envelope).
+    pub envelope: bool,
     /// Where events go.
-    pub events: Sender<(u8, LinkEvent)>,
+    pub events: Events,
     /// Where commands come from.
     pub commands: Receiver<Command>,
     /// Set to make it start its connection anew.
@@ -186,9 +193,9 @@ impl Link {
         let mut connection = Connection::new(self, conn, io);
         let stop = connection.run(told).await;
         if connection.told_up && matches!(stop, Stop::Failed(_)) {
-            let down = self.events.send_async((self.id, LinkEvent::Down { conn }));
+            let down = self.events.control.send_async((self.id, LinkEvent::Down { conn }));
             match self.while_away(down).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => (self.events.wake)(),
                 _ => return Stop::Finished,
             }
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eyot_gateway::mqtt::link::{Command, Link, LinkEvent};
+use eyot_gateway::mqtt::link::{Command, Events, Link, LinkEvent};
 use eyot_gateway::mqtt::session::Options;
 use eyot_gateway::mqtt::transport::Endpoint;
 use eyot_gateway::mqtt::{Message, Publish, Version};
@@ -109,9 +109,17 @@ impl Drop for Mosquitto {
     }
 }
 
+/// What a link tells.
+#[derive(Debug)]
+pub enum Next {
+    Event(LinkEvent),
+    Message(u64, Message),
+}
+
 /// A running link.
 pub struct Client {
-    pub events: flume::Receiver<(u8, LinkEvent)>,
+    control: flume::Receiver<(u8, LinkEvent)>,
+    messages: flume::Receiver<(u64, Message)>,
     pub commands: flume::Sender<Command>,
     pub reset: Arc<AtomicBool>,
     pub task: tokio::task::JoinHandle<()>,
@@ -143,7 +151,8 @@ pub fn plain(addr: SocketAddr) -> Endpoint {
 impl Client {
     /// Starts a link whose event queue holds `queue` events.
     pub fn start(endpoint: Endpoint, options: Options, queue: usize) -> Self {
-        let (events_tx, events) = flume::bounded(queue);
+        let (control_tx, control) = flume::bounded(queue);
+        let (messages_tx, messages) = flume::bounded(queue);
         let (commands, commands_rx) = flume::bounded(1000);
         let reset = Arc::new(AtomicBool::new(false));
         let link = Link {
@@ -151,40 +160,50 @@ impl Client {
             id: 0,
             endpoint,
             options: Arc::new(options),
-            events: events_tx,
+            events: Events { control: control_tx, messages: messages_tx, wake: Arc::new(|| ()) },
+            envelope: false,
             commands: commands_rx,
             reset: reset.clone(),
             seed: 1,
         };
-        Self { events, commands, reset, task: tokio::spawn(link.run()), conn: 0 }
+        Self { control, messages, commands, reset, task: tokio::spawn(link.run()), conn: 0 }
     }
 
-    pub async fn next(&mut self) -> LinkEvent {
-        let event = tokio::time::timeout(PATIENCE, self.events.recv_async()).await.expect("an event in time");
-        let (_, event) = event.expect("the link runs");
-        if let LinkEvent::Up { conn, .. } = event {
+    pub async fn next(&mut self) -> Next {
+        let next = async {
+            tokio::select! {
+                biased;
+                event = self.control.recv_async() => Next::Event(event.expect("the link runs").1),
+                message = self.messages.recv_async() => {
+                    let (conn, message) = message.expect("the link runs");
+                    Next::Message(conn, message)
+                }
+            }
+        };
+        let next = tokio::time::timeout(PATIENCE, next).await.expect("something in time");
+        if let Next::Event(LinkEvent::Up { conn, .. }) = next {
             self.conn = conn;
         }
-        event
+        next
     }
 
     pub async fn up(&mut self) {
         match self.next().await {
-            LinkEvent::Up { .. } => {}
+            Next::Event(LinkEvent::Up { .. }) => {}
             other => panic!("not up but {other:?}"),
         }
     }
 
     pub async fn message(&mut self) -> Message {
         match self.next().await {
-            LinkEvent::Message { message, .. } => message,
+            Next::Message(_, message) => message,
             other => panic!("not a message but {other:?}"),
         }
     }
 
     pub async fn published(&mut self) -> (u64, bool) {
         match self.next().await {
-            LinkEvent::Published { token, accepted, .. } => (token, accepted),
+            Next::Event(LinkEvent::Published { token, accepted, .. }) => (token, accepted),
             other => panic!("not an answer but {other:?}"),
         }
     }

@@ -31,7 +31,7 @@ macro_rules! function {
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {
-            static SETTINGS: $crate::guest::Settings<$settings> = $crate::guest::Settings::new();
+            static SETTINGS: $crate::guest::Settings<$settings> = $crate::guest::Settings::unset();
 
             #[no_mangle]
             extern "C" fn eyot_init() -> i32 {

@@ -201,7 +201,7 @@ unsafe impl<T> Sync for Settings<T> {}
 
 impl<T> Settings<T> {
     /// Before `eyot_init`.
-    pub const fn new() -> Self {
+    pub const fn unset() -> Self {
         Self(OnceCell::new())
     }
 

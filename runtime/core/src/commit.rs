@@ -38,6 +38,7 @@ pub(crate) struct Committer<S: Storage> {
     /// Since when the ledger differs from what the log holds of it.
     unflushed_since_us: Option<u64>,
     in_flight: bool,
+    open_batch: u64,
     retry_at_us: Option<u64>,
     scratch: Vec<u8>,
     pub commits: u64,
@@ -55,6 +56,7 @@ impl<S: Storage> Committer<S> {
             batch_since_us: None,
             unflushed_since_us: None,
             in_flight: false,
+            open_batch: 1,
             retry_at_us: None,
             scratch: Vec::new(),
             commits: 0,
@@ -87,6 +89,17 @@ impl<S: Storage> Committer<S> {
         let lsn = self.spool.append(KIND_COMMIT, record)?;
         self.batch_since_us.get_or_insert(mono_us);
         Ok(lsn)
+    }
+
+    /// Number of the open batch: when [`synced`](Self::synced) reports this or a higher one, the batch is durable.
+    pub fn open_batch(&self) -> u64 {
+        self.open_batch
+    }
+
+    /// A message was dropped without a record; it may be acknowledged when the ledger says so durably.
+    pub fn append_drop(&mut self, mono_us: u64) {
+        self.batch_since_us.get_or_insert(mono_us);
+        self.ledger_changed(mono_us);
     }
 
     /// The ledger changed by something that has no record.
@@ -143,13 +156,14 @@ impl<S: Storage> Committer<S> {
             self.scratch.clear();
             let taken = std::mem::take(&mut self.scratch);
             if let Ok(bytes) = postcard::to_extend(ledger, taken) {
-                let _ = self.spool.append(KIND_LEDGER, &bytes);
+                let _ = self.spool.note(KIND_LEDGER, &bytes);
                 self.scratch = bytes;
             }
         }
         match self.spool.begin_commit() {
             Ok(Some(commit)) => {
                 self.in_flight = true;
+                self.open_batch += 1;
                 self.full = false;
                 self.batch_since_us = None;
                 self.unflushed_since_us = None;
@@ -175,14 +189,14 @@ impl<S: Storage> Committer<S> {
         }
     }
 
-    /// The sync ended; returns how far the log is durable. After a failure the batch is written anew elsewhere.
-    pub fn synced(&mut self, id: u64, result: std::io::Result<()>, mono_us: u64) -> Result<Lsn, CommitError> {
+    /// The sync ended; returns the number of the batch that is durable with all before it. After a failure the batch is written anew elsewhere.
+    pub fn synced(&mut self, id: u64, result: std::io::Result<()>, mono_us: u64) -> Result<u64, CommitError> {
         self.in_flight = false;
         match self.spool.end_commit(id, result) {
-            Ok(durable) => {
+            Ok(_) => {
                 self.commits += 1;
                 self.retry_at_us = None;
-                Ok(durable)
+                Ok(self.open_batch - 1)
             }
             Err(error) => {
                 self.batch_since_us.get_or_insert(mono_us);

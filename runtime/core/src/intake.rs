@@ -7,8 +7,6 @@
 
 use std::collections::VecDeque;
 
-use eyot_spool::Lsn;
-
 use crate::io::ConnId;
 
 /// A smaller burst is not taken for a limit: slow sensors look just like that.
@@ -17,7 +15,7 @@ const LIMIT_LEARNED_MIN: u32 = 8;
 /// An acknowledgement that waits for its commit.
 #[derive(Clone, Copy, Debug)]
 struct Unacked {
-    lsn: Lsn,
+    batch: u64,
     conn: ConnId,
     packet_id: u16,
 }
@@ -36,9 +34,9 @@ impl Intake {
         Self { receive_max: u32::from(receive_max.max(1)), learned: None, unacked: VecDeque::new(), last_arrival_us: 0 }
     }
 
-    /// A message that must be acknowledged once `lsn` is durable.
-    pub fn admit(&mut self, lsn: Lsn, conn: ConnId, packet_id: u16, mono_us: u64) {
-        self.unacked.push_back(Unacked { lsn, conn, packet_id });
+    /// A message that must be acknowledged once this batch is durable.
+    pub fn admit(&mut self, batch: u64, conn: ConnId, packet_id: u16, mono_us: u64) {
+        self.unacked.push_back(Unacked { batch, conn, packet_id });
         self.last_arrival_us = mono_us;
         if self.learned.is_some_and(|limit| self.len() > limit) {
             self.learned = None;
@@ -62,9 +60,9 @@ impl Intake {
         }
     }
 
-    /// The next acknowledgement that is due, as `durable` stands.
-    pub fn next_due(&mut self, durable: Lsn) -> Option<(ConnId, u16)> {
-        self.unacked.front().filter(|u| u.lsn <= durable)?;
+    /// The next acknowledgement that is due, with all batches up to `durable` on disk.
+    pub fn next_due(&mut self, durable: u64) -> Option<(ConnId, u16)> {
+        self.unacked.front().filter(|u| u.batch <= durable)?;
         self.unacked.pop_front().map(|u| (u.conn, u.packet_id))
     }
 

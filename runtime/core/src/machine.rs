@@ -202,10 +202,10 @@ impl<S: Storage> Core<S> {
             return;
         }
         if self.room == Room::Full {
+            self.committer.prepare(&self.ledger, || states(&self.functions, &self.orphans));
             self.drop_unseen(DropReason::SpoolFullNewest, 1, &message.topic);
-            if message.qos > 0 {
-                self.effects.push_back(Effect::Ack { conn: message.conn, packet_id: message.packet_id });
-            }
+            self.committer.append_drop(self.now.mono_us);
+            self.admit(message);
             return;
         }
         self.committer.prepare(&self.ledger, || states(&self.functions, &self.orphans));
@@ -246,29 +246,27 @@ impl<S: Storage> Core<S> {
     fn append(&mut self, message: &Message, seed: Option<u64>, dropped: Option<DropReason>) {
         let mono_us = self.now.mono_us;
         let record = self.record.finish(self.now.unix_ms, seed, dropped);
-        let lsn = match self.committer.append(record, mono_us) {
-            Ok(lsn) => lsn,
-            Err(error) => {
-                self.withdraw(&error, message, dropped);
-                return;
-            }
-        };
+        if let Err(error) = self.committer.append(record, mono_us) {
+            self.withdraw(&error, dropped);
+        }
+        self.admit(message);
+    }
+
+    /// Acknowledges the message when the open batch is durable.
+    fn admit(&mut self, message: &Message) {
         if message.qos > 0 {
-            self.intake.admit(lsn, message.conn, message.packet_id, mono_us);
+            self.intake.admit(self.committer.open_batch(), message.conn, message.packet_id, self.now.mono_us);
         }
     }
 
     /// A record the log cannot hold: its outputs are taken back and counted, the message is done with.
-    fn withdraw(&mut self, error: &AppendError, message: &Message, dropped: Option<DropReason>) {
+    fn withdraw(&mut self, error: &AppendError, dropped: Option<DropReason>) {
         let bytes = self.record.finish(self.now.unix_ms, None, dropped);
         if let Ok(record) = Record::decode(bytes) {
             self.ledger.withdraw(&record);
         }
-        self.committer.ledger_changed(self.now.mono_us);
+        self.committer.append_drop(self.now.mono_us);
         self.notices.storage_failed(&format!("a message's outputs were dropped: {error}"), self.now.mono_us);
-        if message.qos > 0 {
-            self.effects.push_back(Effect::Ack { conn: message.conn, packet_id: message.packet_id });
-        }
     }
 
     fn timers(&mut self) {

@@ -9,8 +9,8 @@ use crate::ledger::{bit, Ledger, StreamAccount};
 
 /// Frame kind: a [commit record](eyot_wire::record).
 pub const KIND_COMMIT: u8 = 1;
-/// Frame kind: the whole ledger as of this frame, in postcard.
-pub const KIND_LEDGER: u8 = 2;
+/// Note: the whole ledger as of this place, in postcard.
+pub const KIND_LEDGER: u8 = 0x40;
 
 const CHECKPOINT_VERSION: u8 = 1;
 
@@ -53,10 +53,16 @@ impl Replay for Recovery {
     fn frame(&mut self, lsn: Lsn, kind: u8, body: &[u8]) {
         let understood = match kind {
             KIND_COMMIT => Record::decode(body).map(|record| self.commit(lsn, &record)).is_ok(),
-            KIND_LEDGER => postcard::from_bytes(body).map(|ledger| self.ledger = ledger).is_ok(),
             _ => false,
         };
         self.malformed += u64::from(!understood);
+    }
+
+    fn note(&mut self, kind: u8, body: &[u8]) {
+        match postcard::from_bytes(body) {
+            Ok(ledger) if kind == KIND_LEDGER => self.ledger = ledger,
+            _ => self.malformed += 1,
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) const STREAMS_MAX: usize = 32;
 pub(crate) const KIND_CHECKPOINT: u8 = 0xf0;
 /// Frame kind: how far streams are done.
 pub(crate) const KIND_ACK: u8 = 0xf1;
+/// Kinds from here up to the log's own are notes: they have no number of their own but that of the frame before them.
+pub(crate) const KIND_NOTES: u8 = 0x40;
 /// Kinds from here on are the log's own.
 pub(crate) const KIND_RESERVED: u8 = 0x80;
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::format::{
-    checked_body, may_begin_frame, peek_frame, FrameHeader, ALIGN, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_RESERVED,
+    checked_body, may_begin_frame, peek_frame, FrameHeader, ALIGN, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_NOTES,
 };
 use crate::spool::{Segment, Spool};
 use crate::{Lsn, Storage};
@@ -206,7 +206,7 @@ impl<S: Storage> Spool<S> {
                     let offset = place.offset;
                     place.offset += header.span() as u64;
                     reader.at = Some(place);
-                    if header.kind < KIND_RESERVED && header.lsn > reader.after && !superseded {
+                    if header.kind < KIND_NOTES && header.lsn > reader.after && !superseded {
                         self.note_gap(reader.after, header.lsn);
                         reader.after = header.lsn;
                         return Ok(Some((offset, header)));

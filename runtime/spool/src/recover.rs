@@ -10,7 +10,7 @@ use std::io;
 
 use crate::format::{
     decode_acks, parse_segment_name, segment_name, Acks, FrameHeader, SegmentHeader, HEADER_BYTES, KIND_ACK,
-    KIND_CHECKPOINT, KIND_RESERVED, SPARE_NAME,
+    KIND_CHECKPOINT, KIND_NOTES, KIND_RESERVED, SPARE_NAME,
 };
 use crate::reader::{Parsed, Scanner};
 use crate::spool::{Found, Segment};
@@ -25,6 +25,8 @@ pub trait Replay {
     fn checkpoint(&mut self, bytes: &[u8]);
     /// A frame appended after that checkpoint.
     fn frame(&mut self, lsn: Lsn, kind: u8, body: &[u8]);
+    /// A note that stands after all frames shown so far. After a failed sync it may come twice in a row.
+    fn note(&mut self, kind: u8, body: &[u8]);
 }
 
 /// Why a log does not open.
@@ -125,7 +127,7 @@ fn look_at<S: Storage>(storage: &S, scanner: &mut Scanner, id: u64) -> io::Resul
         None => {
             let mut first = None;
             walk(storage, scanner, &segment, |_, header, _| {
-                let lsn = if header.kind == KIND_CHECKPOINT { header.lsn + 1 } else { header.lsn };
+                let lsn = if header.kind < KIND_NOTES { header.lsn } else { header.lsn + 1 };
                 first.get_or_insert(lsn);
                 false
             })?;
@@ -218,10 +220,17 @@ fn replay_all<S: Storage>(
                 for (stream, lsn) in decode_acks(body) {
                     replayed.acks.raise(stream, lsn);
                 }
-            } else if header.kind < KIND_RESERVED && header.lsn > replayed.last_lsn && header.lsn < next_base {
+            } else if header.kind < KIND_NOTES && header.lsn > replayed.last_lsn && header.lsn < next_base {
                 replayed.damaged_frames += header.lsn - replayed.last_lsn - 1;
                 replayed.last_lsn = header.lsn;
                 replay.frame(header.lsn, header.kind, body);
+            } else if (KIND_NOTES..KIND_RESERVED).contains(&header.kind)
+                && header.lsn >= replayed.last_lsn
+                && header.lsn < next_base
+            {
+                replayed.damaged_frames += header.lsn - replayed.last_lsn;
+                replayed.last_lsn = header.lsn;
+                replay.note(header.kind, body);
             }
             true
         })?;

@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::batch::{Batch, Target};
-use crate::format::{
-    encode_acks, segment_name, span, Acks, SegmentHeader, HEADER_BYTES, KIND_ACK, KIND_RESERVED, SPARE_NAME,
-};
+use crate::format::{encode_acks, segment_name, Acks, SegmentHeader, KIND_ACK, KIND_NOTES, KIND_RESERVED, SPARE_NAME};
 use crate::Storage;
 
 /// Log sequence number of a frame: contiguous from 1 over the life of a log.
@@ -286,8 +284,24 @@ impl<S: Storage> Spool<S> {
         }
     }
 
-    /// Adds a frame of the caller's `kind` (below 0x80) to the open batch.
+    /// Adds a frame of the caller's `kind` (below 0x40) to the open batch.
     pub fn append(&mut self, kind: u8, body: &[u8]) -> Result<Lsn, AppendError> {
+        self.admit(body)?;
+        let lsn = self.next_lsn;
+        self.open.push(kind & (KIND_NOTES - 1), lsn, body, true);
+        self.next_lsn += 1;
+        Ok(lsn)
+    }
+
+    /// Adds a note of the caller's `kind` (0x40 to 0x7f): recovery shows it, readers pass over it, and a segment with
+    /// nothing but notes is removed once a later one begins with a checkpoint.
+    pub fn note(&mut self, kind: u8, body: &[u8]) -> Result<(), AppendError> {
+        self.admit(body)?;
+        self.open.push(kind & (KIND_RESERVED - 1) | KIND_NOTES, self.next_lsn - 1, body, false);
+        Ok(())
+    }
+
+    fn admit(&mut self, body: &[u8]) -> Result<(), AppendError> {
         if body.len() > self.options.frame_max_bytes {
             return Err(AppendError::TooLarge { bytes: body.len(), max: self.options.frame_max_bytes });
         }
@@ -298,10 +312,7 @@ impl<S: Storage> Spool<S> {
             }
             self.open.aim(target);
         }
-        let lsn = self.next_lsn;
-        self.open.push(kind & !KIND_RESERVED, lsn, body, true);
-        self.next_lsn += 1;
-        Ok(lsn)
+        Ok(())
     }
 
     /// `stream` has no more use for frames up to `lsn`. Durable with the next batch.
@@ -476,24 +487,30 @@ impl<S: Storage> Spool<S> {
     /// Removes the segments that every stream is done with and recovery does not need.
     fn recycle(&mut self, acks: &Acks) {
         let done = self.streams.iter().map(|s| acks.get(*s)).min().unwrap_or(self.durable);
-        while let (Some(first), Some(second)) = (self.segments.front(), self.segments.get(1)) {
-            if first.id >= self.checkpoint_segment || second.base_lsn > done + 1 || !self.give_up_first() {
+        let mut index = 0;
+        while let (Some(segment), Some(next)) = (self.segments.get(index), self.segments.get(index + 1)) {
+            if segment.id >= self.checkpoint_segment {
                 break;
+            }
+            let is_done = index == 0 && next.base_lsn <= done + 1;
+            let has_notes_only = next.base_lsn == segment.base_lsn;
+            if !(is_done || has_notes_only) || !self.remove(index) {
+                index += 1;
             }
         }
     }
 
-    /// Removes the first segment, into the spare if there is none; false if the disk refuses.
-    fn give_up_first(&mut self) -> bool {
-        let Some(first) = self.segments.front() else { return false };
-        let name = segment_name(first.id);
-        let keep = self.spare_bytes.is_none() && first.bytes == self.options.segment_bytes;
+    /// Removes a segment, into the spare if there is none; false if the disk refuses.
+    fn remove(&mut self, index: usize) -> bool {
+        let Some(segment) = self.segments.get(index) else { return false };
+        let name = segment_name(segment.id);
+        let keep = self.spare_bytes.is_none() && segment.bytes == self.options.segment_bytes;
         if keep && self.storage.rename(&name, SPARE_NAME).is_ok() {
-            self.spare_bytes = Some(first.bytes);
+            self.spare_bytes = Some(segment.bytes);
         } else if self.storage.unlink(&name).is_err() {
             return false;
         }
-        self.segments.pop_front();
+        self.segments.remove(index);
         self.disk_full = false;
         true
     }
@@ -541,7 +558,7 @@ impl<S: Storage> Spool<S> {
                 _ => break,
             }
         }
-        if self.give_up_first() {
+        if self.remove(0) {
             Ok(true)
         } else {
             Err(CommitError::Io(format!("{} cannot be removed", segment_name(id))))
@@ -558,12 +575,4 @@ impl<S: Storage> Spool<S> {
             ..self.usage
         }
     }
-
-    /// Bytes on disk that one frame with a body of this size takes.
-    pub fn frame_bytes(body_bytes: usize) -> usize {
-        span(body_bytes)
-    }
-
-    /// Bytes at the head of each segment.
-    pub const SEGMENT_HEADER_BYTES: usize = HEADER_BYTES;
 }

@@ -93,7 +93,15 @@ impl Checks {
         // Every message the gateway acknowledged arrived, or is in the ledger as dropped.
         let absent = broker.acked.iter().filter(|p| !seen.contains(&(p.topic, p.number))).count() as u64;
         let dropped = ledger.messages.dropped_total();
-        assert!(absent <= dropped, "{absent} acknowledged messages never arrived, ledger says {dropped} were dropped");
+        if absent > dropped {
+            let examples: Vec<_> =
+                broker.acked.iter().filter(|p| !seen.contains(&(p.topic, p.number))).take(5).collect();
+            panic!(
+                "{absent} acknowledged messages never arrived, ledger says {dropped} were dropped: {examples:?} {setup:?} \
+                 {:?} {missing} sequence numbers missing",
+                core.spool().usage()
+            );
+        }
         if setup.when_full == WhenFull::Block && !setup.traps {
             assert_eq!(absent, 0, "nothing may be dropped under \"block\"");
         }

@@ -48,12 +48,19 @@ fn config(stack: StackLimits) -> Config {
 pub(crate) fn compile(wasm: &[u8], facts: &Facts<'_>, stack: StackLimits) -> Result<Compiled, LoadError> {
     let engine = Engine::new(&config(stack));
     let rewritten = rewrite::export_globals(wasm, facts);
-    let module =
-        Module::new(&engine, rewritten.as_deref().unwrap_or(wasm)).map_err(|e| LoadError::Invalid(e.to_string()))?;
+    let wasm = rewritten.as_deref().unwrap_or(wasm);
+    // wasmi translates each instruction once that one is validated, and panics on some that come after the end of their
+    // function, which is found only later. So nothing is translated before all of it is valid.
+    Module::validate(&engine, wasm).map_err(invalid)?;
+    let module = Module::new(&engine, wasm).map_err(invalid)?;
     check_exports(&module)?;
     let linker = host::linker(&engine).map_err(|e| LoadError::Instantiate(e.to_string()))?;
     check_imports(&module)?;
     Ok(Compiled { engine, module, linker })
+}
+
+fn invalid(error: wasmi::Error) -> LoadError {
+    LoadError::Invalid(error.to_string())
 }
 
 fn is(ty: &FuncType, params: &[ValType], results: &[ValType]) -> bool {

@@ -86,6 +86,19 @@ fn damaged_modules_are_refused_or_harmless() {
 }
 
 #[test]
+fn code_after_the_end_of_a_function_is_refused() {
+    // wasmi 2.0.0 panics while it translates a loop that stands there.
+    let wasm = guest("", "nop nop nop nop nop nop nop nop (i32.const 0)");
+    let at = wasm.windows(8).position(|bytes| bytes == [1; 8]).unwrap();
+    for code in [[0x0b, 0x03, 0x40, 0x01, 0x01, 0x01], [0x0b, 0x03, 0x40, 0x0b, 0x0b, 0x01]] {
+        let code = [&[0x41, 0x00][..], &code].concat();
+        let mut bad = wasm.clone();
+        bad[at..at + 8].copy_from_slice(&code);
+        refused(&bad, &["operators remaining after end of function"]);
+    }
+}
+
+#[test]
 fn imports_are_those_of_the_interface() {
     let with = |import: &str| module(&[import, MEMORY, ABI, ALLOC, &handle(OK)]);
     refused(&with(r#"(import "wasi_snapshot_preview1" "fd_write" (func))"#), &["fd_write", "WASI"]);

@@ -1,6 +1,28 @@
-//! The I/O edges of the gateway.
-#![allow(missing_docs)]
+//! The gateway's edges: sockets, files, threads and the clock around the state machine of `eyot-core`.
+//!
+//! This crate moves bytes and effects. It never decides what becomes of a message: routing, committing, acknowledging and
+//! counting are the core's.
+//!
+//! Modules, in the order a message passes through them:
+//! - [`config`]: `gateway.toml`, read and checked as a whole.
+//! - [`functions`]: modules from files.
+//! - [`broker`]: a broker in this process, for `embedded://`.
+//! - [`mqtt`]: links to brokers: session, transport, reconnecting.
+//! - [`driver`]: the thread that runs the core: inputs in, effects out.
+//! - [`outbox`]: effects to the links' queues.
+//! - [`journal`]: notices and function logs to the daemon's log.
+//! - [`envelope`]: payloads for uplinks without user properties.
+//! - [`gateway`]: all of it together: start, stop, kill.
+
 pub mod broker;
 pub mod config;
+pub mod driver;
 pub mod envelope;
+pub mod functions;
+pub mod gateway;
+pub mod journal;
 pub mod mqtt;
+pub mod outbox;
+
+pub use config::{Config, ConfigError};
+pub use gateway::{Gateway, StartError};

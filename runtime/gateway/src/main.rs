@@ -1,1 +1,138 @@
-fn main() {}
+//! `eyotd`, the gateway daemon: arguments, log and signals around [`eyot_gateway::Gateway`].
+//!
+//! Exit codes: 0 done, 1 the operation failed, 2 bad usage or bad configuration.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use eyot_gateway::{functions, Config, ConfigError, Gateway};
+use tokio::signal::unix::{signal, SignalKind};
+use tracing::{error, info};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
+/// What is logged unless told otherwise. The embedded broker calls every client that leaves an error.
+const LOG_LEVEL: &str = "info,rumqttd=off";
+
+const EXAMPLES: &str = "\
+Examples:
+  eyotd --config /etc/eyot/gateway.toml --check    say everything that is wrong with the configuration
+  eyotd --config /etc/eyot/gateway.toml            run until SIGTERM or SIGINT, then commit, sync and end
+  eyotd --config gateway.toml --log-level debug,function=trace
+
+Exit codes: 0 done, 1 the operation failed, 2 bad usage or bad configuration.";
+
+/// Run functions for every message of a local MQTT broker, and deliver what they make of it.
+#[derive(Parser)]
+#[command(name = "eyotd", version, after_help = EXAMPLES)]
+struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/eyot/gateway.toml")]
+    config: PathBuf,
+    /// Check the configuration and the functions it names, and end.
+    #[arg(long)]
+    check: bool,
+    /// Form of the log, which goes to standard error.
+    #[arg(long, value_enum, value_name = "FORM", default_value = "human")]
+    log: LogForm,
+    /// What to log: a level, or target=level pairs with commas. The environment variable EYOT_LOG does the same.
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogForm {
+    Human,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(error) => return bad_config(&error),
+    };
+    if args.check {
+        return check(config, args.config);
+    }
+    let level = args.log_level.or_else(|| std::env::var("EYOT_LOG").ok());
+    if let Err(reason) = start_log(args.log, level.as_deref()) {
+        return complain(2, &reason);
+    }
+    run(config)
+}
+
+fn complain(code: u8, text: &str) -> ExitCode {
+    eprintln!("eyotd: {text}");
+    ExitCode::from(code)
+}
+
+fn bad_config(error: &ConfigError) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(2)
+}
+
+fn check(config: Config, file: PathBuf) -> ExitCode {
+    let loading = functions::spawn("check", move || functions::load(&config.functions).map(|_| ()));
+    match loading.map(std::thread::JoinHandle::join) {
+        Ok(Ok(Ok(()))) => {
+            println!("ok");
+            ExitCode::SUCCESS
+        }
+        Ok(Ok(Err(problems))) => bad_config(&ConfigError { file, problems }),
+        Ok(Err(_)) => complain(1, "checking the functions failed"),
+        Err(error) => complain(1, &format!("cannot start a thread: {error}; the system is out of resources")),
+    }
+}
+
+fn start_log(form: LogForm, level: Option<&str>) -> Result<(), String> {
+    let level = level.unwrap_or_default();
+    let filter: Targets = format!("{LOG_LEVEL},{level}").trim_end_matches(',').parse().map_err(|e| {
+        format!("--log-level or EYOT_LOG: \"{level}\": {e}; write error, warn, info, debug, trace or target=level")
+    })?;
+    let terminal = std::io::stderr().is_terminal();
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match form {
+        LogForm::Human => registry.with(layer.with_ansi(terminal).with_target(false)).init(),
+        LogForm::Json => registry.with(layer.json().flatten_event(true)).init(),
+    }
+    Ok(())
+}
+
+fn run(config: Config) -> ExitCode {
+    let (id, data_dir) = (config.id.clone(), config.data_dir.display().to_string());
+    // Signals are taken before anything starts, so that none is lost.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let Ok(runtime) = runtime else { return complain(1, "cannot wait for signals; the system is out of resources") };
+    runtime.block_on(async {
+        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            return complain(1, "cannot wait for signals; the system is out of resources");
+        };
+        let gateway = match Gateway::start(config) {
+            Ok(gateway) => gateway,
+            Err(error) => {
+                error!("{error}");
+                return ExitCode::from(1);
+            }
+        };
+        info!(%id, %data_dir, version = env!("CARGO_PKG_VERSION"), "running");
+        tokio::select! {
+            _ = term.recv() => info!("SIGTERM: committing what is here"),
+            _ = int.recv() => info!("SIGINT: committing what is here"),
+            () = gateway.ended() => {
+                error!("a thread of the gateway ended; this is a bug in eyotd, start it again");
+                return ExitCode::from(1);
+            }
+        }
+        if gateway.stop() {
+            info!("stopped");
+            ExitCode::SUCCESS
+        } else {
+            error!("not everything was committed in time; the brokers keep what was not and deliver it again");
+            ExitCode::from(1)
+        }
+    })
+}

@@ -125,7 +125,9 @@ impl<'a> Connection<'a> {
         }
         let reading = self.held.is_none();
         let out = self.session.output();
-        let (pending, taking) = (!out.is_empty(), out.len() < OUT_MAX_BYTES);
+        // After the last command its sender may be gone, which is no reason to leave without a goodbye.
+        let taking = out.len() < OUT_MAX_BYTES && self.finish_by.is_none();
+        let pending = !out.is_empty();
         let mut ended = false;
         tokio::select! {
             written = send(&mut self.writer, out), if pending || self.unflushed => {

@@ -1,0 +1,222 @@
+//! The thread that runs the core: takes inputs from the links, the disk and the clock, and sees that effects happen.
+
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use eyot_core::io::{Effect, Input, LinkId, Message, Now};
+use eyot_core::Core;
+use eyot_spool::{Commit, Storage};
+use flume::{Receiver, Sender};
+use tracing::warn;
+
+use crate::journal;
+use crate::mqtt;
+use crate::mqtt::link::LinkEvent;
+use crate::outbox::Outbox;
+
+/// Inputs taken before effects are looked after.
+const BATCH: usize = 64;
+/// Syncs under way; the core has one or two.
+const SYNCS_MAX: usize = 16;
+
+/// What the thread is asked to do: 0 for nothing. What is asked once stays asked.
+#[derive(Clone, Debug, Default)]
+pub struct Orders(Arc<AtomicU8>);
+
+const DRAIN: u8 = 1;
+const DIE: u8 = 2;
+
+impl Orders {
+    /// Commit what is here, say goodbye, end.
+    pub fn drain(&self) {
+        self.0.fetch_max(DRAIN, Ordering::Release);
+    }
+
+    /// End at once, as if the process had.
+    pub fn die(&self) {
+        self.0.store(DIE, Ordering::Release);
+    }
+
+    fn now(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Where inputs come from.
+pub struct Inbox {
+    /// Everything but messages.
+    pub control: Receiver<(u8, LinkEvent)>,
+    /// Messages.
+    pub messages: Receiver<(u64, mqtt::Message)>,
+}
+
+/// The clock as the core sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Starts at 0.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Both times.
+    pub fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono_us: micros(self.0.elapsed()), unix_ms: i64::try_from(unix.as_millis()).unwrap_or(i64::MAX) }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+type Synced = (u64, io::Result<()>);
+
+/// Runs `core` on this thread until it is told to end. Whoever puts something into `inbox` or changes `orders` unparks
+/// the thread.
+pub struct Driver<S: Storage> {
+    core: Core<S>,
+    clock: Clock,
+    orders: Orders,
+    inbox: Inbox,
+    outbox: Outbox,
+    syncs: Sender<Commit<S::File>>,
+    synced: Receiver<Synced>,
+    syncer: JoinHandle<()>,
+    /// Connection of the last message: what happened before the first of a connection is in the other queue.
+    intake_conn: u64,
+    draining: bool,
+    drained: bool,
+}
+
+impl<S: Storage> Driver<S> {
+    /// Starts the thread that syncs files of `storage` for `core`.
+    pub fn new(
+        core: Core<S>,
+        storage: S,
+        clock: Clock,
+        orders: Orders,
+        inbox: Inbox,
+        outbox: Outbox,
+    ) -> io::Result<Self> {
+        let (syncs, to_sync) = flume::bounded(SYNCS_MAX);
+        let (synced_tx, synced) = flume::bounded(SYNCS_MAX);
+        let waker = thread::current();
+        let work = move || sync(&storage, &to_sync, &synced_tx, &waker);
+        let syncer = thread::Builder::new().name("sync".to_owned()).spawn(work)?;
+        let (intake_conn, draining, drained) = (0, false, false);
+        Ok(Self { core, clock, orders, inbox, outbox, syncs, synced, syncer, intake_conn, draining, drained })
+    }
+
+    /// Until drained or dead.
+    pub fn run(mut self) {
+        while !self.drained {
+            match self.orders.now() {
+                DIE => return self.end(false),
+                DRAIN if !self.draining => {
+                    self.draining = true;
+                    self.core.handle(self.clock.now(), Input::Drain);
+                }
+                _ => {}
+            }
+            let busy = self.take_control() | self.take_messages();
+            self.effects();
+            if !busy && !self.drained {
+                self.rest();
+            }
+        }
+        self.end(true);
+    }
+
+    fn end(self, goodbye: bool) {
+        if goodbye {
+            self.outbox.finish();
+        }
+        drop((self.core, self.syncs));
+        // The storage is free for the next to open only when no thread holds it.
+        let _ = self.syncer.join();
+    }
+
+    fn take_control(&mut self) -> bool {
+        let mut busy = false;
+        while let Ok((commit, result)) = self.synced.try_recv() {
+            self.core.handle(self.clock.now(), Input::Synced { commit, result });
+            busy = true;
+        }
+        // Bounded by what the queue holds at most: this must not go on as long as links are busy.
+        for _ in 0..self.inbox.control.len() {
+            let Ok((link, event)) = self.inbox.control.try_recv() else { break };
+            self.core.handle(self.clock.now(), input(LinkId(link), event));
+            busy = true;
+        }
+        busy
+    }
+
+    fn take_messages(&mut self) -> bool {
+        for taken in 0..BATCH {
+            if !self.core.accepts_messages() {
+                return taken > 0;
+            }
+            let Ok((conn, message)) = self.inbox.messages.try_recv() else { return taken > 0 };
+            if conn != self.intake_conn {
+                self.intake_conn = conn;
+                self.take_control();
+            }
+            let mqtt::Message { packet_id, qos, dup, topic, payload } = message;
+            let message = Message { conn, packet_id, qos, dup, topic, payload };
+            self.core.handle(self.clock.now(), Input::Message(message));
+        }
+        true
+    }
+
+    fn effects(&mut self) {
+        while let Some(effect) = self.core.poll() {
+            match effect {
+                Effect::Ack { conn, packet_id } => self.outbox.ack(conn, packet_id),
+                Effect::Publish(publish) => self.outbox.publish(publish),
+                Effect::Sync(commit) => {
+                    if self.syncs.send(commit).is_err() {
+                        warn!("the sync thread is gone; nothing more is acknowledged");
+                    }
+                }
+                Effect::FunctionLog { function, level, line } => journal::function_log(&function, level, &line),
+                Effect::Notice(notice) => journal::notice(&notice),
+                Effect::Drained => self.drained = true,
+            }
+        }
+    }
+
+    /// Sleeps until something is put into a queue or the core's deadline. An unpark before the sleep ends it at once, so
+    /// nothing is missed between looking and sleeping.
+    fn rest(&mut self) {
+        let now = self.clock.now();
+        match self.core.deadline_us().map(|due_us| due_us.saturating_sub(now.mono_us)) {
+            Some(0) => self.core.handle(now, Input::Tick),
+            Some(left_us) => thread::park_timeout(Duration::from_micros(left_us)),
+            None => thread::park(),
+        }
+    }
+}
+
+fn input(link: LinkId, event: LinkEvent) -> Input {
+    match event {
+        LinkEvent::Up { conn, inflight_max } => Input::LinkUp { link, conn, inflight_max },
+        LinkEvent::Down { conn } => Input::LinkDown { link, conn },
+        LinkEvent::Published { conn, token, accepted } => Input::Published { link, conn, token, accepted },
+        LinkEvent::Dropped { messages } => Input::IntakeDropped { messages },
+    }
+}
+
+fn sync<S: Storage>(storage: &S, todo: &Receiver<Commit<S::File>>, done: &Sender<Synced>, waker: &Thread) {
+    while let Ok(commit) = todo.recv() {
+        let result = storage.sync_data(&commit.file);
+        if done.send((commit.id, result)).is_err() {
+            return;
+        }
+        waker.unpark();
+    }
+}

@@ -1,0 +1,330 @@
+//! A whole gateway: its threads, and how they start and end.
+//!
+//! Three threads: `links` moves bytes of all connections, `core` runs the functions and the log, `sync` waits for the disk.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
+
+use bytes::Bytes;
+use eyot_core::{Core, OpenError};
+use eyot_spool::FileStorage;
+use eyot_wire::manifest::Limits;
+use eyot_wire::module::PAYLOAD_MAX_BYTES;
+use flume::{Receiver, Sender};
+
+use crate::broker::Embedded;
+use crate::config::{BrokerAt, Config, Problem, Uplink};
+use crate::driver::{Clock, Driver, Inbox, Orders};
+use crate::functions;
+use crate::mqtt::link::{Command, Events, Link};
+use crate::mqtt::session::Options;
+use crate::mqtt::transport::Endpoint;
+use crate::mqtt::{inflight::WINDOW_MAX, Version};
+use crate::outbox::{LinkEnd, Outbox};
+
+/// Most time for committing and syncing what is here, when asked to stop.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages between the intake and the core. When it is full, QoS 0 is dropped and QoS 1 waits in the socket.
+pub const MESSAGES_MAX: usize = 256;
+/// Answers and link events on their way to the core; when it is full, links wait.
+pub const CONTROL_MAX: usize = 1024;
+/// Room in a link's queue beside what its window can fill.
+pub const COMMANDS_SPARE: usize = 1024;
+/// A message is cut here: above the largest payload with the longest topic MQTT allows, so that what was cut is still
+/// seen to be over the limit.
+pub const PACKET_MAX_BYTES: usize = PAYLOAD_MAX_BYTES + (68 << 10);
+/// How long a broker keeps our intake's messages while we are away.
+pub const SESSION_EXPIRY_S: u32 = 86_400;
+/// Longest silence on a connection.
+pub const KEEP_ALIVE_S: u16 = 30;
+/// Publishes in flight to the local broker.
+pub const LOCAL_INFLIGHT: u16 = 500;
+/// How often the status document is renewed.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(30);
+/// How long acknowledgements of an otherwise idle uplink stay unwritten.
+pub const ACK_FLUSH: Duration = Duration::from_secs(2);
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The embedded broker cannot listen.
+    #[error("cannot listen on {addr} for [broker] url: {error}; stop what uses the port, or choose another")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The data directory is not usable.
+    #[error("cannot use [gateway] data_dir: {0}; check that it exists, is writable by this user, and is not full")]
+    DataDir(io::Error),
+    /// The log does not open.
+    #[error("cannot open the log in [gateway] data_dir: {0}")]
+    Open(#[from] OpenError),
+    /// Functions do not load.
+    #[error("{}", problems(.0))]
+    Functions(Vec<Problem>),
+    /// The system has no thread or no file descriptor left.
+    #[error("cannot start a thread: {0}; the system is out of resources")]
+    Threads(io::Error),
+}
+
+fn problems(list: &[Problem]) -> String {
+    let lines: Vec<_> = list.iter().map(|p| p.reason.as_str()).collect();
+    format!("cannot load functions: {}", lines.join("\n"))
+}
+
+/// A running gateway. Dropping it kills it.
+pub struct Gateway {
+    broker: Option<Embedded>,
+    orders: Orders,
+    waker: Thread,
+    core: Option<JoinHandle<()>>,
+    links: Option<JoinHandle<()>>,
+    /// Dropped to end the links' thread at once.
+    alive: Option<Sender<()>>,
+    /// Closed when the core's thread has ended.
+    core_ended: Receiver<()>,
+}
+
+impl Gateway {
+    /// Starts everything, and returns when functions are loaded and the log is open. Brokers need not be there yet.
+    ///
+    /// # Errors
+    /// What of [`StartError`] is wrong; nothing is left running.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let (broker, endpoint) = local_broker(&config)?;
+        let links = links(&config, &endpoint);
+        let (control, control_rx) = flume::bounded(CONTROL_MAX);
+        let (messages, messages_rx) = flume::bounded(MESSAGES_MAX);
+        let inbox = Inbox { control: control_rx, messages: messages_rx };
+        let outbox = Outbox::new(links.iter().map(Planned::end).collect());
+
+        let orders = Orders::default();
+        let (started_tx, started) = flume::bounded(1);
+        let (ended, core_ended) = flume::bounded(0);
+        let core_orders = orders.clone();
+        let core = functions::spawn("core", move || {
+            // Held to the end of the thread.
+            let _ended: Sender<()> = ended;
+            match open(&config, core_orders, inbox, outbox) {
+                Ok((driver, subscriptions)) => {
+                    let _ = started_tx.send(Ok(subscriptions));
+                    driver.run();
+                }
+                Err(error) => drop(started_tx.send(Err(error))),
+            }
+        })
+        .map_err(StartError::Threads)?;
+        let waker = core.thread().clone();
+        let mut gateway =
+            Self { broker, orders, waker: waker.clone(), core: Some(core), links: None, alive: None, core_ended };
+
+        let gone = || StartError::Threads(io::Error::other("the core's thread ended"));
+        let subscriptions = started.recv().map_err(|_| gone())??;
+        let wake = Arc::new(move || waker.unpark());
+        let events = Events { control, messages, wake };
+        let links = links.into_iter().map(|planned| planned.link(&events, &subscriptions)).collect();
+        let (alive, dead) = flume::bounded(0);
+        gateway.alive = Some(alive);
+        gateway.links = Some(run_links(links, dead).map_err(StartError::Threads)?);
+        Ok(gateway)
+    }
+
+    /// Where the embedded broker listens, if there is one.
+    pub fn broker_addr(&self) -> Option<SocketAddr> {
+        self.broker.as_ref().map(|broker| broker.local_addr)
+    }
+
+    /// Commits what is here, acknowledges it, says goodbye to the brokers, and ends. True if all was done in
+    /// [`DRAIN_TIMEOUT`]; otherwise the rest comes again from the brokers at the next start.
+    pub fn stop(mut self) -> bool {
+        self.orders.drain();
+        self.waker.unpark();
+        let drained = matches!(self.core_ended.recv_timeout(DRAIN_TIMEOUT), Err(flume::RecvTimeoutError::Disconnected));
+        if drained {
+            // Links say goodbye within a time of their own.
+            join(&mut self.links);
+        }
+        drained
+    }
+
+    /// Ends at once: nothing is drained, synced, acknowledged or said, as if the process had been killed.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    /// Blocks until the gateway has ended by itself, which happens only if one of its threads fails.
+    pub fn wait(&self) {
+        let _ = self.core_ended.recv();
+    }
+
+    /// Like [`wait`](Self::wait), for async code.
+    pub async fn ended(&self) {
+        let _ = self.core_ended.recv_async().await;
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // First the links, so that nothing the core still does is heard outside.
+        self.alive = None;
+        join(&mut self.links);
+        self.orders.die();
+        self.waker.unpark();
+        join(&mut self.core);
+        self.broker = None;
+    }
+}
+
+fn join(thread: &mut Option<JoinHandle<()>>) {
+    if let Some(thread) = thread.take() {
+        let _ = thread.join();
+    }
+}
+
+/// Starts the embedded broker if it is wanted; answers where links find theirs.
+fn local_broker(config: &Config) -> Result<(Option<Embedded>, Endpoint), StartError> {
+    match &config.broker.at {
+        BrokerAt::Remote(endpoint) => Ok((None, endpoint.clone())),
+        BrokerAt::Embedded(addr) => {
+            let broker = Embedded::start(*addr).map_err(|error| StartError::Listen { addr: *addr, error })?;
+            let host = match broker.local_addr.ip() {
+                ip if !ip.is_unspecified() => ip,
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            };
+            let endpoint = Endpoint { host: host.to_string(), port: broker.local_addr.port(), tls: None };
+            Ok((Some(broker), endpoint))
+        }
+    }
+}
+
+type Opened = (Driver<FileStorage>, Vec<String>);
+
+/// Loads the functions and opens the log, on the core's thread.
+fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result<Opened, StartError> {
+    let loaded = functions::load(&config.functions).map_err(StartError::Functions)?;
+    let storage = FileStorage::open(&config.data_dir).map_err(StartError::DataDir)?;
+    let clock = Clock::start();
+    let spool = eyot_spool::Options::for_quota(config.spool.max_bytes);
+    let core = Core::open(core_config(config), spool, storage.clone(), loaded, clock.now(), fastrand::u64(..))?;
+    let subscriptions = core.subscriptions();
+    let driver = Driver::new(core, storage, clock, orders, inbox, outbox).map_err(StartError::Threads)?;
+    Ok((driver, subscriptions))
+}
+
+fn core_config(config: &Config) -> eyot_core::config::Config {
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let uplink = |u: &Uplink| eyot_core::config::Uplink { name: u.name.clone(), topics: u.topics.clone() };
+    eyot_core::config::Config {
+        gateway_id: config.id.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        uplinks: config.uplinks.iter().map(uplink).collect(),
+        when_full: config.spool.when_full,
+        commit_window_us: micros(config.spool.commit_window),
+        receive_max: config.broker.receive_max,
+        // Each link announces its own window, which is never more.
+        inflight_max: WINDOW_MAX,
+        payload_max_bytes: PAYLOAD_MAX_BYTES,
+        ceiling: Limits::CEILING,
+        status_interval_us: micros(STATUS_INTERVAL),
+        ack_flush_us: micros(ACK_FLUSH),
+    }
+}
+
+/// A link before its subscriptions are known.
+struct Planned {
+    id: u8,
+    name: String,
+    endpoint: Endpoint,
+    options: Options,
+    envelope: bool,
+    commands: (Sender<Command>, Receiver<Command>),
+    reset: Arc<AtomicBool>,
+}
+
+impl Planned {
+    fn end(&self) -> LinkEnd {
+        LinkEnd { name: self.name.clone(), commands: self.commands.0.clone(), reset: self.reset.clone() }
+    }
+
+    fn link(self, events: &Events, subscriptions: &[String]) -> Link {
+        let Self { id, name, endpoint, mut options, envelope, commands: (_, commands), reset } = self;
+        if id == eyot_core::io::LinkId::INTAKE.0 {
+            options.filters = subscriptions.to_vec();
+        }
+        let (options, events, seed) = (Arc::new(options), events.clone(), fastrand::u64(..));
+        Link { name, id, endpoint, options, envelope, events, commands, reset, seed }
+    }
+}
+
+/// All links in the order of their ids: intake, local, uplinks.
+fn links(config: &Config, local: &Endpoint) -> Vec<Planned> {
+    let broker = &config.broker;
+    let base = broker.client_id.clone().unwrap_or_else(|| format!("eyot-{}", config.id));
+    let will = offline(&config.id);
+    let options = |version: Version, client_id: String, login: &Option<(String, String)>, inflight_max: u16| Options {
+        version,
+        client_id,
+        clean_start: true,
+        session_expiry_s: SESSION_EXPIRY_S,
+        keep_alive_s: KEEP_ALIVE_S,
+        receive_max: broker.receive_max,
+        inflight_max,
+        packet_max_bytes: PACKET_MAX_BYTES,
+        login: login.clone(),
+        will: Some(will.clone()),
+        filters: Vec::new(),
+        gateway: config.id.clone(),
+    };
+    let plan = |id, name: &str, endpoint: &Endpoint, options: Options, envelope, queue: usize| {
+        let (endpoint, commands) = (endpoint.clone(), flume::bounded(queue + COMMANDS_SPARE));
+        Planned { id, name: name.to_owned(), endpoint, options, envelope, commands, reset: Arc::default() }
+    };
+
+    let intake = Options { clean_start: false, ..options(broker.version, base.clone(), &broker.login, 100) };
+    // MQTT 3.1.1 has no receive maximum: as many acknowledgements as there are packet ids may come at once.
+    let mut out = vec![plan(0, "intake", local, intake, false, usize::from(u16::MAX))];
+    // The intake speaks for both of its connections.
+    let delivery =
+        Options { will: None, ..options(broker.version, format!("{base}-local"), &broker.login, LOCAL_INFLIGHT) };
+    out.push(plan(1, "local", local, delivery, false, usize::from(LOCAL_INFLIGHT)));
+    for (id, uplink) in (2..).zip(&config.uplinks) {
+        let client_id = uplink.client_id.clone().unwrap_or_else(|| format!("eyot-{}-{}", config.id, uplink.name));
+        let options = options(uplink.version, client_id, &uplink.login, uplink.inflight);
+        out.push(plan(id, &uplink.name, &uplink.endpoint, options, uplink.envelope, usize::from(uplink.inflight)));
+    }
+    out
+}
+
+/// Topic and document of the will: the status of a gateway that is not there.
+fn offline(id: &str) -> (String, Bytes) {
+    let document = serde_json::json!({"gateway": id, "online": false, "version": env!("CARGO_PKG_VERSION")});
+    (format!("eyot/{id}/status"), Bytes::from(document.to_string()))
+}
+
+/// Runs the links on a thread until all have ended or `dead` is closed.
+fn run_links(links: Vec<Link>, dead: Receiver<()>) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    thread::Builder::new().name("links".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            let running: Vec<_> = links.into_iter().map(|link| tokio::spawn(link.run())).collect();
+            let all = async {
+                for link in running {
+                    let _ = link.await;
+                }
+            };
+            tokio::select! {
+                () = all => {}
+                _ = dead.recv_async() => {}
+            }
+        });
+        // A name lookup under way must not hold up the end.
+        runtime.shutdown_background();
+    })
+}

@@ -1,0 +1,43 @@
+//! What the core and the functions have to say, into the daemon's log.
+
+use eyot_core::io::Notice;
+use eyot_engine::Level;
+use tracing::{debug, error, info, trace, warn};
+
+/// Target of function logs, for filters: `--log-level info,function=debug`.
+const FUNCTION: &str = "function";
+
+/// Logs a line of a function.
+pub fn function_log(function: &str, level: Level, line: &str) {
+    match level {
+        Level::Error => error!(target: FUNCTION, function, "{line}"),
+        Level::Warn => warn!(target: FUNCTION, function, "{line}"),
+        Level::Info => info!(target: FUNCTION, function, "{line}"),
+        Level::Debug => debug!(target: FUNCTION, function, "{line}"),
+        Level::Trace => trace!(target: FUNCTION, function, "{line}"),
+    }
+}
+
+/// Logs a notice.
+pub fn notice(notice: &Notice) {
+    match notice {
+        Notice::SpoolFull => {
+            warn!("the spool is full; when_full is in force. Check the uplinks, or raise [spool] max_bytes");
+        }
+        Notice::SpoolHasRoom { dropped } => info!(dropped, "the spool has room again"),
+        Notice::StorageFailed { error } => {
+            error!(%error, "the disk fails; messages wait at the broker until it works. Check the disk under data_dir");
+        }
+        Notice::StorageRecovered => info!("the disk works again"),
+        Notice::FunctionFailed { function, failure, count } => {
+            warn!(%function, %failure, count, "a function failed; its messages went to eyot/<id>/dead/<function>");
+        }
+        Notice::Dropped { reason, topic, count } => warn!(reason, %topic, count, "dropped"),
+        Notice::EmitRefused { function, count } => {
+            warn!(%function, count, "a function emitted what it may not; see [allow] and [limits] in its function.toml");
+        }
+        Notice::LogDamaged { frames } => {
+            error!(frames, "the log holds damaged frames; they are counted as dropped. Check the disk under data_dir");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Functions as WebAssembly text.
+
+use super::TempDir;
+
+/// A module that emits each payload, as it is, to `cloud/out`.
+pub fn echo(dir: &TempDir) -> std::path::PathBuf {
+    let manifest = r#"name = \"echo\"\nversion = \"1.0.0\"\n[[trigger]]\nmqtt = \"sensors/+/raw\"\n[allow]\nemit = [\"cloud/#\", \"processed/#\"]\n"#;
+    module(dir, "echo.wasm", manifest)
+}
+
+/// The same module with another manifest, written as the inside of a WebAssembly text string.
+pub fn module(dir: &TempDir, file: &str, manifest: &str) -> std::path::PathBuf {
+    let text = format!(
+        r#"(module
+            (@custom "eyot.manifest" "{manifest}")
+            (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 6)
+            (data (i32.const 16) "cloud/out")
+            (func (export "eyot_abi") (result i32) (i32.const 1))
+            (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
+            (func (export "eyot_handle") (param i32 i32 i32 i32) (result i32)
+                (drop (call $emit (i32.const 16) (i32.const 9) (local.get 2) (local.get 3)))
+                (i32.const 0)))"#
+    );
+    let path = dir.0.join(file);
+    std::fs::write(&path, wat::parse_str(&text).unwrap()).unwrap();
+    path
+}

@@ -1,0 +1,94 @@
+//! The program: arguments, exit codes, signals.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use common::function::{echo, module};
+use common::TempDir;
+
+fn eyotd(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eyotd"));
+    command.args(args).env_remove("EYOT_LOG").stdin(Stdio::null());
+    command
+}
+
+fn check(file: &Path) -> Output {
+    eyotd(&["--config", file.to_str().unwrap(), "--check"]).output().unwrap()
+}
+
+const GOOD: &str = "[gateway]\nid = \"barn-7\"\ndata_dir = \"data\"\n[broker]\nurl = \"embedded://127.0.0.1:0\"\n\
+                    [[function]]\npath = \"echo.wasm\"\n";
+
+#[test]
+fn check_says_ok_or_everything_that_is_wrong() {
+    let dir = TempDir::new();
+    echo(&dir);
+    let output = check(&dir.write("gateway.toml", GOOD));
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"ok\n"[..]), "{output:?}");
+
+    let file = dir.write("gateway.toml", &GOOD.replace("barn-7", "a/b").replace("path", "paht"));
+    let output = check(&file);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text.contains(&format!("{}:2: gateway.id: ", file.display())), "{text}");
+    assert!(text.contains("did you mean \"path\"?"), "{text}");
+
+    let over = "name = \\\"greedy\\\"\\nversion = \\\"1.0.0\\\"\\n[limits]\\nmemory = \\\"1GiB\\\"\\n";
+    module(&dir, "greedy.wasm", over);
+    let more = "[[function]]\npath = \"greedy.wasm\"\n[[function]]\npath = \"nowhere.wasm\"\n\
+                [[function]]\npath = \"echo.wasm\"\n";
+    let output = check(&dir.write("gateway.toml", &format!("{GOOD}{more}")));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), text.lines().count()), (Some(2), 3), "{text}");
+    for (line, words) in [(9, "greedy.wasm is refused: "), (11, "nowhere.wasm cannot be read"), (13, "called \"echo\"")]
+    {
+        assert!(text.contains(&format!("gateway.toml:{line}: function.path: ")) && text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn bad_usage_and_failures_have_their_exit_codes() {
+    assert_eq!(eyotd(&["--no-such-thing"]).output().unwrap().status.code(), Some(2));
+    assert_eq!(eyotd(&["--config", "/nowhere"]).output().unwrap().status.code(), Some(2));
+    let help = String::from_utf8(eyotd(&["--help"]).output().unwrap().stdout).unwrap();
+    assert!(help.contains("--check") && help.contains("Examples:"), "{help}");
+
+    let dir = TempDir::new();
+    let file = dir.write("gateway.toml", &GOOD.replace("\"data\"", "\"/proc/nothing\""));
+    echo(&dir);
+    let output = eyotd(&["--config", file.to_str().unwrap()]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("data_dir") && text.contains("writable"), "{text}");
+    let output = eyotd(&["--config", file.to_str().unwrap(), "--log-level", "loud=="]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// Runs until a line with `words` is in the log.
+fn run_until(file: &Path, words: &str) -> (Child, impl Iterator<Item = String>) {
+    let args = ["--config", file.to_str().unwrap(), "--log", "json"];
+    let mut child = eyotd(&args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains(words)), "the log says {words}");
+    (child, lines)
+}
+
+#[test]
+fn sigterm_and_sigint_end_it_in_good_order() {
+    for signal in ["TERM", "INT"] {
+        let dir = TempDir::new();
+        echo(&dir);
+        let (mut child, mut lines) = run_until(&dir.write("gateway.toml", GOOD), "\"connected\"");
+        let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let last = lines.by_ref().last().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{last}");
+        let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+        assert_eq!((last["message"].as_str(), last["level"].as_str()), (Some("stopped"), Some("INFO")));
+    }
+}

@@ -94,13 +94,8 @@ impl<'a> From<&'a Manifest> for ManifestView<'a> {
 
 pub fn execute(args: &Args) -> Result<(), Error> {
     let wasm = guest::read_module(&args.file)?;
-    let facts = module::read(&wasm).map_err(|reason| {
-        Error::bad_input(
-            args.file.display(),
-            reason,
-            "it is not a WebAssembly module; give the file that `eyot build` wrote",
-        )
-    })?;
+    let facts = module::read(&wasm)
+        .map_err(|reason| Error::bad_input(args.file.display(), reason, "give a module as `eyot build` writes it"))?;
     let verdict =
         guest::on_guest_thread(|| Ok(eyot_engine::Function::load(&wasm, LoadOptions::default()).map(|_| ())))?;
     let refusal = verdict.err().map(|error| error.to_string());

@@ -6,6 +6,7 @@
 //! Exit codes: 0 done, 1 the operation failed, 2 bad usage or bad input.
 //!
 //! Modules, in the order a function passes through them:
+//! - `new`: a folder to begin with;
 //! - `build`: from the folder to one `.wasm` file with its manifest;
 //! - `module`: what stands in such a file, and how sections are put into it;
 //! - `run`: messages through it, offline;
@@ -21,6 +22,7 @@ mod file;
 mod guest;
 mod inspect;
 mod module;
+mod new;
 mod output;
 mod run;
 
@@ -40,6 +42,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  eyot new celsius
   eyot build celsius
   eyot run celsius/celsius.wasm --topic sensors/7/raw --payload '{\"celsius\":21.5}'
   eyot inspect celsius/celsius.wasm
@@ -48,6 +51,7 @@ Exit codes: 0 done, 1 the operation failed, 2 bad usage or bad input.";
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Args),
     Build(build::Args),
     Run(run::Args),
     Inspect(inspect::Args),
@@ -60,12 +64,13 @@ impl Command {
         match self {
             Self::Run(args) => args.json,
             Self::Inspect(args) => args.json,
-            Self::Build(_) | Self::Completions(_) => false,
+            Self::New(_) | Self::Build(_) | Self::Completions(_) => false,
         }
     }
 
     fn execute(&self) -> Result<(), Error> {
         match self {
+            Self::New(args) => new::execute(args),
             Self::Build(args) => build::execute(args),
             Self::Run(args) => run::execute(args),
             Self::Inspect(args) => inspect::execute(args),

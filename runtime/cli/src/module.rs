@@ -48,10 +48,19 @@ pub struct CustomFact {
 /// It is not a core WebAssembly module; the text says from which byte on.
 pub fn read(wasm: &[u8]) -> Result<Facts, String> {
     let mut facts = Facts { size_bytes: wasm.len(), sha256: hex::encode(Sha256::digest(wasm)), ..Facts::default() };
+    check_magic(wasm)?;
     for payload in Parser::new(0).parse_all(wasm) {
         add(&mut facts, payload.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
     }
     Ok(facts)
+}
+
+/// The parser's own words for this fill ten lines.
+fn check_magic(wasm: &[u8]) -> Result<(), String> {
+    if wasm.starts_with(b"\0asm") {
+        return Ok(());
+    }
+    Err("is not WebAssembly: its first bytes are not \"\\0asm\"".to_owned())
 }
 
 fn add(facts: &mut Facts, payload: Payload<'_>) -> Result<(), BinaryReaderError> {
@@ -96,6 +105,7 @@ fn add(facts: &mut Facts, payload: Payload<'_>) -> Result<(), BinaryReaderError>
 /// # Errors
 /// It is not a core WebAssembly module; the text says from which byte on.
 pub fn with_manifest(wasm: &[u8], manifest: &str) -> Result<Vec<u8>, String> {
+    check_magic(wasm)?;
     let mut module = Module::new();
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(|e| e.to_string())?;

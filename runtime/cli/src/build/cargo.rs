@@ -116,7 +116,9 @@ fn function_package<'a>(metadata: &'a Metadata, dir: &Path) -> Result<&'a Packag
 }
 
 fn compile(toolchain: &Toolchain, dir: &Path, metadata: &Metadata, package: &Package) -> Result<PathBuf, Error> {
-    let flags = serde_json::Value::from(remap_flags(metadata));
+    let mut mapped = machine_paths(metadata);
+    mapped.extend(toolchain.library_source(dir));
+    let flags = serde_json::Value::from(remap_flags(mapped));
     let mut child = cargo(toolchain, dir)
         .args(["build", "--release", "--lib", "--target", TARGET, "--message-format=json-render-diagnostics"])
         // A JSON list of strings is a TOML list too. Cargo appends it to that of the crate's own configuration.
@@ -142,8 +144,8 @@ fn compile(toolchain: &Toolchain, dir: &Path, metadata: &Metadata, package: &Pac
     }
 }
 
-/// Maps the paths of this machine, which panics and `file!()` carry into the module, to names.
-fn remap_flags(metadata: &Metadata) -> Vec<String> {
+/// Paths of this machine, which panics and `file!()` would carry into the module, with the names to put in their place.
+fn machine_paths(metadata: &Metadata) -> Vec<(PathBuf, String)> {
     let mut mapped = vec![
         (metadata.workspace_root.clone(), "/src".to_owned()),
         (metadata.target_directory.clone(), "/target".to_owned()),
@@ -154,6 +156,10 @@ fn remap_flags(metadata: &Metadata) -> Vec<String> {
         let outside = folder.filter(|folder| !folder.starts_with(&metadata.workspace_root));
         mapped.extend(outside.map(|folder| (folder, format!("/{}", package.name))));
     }
+    mapped
+}
+
+fn remap_flags(mut mapped: Vec<(PathBuf, String)>) -> Vec<String> {
     // Of all that match rustc takes the last, so the longest wins.
     mapped.sort_by_key(|(path, _)| path.as_os_str().len());
     mapped.iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())).collect()

@@ -84,17 +84,26 @@ impl Toolchain {
         command
     }
 
+    /// What `rustc` says to a question; `None` if it cannot be asked.
+    fn ask_rustc(&self, dir: &Path, question: &[&str]) -> Option<String> {
+        let output = self.command("rustc", dir).args(question).stderr(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     fn has_target(&self, dir: &Path) -> bool {
-        let output = self
-            .command("rustc", dir)
-            .args(["--print", "target-libdir", "--target", TARGET])
-            .stderr(Stdio::null())
-            .output();
-        let Ok(output) = output else { return false };
-        let libraries = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        let Some(libraries) = self.ask_rustc(dir, &["--print", "target-libdir", "--target", TARGET]) else {
+            return false;
+        };
         let is_core = |name: OsString| name.to_string_lossy().starts_with("libcore-");
-        output.status.success()
-            && fs::read_dir(libraries).is_ok_and(|entries| entries.flatten().any(|entry| is_core(entry.file_name())))
+        fs::read_dir(libraries).is_ok_and(|entries| entries.flatten().any(|entry| is_core(entry.file_name())))
+    }
+
+    /// Where the source of the standard library is, and the name it has in libraries as they are released.
+    pub fn library_source(&self, dir: &Path) -> Option<(PathBuf, String)> {
+        let sysroot = PathBuf::from(self.ask_rustc(dir, &["--print", "sysroot"])?);
+        let version = self.ask_rustc(dir, &["-vV"])?;
+        let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: "))?;
+        Some((sysroot.join("lib/rustlib/src/rust"), format!("/rustc/{commit}")))
     }
 }
 

@@ -1,0 +1,10 @@
+//! The program `eyot` as its users meet it: arguments in; exit code, standard output and standard error out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod build;
+mod harness;
+mod inspect;
+mod new;
+mod run;
+mod run_json;
+mod usage;

@@ -1,6 +1,6 @@
 //! Links against real brokers: mosquitto, and the embedded one.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
@@ -13,6 +13,8 @@ use eyot_gateway::broker::Embedded;
 use eyot_gateway::mqtt::link::{Command, LinkEvent};
 use eyot_gateway::mqtt::session::Options;
 use eyot_gateway::mqtt::Version;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// From one link through the broker to another, acknowledged at both ends.
 async fn there_and_acknowledged(addr: SocketAddr, from: Version, to: Version) {
@@ -91,6 +93,9 @@ async fn what_is_not_acknowledged_comes_again_and_old_acknowledgements_do_not_co
         let again = keeper.message().await;
         assert!(again.dup && again.payload == "one");
         keeper.ack(first_conn, again.packet_id);
+        // Once this is answered, the acknowledgement before it was looked at.
+        keeper.publish(7, "elsewhere", "");
+        assert_eq!(keeper.published().await, (7, true));
 
         // The broker still waits for it: the acknowledgement named the old connection.
         keeper.reset.store(true, Ordering::Relaxed);
@@ -113,10 +118,38 @@ async fn an_absent_broker_is_waited_for() {
     let port = free_port();
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
     let mut client = Client::start(plain(addr), options(Version::V5, "early", &[]), 100);
-    let refused = tokio::net::TcpStream::connect(addr).await;
+    let refused = TcpStream::connect(addr).await;
     assert!(refused.is_err(), "nobody listens yet");
     let _broker = Mosquitto::start(port, "");
     client.up().await;
+}
+
+/// Plays a broker: reads until the bytes end with `end`, then answers.
+async fn script(stream: &mut TcpStream, end: &[u8], answer: &[u8]) -> Vec<u8> {
+    let mut read = Vec::new();
+    while !read.ends_with(end) {
+        let count = tokio::time::timeout(PATIENCE, stream.read_buf(&mut read)).await.unwrap().unwrap();
+        assert!(count > 0, "closed after {read:02x?}");
+    }
+    stream.write_all(answer).await.unwrap();
+    read
+}
+
+#[tokio::test]
+async fn whoever_leaves_waits_for_the_answer_and_disconnects() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut leaving = Client::start(plain(listener.local_addr().unwrap()), with_will(Version::V4, "c"), 100);
+    let (mut stream, _) = listener.accept().await.unwrap();
+    script(&mut stream, b"{\"online\":false}", &[0x20, 2, 0, 0]).await;
+    leaving.up().await;
+    leaving.commands.send(Command::Finish).unwrap();
+    drop(leaving.commands);
+    let publish = script(&mut stream, b"{\"online\":false}", b"").await;
+    assert_eq!(publish[0], 0x33, "retained, at QoS 1");
+    stream.write_all(&[0x40, 2, 0, 1]).await.unwrap();
+    script(&mut stream, &[0xe0, 0], b"").await;
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0, "and closes");
+    leaving.task.await.unwrap();
 }
 
 fn with_will(version: Version, client_id: &str) -> Options {

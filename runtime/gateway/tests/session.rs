@@ -180,6 +180,24 @@ fn exactly_once_is_received_after_the_commit_and_repeated_on_demand() {
 }
 
 #[test]
+fn what_is_not_mqtt_ends_the_session() {
+    for bytes in [
+        &b"\x32\x05\x00\x01a\x00\x00"[..],
+        b"\x36\x05\x00\x01a\x00\x01",
+        b"\x30\x02\x00\x09",
+        b"\x20\x02\x00\x00",
+        b"\x90\x03\xff\xff\x00",
+        b"\x40\x01\x00",
+        b"\x30\xff\xff\xff\xff\x01",
+        b"\xd0\x81\x80\x01",
+        b"\x10\x00",
+    ] {
+        let error = feed(&mut up(options(Version::V4), CONNACK_V4), bytes).unwrap_err();
+        assert!(matches!(error, SessionError::Malformed(_)), "{bytes:02x?}: {error}");
+    }
+}
+
+#[test]
 fn more_exactly_once_messages_than_agreed_are_an_error() {
     let mut session = up(options(Version::V5), CONNACK_V5);
     for id in 1..=4 {

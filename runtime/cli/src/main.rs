@@ -11,12 +11,14 @@
 //! - `module`: what stands in such a file, and how sections are put into it;
 //! - `run`: messages through it, offline;
 //! - `inspect`: what a gateway would say to it;
+//! - `demo`: a whole gateway with brokers, sensors and faults, in this process;
 //! - `completions`: for shells.
 //!
 //! What they share: `guest` (the thread functions run in), `file`, `output`, `error`.
 
 mod build;
 mod completions;
+mod demo;
 mod error;
 mod file;
 mod guest;
@@ -42,6 +44,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  eyot demo
   eyot new celsius
   eyot build celsius
   eyot run celsius/celsius.wasm --topic sensors/7/raw --payload '{\"celsius\":21.5}'
@@ -55,6 +58,7 @@ enum Command {
     Build(build::Args),
     Run(run::Args),
     Inspect(inspect::Args),
+    Demo(demo::Args),
     Completions(completions::Args),
 }
 
@@ -64,6 +68,7 @@ impl Command {
         match self {
             Self::Run(args) => args.json,
             Self::Inspect(args) => args.json,
+            Self::Demo(args) => args.json,
             Self::New(_) | Self::Build(_) | Self::Completions(_) => false,
         }
     }
@@ -74,6 +79,7 @@ impl Command {
             Self::Build(args) => build::execute(args),
             Self::Run(args) => run::execute(args),
             Self::Inspect(args) => inspect::execute(args),
+            Self::Demo(args) => demo::execute(args),
             Self::Completions(args) => completions::execute(args),
         }
     }

@@ -141,7 +141,8 @@ impl Demo {
         let cloud = Cloud::listen(&runtime, far.local_addr);
         cloud.wait_until_ready(STALL_TIMEOUT).map_err(failed("the cloud's subscriber"))?;
         let gateway = start(&config)?;
-        let traffic = Traffic::start(&runtime, local.local_addr, Plan { messages: args.messages, rate, seed: args.seed });
+        let traffic =
+            Traffic::start(&runtime, local.local_addr, Plan { messages: args.messages, rate, seed: args.seed });
         Ok(Self {
             seed: args.seed,
             started: Instant::now(),
@@ -246,7 +247,7 @@ fn start(config: &Config) -> Result<Gateway, Error> {
 
 fn config(data_dir: &Path, local: SocketAddr, cloud: SocketAddr) -> Result<Config, Error> {
     let module = data_dir.join("celsius.wasm");
-    file::write(&module, CELSIUS)?;
+    file::write_atomically(&module, CELSIUS)?;
     let text = format!(
         r#"
 [gateway]

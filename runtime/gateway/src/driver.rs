@@ -51,6 +51,8 @@ pub struct Inbox {
     pub control: Receiver<(u8, LinkEvent)>,
     /// Messages.
     pub messages: Receiver<(u64, mqtt::Message)>,
+    /// Who wants the status document.
+    pub questions: Receiver<Sender<Vec<u8>>>,
 }
 
 /// The clock as the core sees it.
@@ -125,6 +127,10 @@ impl<S: Storage> Driver<S> {
             }
             let busy = self.take_control() | self.take_messages();
             self.effects();
+            for answer in self.inbox.questions.try_iter() {
+                // Whoever asked may have gone away.
+                let _ = answer.try_send(self.core.status_json());
+            }
             if !busy && !self.drained {
                 self.rest();
             }

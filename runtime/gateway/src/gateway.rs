@@ -32,6 +32,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MESSAGES_MAX: usize = 256;
 /// Answers and link events on their way to the core; when it is full, links wait.
 pub const CONTROL_MAX: usize = 1024;
+/// Requests for the status document that wait.
+pub const QUESTIONS_MAX: usize = 4;
 /// Room in a link's queue beside what its window can fill.
 pub const COMMANDS_SPARE: usize = 1024;
 /// A message is cut here: above the largest payload with the longest topic MQTT allows, so that what was cut is still
@@ -89,6 +91,7 @@ pub struct Gateway {
     alive: Option<Sender<()>>,
     /// Closed when the core's thread has ended.
     core_ended: Receiver<()>,
+    questions: Sender<Sender<Vec<u8>>>,
 }
 
 impl Gateway {
@@ -101,7 +104,8 @@ impl Gateway {
         let links = links(&config, &endpoint);
         let (control, control_rx) = flume::bounded(CONTROL_MAX);
         let (messages, messages_rx) = flume::bounded(MESSAGES_MAX);
-        let inbox = Inbox { control: control_rx, messages: messages_rx };
+        let (questions, questions_rx) = flume::bounded(QUESTIONS_MAX);
+        let inbox = Inbox { control: control_rx, messages: messages_rx, questions: questions_rx };
         let outbox = Outbox::new(links.iter().map(Planned::end).collect());
 
         let orders = Orders::default();
@@ -121,8 +125,16 @@ impl Gateway {
         })
         .map_err(StartError::Threads)?;
         let waker = core.thread().clone();
-        let mut gateway =
-            Self { broker, orders, waker: waker.clone(), core: Some(core), links: None, alive: None, core_ended };
+        let mut gateway = Self {
+            broker,
+            orders,
+            waker: waker.clone(),
+            core: Some(core),
+            links: None,
+            alive: None,
+            core_ended,
+            questions,
+        };
 
         let gone = || StartError::Threads(io::Error::other("the core's thread ended"));
         let subscriptions = started.recv().map_err(|_| gone())??;
@@ -138,6 +150,14 @@ impl Gateway {
     /// Where the embedded broker listens, if there is one.
     pub fn broker_addr(&self) -> Option<SocketAddr> {
         self.broker.as_ref().map(|broker| broker.local_addr)
+    }
+
+    /// The status document as of now; none if the gateway has ended.
+    pub fn status(&self) -> Option<String> {
+        let (answer, answered) = flume::bounded(1);
+        self.questions.send(answer).ok()?;
+        self.waker.unpark();
+        String::from_utf8(answered.recv().ok()?).ok()
     }
 
     /// Commits what is here, acknowledges it, says goodbye to the brokers, and ends. True if all was done in

@@ -115,6 +115,23 @@ fn from_nothing_to_a_function_that_runs() {
 }
 
 #[test]
+fn paths_of_this_machine_stay_out() {
+    let folder = Folder::new();
+    folder.eyot(&["new", "barn"]).exits(0);
+    let cargo = String::from_utf8(folder.read("barn/Cargo.toml")).unwrap();
+    folder
+        .write("barn/Cargo.toml", cargo.replace("[dependencies]", "[dependencies]\nhelper = { path = \"../helper\" }"));
+    folder.write("helper/Cargo.toml", "[package]\nname = \"helper\"\nedition = \"2021\"\n");
+    folder.write("helper/src/lib.rs", "#![no_std]\npub const HERE: &str = file!();\n");
+    let code = "#![no_std]\nuse eyot_sdk::prelude::*;\neyot_sdk::function!(handle);\n\
+        fn handle(_: &Message<'_>) -> Result<(), Error> { emit(\"processed/here\", helper::HERE.as_bytes()) }\n";
+    folder.write("barn/src/lib.rs", code);
+    let Some(_) = cargo_build("paths_of_this_machine_stay_out", &folder, "barn") else { return };
+    let run = ["run", "barn/barn.wasm", "-t", "sensors/a/raw", "-p", ""];
+    folder.eyot(&run).exits(0).prints(&["processed/here  /helper/src/lib.rs"]);
+}
+
+#[test]
 fn a_crate_that_does_not_compile_is_exit_code_1() {
     let folder = Folder::new();
     folder.eyot(&["new", "barn"]).exits(0);

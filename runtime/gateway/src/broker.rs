@@ -26,7 +26,7 @@ use crate::mqtt::codec;
 pub const CONNECTIONS_MAX: usize = 256;
 /// Largest packet: a function module and its head.
 pub const PACKET_MAX_BYTES: usize = eyot_wire::module::MODULE_MAX_BYTES + (64 << 10);
-/// Topics and payloads kept for each subscribed filter; each message costs about 300 bytes on top.
+/// Topics and payloads kept for each subscribed filter; each message costs about 700 bytes on top.
 pub const LOG_MAX_BYTES: usize = SEGMENT_BYTES * SEGMENTS;
 const SEGMENT_BYTES: usize = 512 << 10;
 const SEGMENTS: usize = 8;

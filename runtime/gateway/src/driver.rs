@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::journal;
 use crate::mqtt;
 use crate::mqtt::link::LinkEvent;
+use crate::mqtt::queue::MessageReceiver;
 use crate::outbox::Outbox;
 
 /// Inputs taken before effects are looked after.
@@ -50,7 +51,7 @@ pub struct Inbox {
     /// Everything but messages.
     pub control: Receiver<(u8, LinkEvent)>,
     /// Messages.
-    pub messages: Receiver<(u64, mqtt::Message)>,
+    pub messages: MessageReceiver,
     /// Who wants the status document.
     pub questions: Receiver<Sender<Vec<u8>>>,
 }
@@ -167,7 +168,7 @@ impl<S: Storage> Driver<S> {
             if !self.core.accepts_messages() {
                 return taken > 0;
             }
-            let Ok((conn, message)) = self.inbox.messages.try_recv() else { return taken > 0 };
+            let Some((conn, message)) = self.inbox.messages.try_recv() else { return taken > 0 };
             if conn != self.intake_conn {
                 self.intake_conn = conn;
                 self.take_control();

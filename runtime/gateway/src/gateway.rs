@@ -21,6 +21,7 @@ use crate::config::{BrokerAt, Config, Problem, Uplink};
 use crate::driver::{Clock, Driver, Inbox, Orders};
 use crate::functions;
 use crate::mqtt::link::{Command, Events, Link};
+use crate::mqtt::queue::queue;
 use crate::mqtt::session::Options;
 use crate::mqtt::transport::Endpoint;
 use crate::mqtt::{inflight::WINDOW_MAX, Version};
@@ -28,8 +29,9 @@ use crate::outbox::{LinkEnd, Outbox};
 
 /// Most time for committing and syncing what is here, when asked to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Messages between the intake and the core. When it is full, QoS 0 is dropped and QoS 1 waits in the socket.
-pub const MESSAGES_MAX: usize = 256;
+/// Messages between the intake and the core, with their topics and overhead. What arrives beyond is dropped and counted
+/// if it is QoS 0, and waits in the socket otherwise.
+pub const MESSAGES_MAX_BYTES: usize = 4 << 20;
 /// Answers and link events on their way to the core; when it is full, links wait.
 pub const CONTROL_MAX: usize = 1024;
 /// Requests for the status document that wait.
@@ -103,7 +105,7 @@ impl Gateway {
         let (broker, endpoint) = local_broker(&config)?;
         let links = links(&config, &endpoint);
         let (control, control_rx) = flume::bounded(CONTROL_MAX);
-        let (messages, messages_rx) = flume::bounded(MESSAGES_MAX);
+        let (messages, messages_rx) = queue(MESSAGES_MAX_BYTES);
         let (questions, questions_rx) = flume::bounded(QUESTIONS_MAX);
         let inbox = Inbox { control: control_rx, messages: messages_rx, questions: questions_rx };
         let outbox = Outbox::new(links.iter().map(Planned::end).collect());

@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use tracing::{info, warn};
 
 use super::link::*;
+use super::queue::Refused;
 use super::session::Session;
 use super::transport::Io;
 use super::{Event, Message, Publish};
@@ -228,14 +229,11 @@ impl<'a> Connection<'a> {
 
     fn pass_message(&mut self, message: Message) -> Result<(), Stop> {
         let queue = &self.link.events.messages;
-        match queue.try_send((self.conn, message)) {
+        match queue.try_send(self.conn, message) {
             Ok(()) => {}
-            Err(TrySendError::Full((_, message))) if message.qos == 0 => self.dropped += 1,
-            Err(TrySendError::Full(message)) => {
-                let sending = queue.clone().into_send_async(message);
-                self.held = Some(Box::pin(async { sending.await.is_ok() }));
-            }
-            Err(TrySendError::Disconnected(_)) => return Err(Stop::Finished),
+            Err(Refused::Full(message)) if message.qos == 0 => self.dropped += 1,
+            Err(Refused::Full(message)) => self.held = Some(Box::pin(queue.clone().send(self.conn, message))),
+            Err(Refused::Closed) => return Err(Stop::Finished),
         }
         Ok(())
     }

@@ -11,9 +11,10 @@ use tracing::{debug, warn};
 
 use super::backoff::{self, BACKOFF_RESET_AFTER_MS};
 use super::connection::Connection;
+use super::queue::MessageSender;
 use super::session::{Options, SessionError};
 use super::transport::Endpoint;
-use super::{Message, Publish};
+use super::Publish;
 
 /// Room made for each read.
 pub const READ_BYTES: usize = 32 << 10;
@@ -85,7 +86,7 @@ pub struct Events {
     /// Everything but messages, with [`Link::id`].
     pub control: Sender<(u8, LinkEvent)>,
     /// Messages, with the number of the connection that delivered them.
-    pub messages: Sender<(u64, Message)>,
+    pub messages: MessageSender,
     /// Called after something was put into a queue.
     pub wake: Arc<dyn Fn() + Send + Sync>,
 }

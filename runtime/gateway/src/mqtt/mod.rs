@@ -8,6 +8,7 @@
 //! - [`session`]: the protocol over one connection, without I/O; it dies with the connection.
 //! - [`handshake`]: CONNECT and SUBSCRIBE.
 //! - [`inflight`]: which publish waits for which packet id.
+//! - [`queue`]: messages on their way to the core, bounded by memory.
 //! - [`transport`]: TCP and TLS.
 //! - [`backoff`]: when to try again.
 //! - [`link`]: keeps a connection up and moves events and commands across it.
@@ -19,6 +20,7 @@ pub mod handshake;
 pub mod inflight;
 pub mod link;
 
+pub mod queue;
 pub mod session;
 pub mod transport;
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eyot_gateway::mqtt::link::{Command, Events, Link, LinkEvent};
+use eyot_gateway::mqtt::queue::{queue as message_queue, MessageReceiver, MESSAGE_OVERHEAD_BYTES};
 use eyot_gateway::mqtt::session::Options;
 use eyot_gateway::mqtt::transport::Endpoint;
 use eyot_gateway::mqtt::{Message, Publish, Version};
@@ -121,7 +122,7 @@ pub enum Next {
 /// A running link.
 pub struct Client {
     control: flume::Receiver<(u8, LinkEvent)>,
-    messages: flume::Receiver<(u64, Message)>,
+    messages: MessageReceiver,
     pub commands: flume::Sender<Command>,
     pub reset: Arc<AtomicBool>,
     pub task: tokio::task::JoinHandle<()>,
@@ -154,7 +155,7 @@ impl Client {
     /// Starts a link whose event queue holds `queue` events.
     pub fn start(endpoint: Endpoint, options: Options, queue: usize) -> Self {
         let (control_tx, control) = flume::bounded(queue);
-        let (messages_tx, messages) = flume::bounded(queue);
+        let (messages_tx, messages) = message_queue(queue * MESSAGE_OVERHEAD_BYTES);
         let (commands, commands_rx) = flume::bounded(1000);
         let reset = Arc::new(AtomicBool::new(false));
         let link = Link {
@@ -176,7 +177,7 @@ impl Client {
             tokio::select! {
                 biased;
                 event = self.control.recv_async() => Next::Event(event.expect("the link runs").1),
-                message = self.messages.recv_async() => {
+                message = self.messages.recv() => {
                     let (conn, message) = message.expect("the link runs");
                     Next::Message(conn, message)
                 }

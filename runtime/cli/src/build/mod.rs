@@ -43,7 +43,7 @@ Rust is built in release mode for wasm32-unknown-unknown, by the first of these 
 The same sources and toolchain give the same bytes wherever they are built: paths of this machine are mapped away and
 RUSTFLAGS is not passed on. Linker options go to DIR/.cargo/config.toml below [target.wasm32-unknown-unknown].";
 
-/// Linkers give a module 1 MiB of stack unless told otherwise, which alone fills the default memory.
+/// rustc gives a module 1 MiB of stack unless told otherwise, which alone fills the default memory.
 const STACK_HINT: &str = "or link it with a smaller stack: rustflags = [\"-Clink-arg=-zstack-size=8192\"] below \
     [target.wasm32-unknown-unknown] in .cargo/config.toml, -Wl,-z,stack-size=8192 for C";
 const MANIFEST_FILE: &str = "function.toml";

@@ -1,6 +1,6 @@
 //! How a message fails, and what is left of it then.
 
-#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows tests by their attribute, not their helpers
+#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows a test by its attribute, and not the functions it calls
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Every import of function interface version 1: what it does, and what it answers when it cannot.
 
-#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows tests by their attribute, not their helpers
+#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows a test by its attribute, and not the functions it calls
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! What is refused before it runs, and what is said then.
 
-#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows tests by their attribute, not their helpers
+#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows a test by its attribute, and not the functions it calls
 
 mod common;
 

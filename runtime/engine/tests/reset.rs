@@ -1,6 +1,6 @@
 //! Nothing of a message survives but its state: a function that has run cannot be told from a fresh one.
 
-#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows tests by their attribute, not their helpers
+#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows a test by its attribute, and not the functions it calls
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Hostile code against the native stack. wasmi 2.0.0 can be made to overflow it, which ends the process: if a
 //! mitigation is lost, this test does not fail, it dies. Runs under the dev and the release profile.
 
-#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows tests by their attribute, not their helpers
+#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows a test by its attribute, and not the functions it calls
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Test functions written as text.
 #![allow(dead_code)] // each test file uses its part
-#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows tests by their attribute, not their helpers
+#![allow(clippy::panic, clippy::unwrap_used)] // clippy knows a test by its attribute, and not the functions it calls
 
 use eyot_engine::{Function, Invocation, LoadError, LoadOptions, Step, Usage};
 use eyot_wire::code::Failure;

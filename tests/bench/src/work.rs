@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// Sensors that publish in turn.
 pub const SENSORS: u64 = 100;
@@ -18,22 +18,22 @@ pub fn is_dropped(index: u64) -> bool {
 
 /// Topics by sensor: written once, since writing them is no part of what is measured.
 #[derive(Debug)]
-pub struct Topics(Vec<String>);
+pub struct Topics(Vec<Bytes>);
 
 impl Topics {
     /// What sensors publish to.
     pub fn raw() -> Self {
-        Self((0..SENSORS).map(|sensor| format!("sensors/s{sensor:03}/raw")).collect())
+        Self((0..SENSORS).map(|sensor| format!("sensors/s{sensor:03}/raw").into()).collect())
     }
 
     /// What a gateway publishes to.
     pub fn processed() -> Self {
-        Self((0..SENSORS).map(|sensor| format!("processed/s{sensor:03}")).collect())
+        Self((0..SENSORS).map(|sensor| format!("processed/s{sensor:03}").into()).collect())
     }
 
     /// The topic of message `index`.
-    pub fn of(&self, index: u64) -> &str {
-        &self.0[(index % SENSORS) as usize]
+    pub fn of(&self, index: u64) -> Bytes {
+        self.0[(index % SENSORS) as usize].clone()
     }
 }
 

@@ -63,7 +63,7 @@ impl Client {
             receive_maximum: Some(u16::MAX),
             ..ConnectProperties::new()
         };
-        let connect = Connect { keep_alive: 0, client_id: id.to_owned(), clean_start, properties: Some(properties) };
+        let connect = Connect { keep_alive: u16::MAX, client_id: id.to_owned(), clean_start, properties: Some(properties) };
         send(&stream, &Packet::Connect(connect, None::<LastWill>, None))?;
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         let Packet::ConnAck(ack) = receive(&stream, &mut buffer)? else {

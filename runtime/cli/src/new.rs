@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
     /// Folder of the crate eyot-sdk [default: functions/sdk of the clone this eyot was built from, as long as that
-    /// exists; else the crate's release of the same version from crates.io].
+    /// exists].
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
 }
@@ -57,19 +57,19 @@ pub fn execute(args: &Args) -> Result<(), Error> {
     let folder = args.path.clone().unwrap_or_else(|| PathBuf::from(&args.name));
     check_empty(&folder)?;
     let sdk = match &args.sdk {
-        Some(given) => Some(sdk_in(given)?),
-        None => sdk_in(&Path::new(CLONE).join("functions/sdk")).ok(),
+        Some(given) => sdk_in(given)?,
+        None => sdk_in(&Path::new(CLONE).join("functions/sdk"))?,
     };
     make_folder(&folder)?;
     let whole = fs::canonicalize(&folder).map_err(|e| cannot_make(&folder, &e))?;
-    let dependency = dependency(&whole, sdk.as_deref());
+    let dependency = dependency(&whole, &sdk);
     for (name, text) in TEMPLATE {
         let path = folder.join(name);
         let text = filled(text, &args.name, &dependency);
         path.parent().map_or(Ok(()), make_folder)?;
         fs::write(&path, text).map_err(|e| cannot_make(&path, &e))?;
     }
-    output::print(&next_steps(&args.name, &folder, sdk.is_none()))
+    output::print(&next_steps(&args.name, &folder))
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
@@ -124,8 +124,7 @@ fn sdk_in(folder: &Path) -> Result<PathBuf, Error> {
 
 /// The right-hand side of the dependency on the SDK. Inside the SDK's own clone its path is relative, so that the
 /// function can be committed there.
-fn dependency(folder: &Path, sdk: Option<&Path>) -> String {
-    let Some(sdk) = sdk else { return format!("\"{}\"", env!("CARGO_PKG_VERSION")) };
+fn dependency(folder: &Path, sdk: &Path) -> String {
     let clone = sdk.parent().and_then(Path::parent);
     let path =
         if clone.is_some_and(|clone| folder.starts_with(clone)) { relative(folder, sdk) } else { sdk.to_owned() };
@@ -154,22 +153,16 @@ fn filled(text: &str, name: &str, dependency: &str) -> String {
     out
 }
 
-fn next_steps(name: &str, folder: &Path, from_registry: bool) -> String {
+fn next_steps(name: &str, folder: &Path) -> String {
     let shown = folder.display();
-    let mut text = format!(
+    format!(
         "made {shown}\n\
          next:\n  \
            edit {shown}/src/lib.rs and {shown}/function.toml\n  \
            cargo test --manifest-path {shown}/Cargo.toml\n  \
            eyot build {shown}\n  \
            eyot run {shown}/{name}.wasm --topic TOPIC --payload PAYLOAD\n"
-    );
-    if from_registry {
-        text.push_str(
-            "the SDK is the release on crates.io; for the one of a clone: eyot new --sdk CLONE/functions/sdk\n",
-        );
-    }
-    text
+    )
 }
 
 #[cfg(test)]
@@ -179,11 +172,10 @@ mod tests {
     #[test]
     fn paths_are_relative_inside_a_clone_and_absolute_outside() {
         let sdk = Path::new("/home/ada/eyot/functions/sdk");
-        let inside = dependency(Path::new("/home/ada/eyot/functions/celsius"), Some(sdk));
+        let inside = dependency(Path::new("/home/ada/eyot/functions/celsius"), sdk);
         assert_eq!(inside, "{ path = \"../sdk\" }");
-        let outside = dependency(Path::new("/home/ada/celsius"), Some(sdk));
+        let outside = dependency(Path::new("/home/ada/celsius"), sdk);
         assert_eq!(outside, "{ path = \"/home/ada/eyot/functions/sdk\" }");
-        assert_eq!(dependency(Path::new("/x"), None), format!("\"{}\"", env!("CARGO_PKG_VERSION")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::env;
 use std::io::Write;
 use std::process::Command;
 
-use crate::harness::{module, output, Folder, ECHO, MANIFEST};
+use crate::harness::{module, output, Folder, Output, ECHO, MANIFEST};
 
 #[test]
 fn a_module_from_elsewhere_gets_its_manifest() {
@@ -76,20 +76,23 @@ fn without_a_toolchain_the_error_says_how_to_get_one() {
     output(command).exits(2).says(&["EYOT_WASM_TOOLCHAIN=", "wasm32-unknown-unknown"]);
 }
 
-/// `eyot build`, or `None` where the machine has no toolchain for it, which is told loudly or, if the machine should
-/// have one, fails.
-fn cargo_build(test: &str, folder: &Folder, dir: &str) -> Option<crate::harness::Output> {
-    let mut command: Command = folder.command(&["build", dir]);
-    command.env("CARGO_TARGET_DIR", folder.path().join("target")).env("RUSTFLAGS", "--cfg not_passed_on");
-    let built = output(command);
-    if built.code == 1 && built.stderr.contains("rustup target add") {
-        assert!(env::var_os("EYOT_REQUIRE_WASM").is_none(), "{}", built.stderr);
+/// What a build came to, or `None` where the machine has no toolchain for it, which is told loudly or, if the machine
+/// should have one, fails.
+pub fn built(test: &str, output: Output) -> Option<Output> {
+    if output.code == 1 && output.stderr.contains("rustup target add") {
+        assert!(env::var_os("EYOT_REQUIRE_WASM").is_none(), "{}", output.stderr);
         // Not by a macro, whose output is kept back for tests that pass.
         let mut stderr = std::io::stderr();
         writeln!(stderr, "SKIPPED {test}: no wasm32 toolchain").unwrap();
         return None;
     }
-    Some(built.exits(0))
+    Some(output.exits(0))
+}
+
+fn cargo_build(test: &str, folder: &Folder, dir: &str) -> Option<Output> {
+    let mut command: Command = folder.command(&["build", dir]);
+    command.env("CARGO_TARGET_DIR", folder.path().join("target")).env("RUSTFLAGS", "--cfg not_passed_on");
+    built(test, output(command))
 }
 
 #[test]

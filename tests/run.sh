@@ -1,0 +1,83 @@
+#!/bin/sh
+# The test command: sets up what the tests need, then runs everything.
+#
+#   tests/run.sh             all of it, about half an hour from nothing on two cores
+#   tests/run.sh NAME...     only these steps: format lint unit functions node e2e demo bench
+#
+# Each step stops the run when it fails. Tests that this machine cannot run say SKIPPED and why.
+set -eu
+
+cd "$(dirname "$0")/.."
+case "${1:-}" in --help | -h)
+    sed -n '2,/^set/s/^# \{0,1\}//p' tests/run.sh
+    exit 0
+    ;;
+esac
+steps=${*:-format lint unit functions node e2e demo bench}
+PATH=$PATH:/usr/sbin
+sysroot=${XDG_CACHE_HOME:-$HOME/.cache}/eyot/sysroot
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+
+# The toolchain that has a target: the default one, or the one that setup.sh built.
+toolchain_for() {
+    if ls "$(rustc --print target-libdir --target "$1" 2> /dev/null)"/libcore-*.rlib > /dev/null 2>&1; then
+        echo "${RUSTUP_TOOLCHAIN:-}"
+    else
+        echo "$sysroot"
+    fi
+}
+
+with_target() {
+    target=$1
+    shift
+    chain=$(toolchain_for "$target")
+    if [ -n "$chain" ]; then
+        RUSTUP_TOOLCHAIN=$chain "$@" --target "$target"
+    else
+        "$@" --target "$target"
+    fi
+}
+
+step_format() {
+    cargo fmt --all --check
+    (cd functions && cargo fmt --all --check)
+}
+
+step_lint() {
+    cargo clippy --workspace --all-targets --quiet -- -D warnings
+    (cd functions && cargo clippy --workspace --all-targets --quiet -- -D warnings)
+}
+
+step_unit() {
+    EYOT_REQUIRE_WASM=1 cargo test --workspace --exclude eyot-test-e2e --exclude eyot-test-bench --quiet
+}
+
+step_functions() {
+    (cd functions && cargo test --workspace --quiet)
+}
+
+# The engine must stay fit for a microcontroller.
+step_node() {
+    cargo build -p eyot-engine --no-default-features --quiet
+    with_target thumbv8m.main-none-eabihf cargo build -p eyot-engine --no-default-features --quiet
+}
+
+step_e2e() {
+    cargo test --release -p eyot-test-e2e -- --test-threads=2
+}
+
+step_demo() {
+    cargo run --release --quiet --bin eyot -- demo --messages 20000 --json
+}
+
+step_bench() {
+    cargo test --release -p eyot-test-bench --quiet
+    cargo run --release --quiet -p eyot-test-bench --bin bench -- --messages 20000 --rounds 1 --broker rumqttd --qos 1
+}
+
+tests/setup.sh
+for step in $steps; do
+    echo "== $step"
+    "step_$step"
+done
+echo "== all steps passed: $steps"

@@ -5,8 +5,8 @@
 //! a word; it forgets everything when the process ends; it has no access control; it refuses clients with keep alive 0.
 //! Where sensors must not lose data, run a real broker beside the gateway and give its `mqtt://` URL.
 //!
-//! rumqttd answers with a panic when a message with MQTT 5 properties goes to a 3.1.1 subscriber; [`AnyVersion`] drops
-//! the properties first.
+//! rumqttd answers with a panic when a message with MQTT 5 properties goes to a 3.1.1 subscriber; the properties are dropped
+//! first.
 
 use std::future::Future;
 use std::io;

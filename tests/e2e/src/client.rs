@@ -1,6 +1,6 @@
 //! An MQTT 5 client that hides nothing: no reconnects, no retries, no queue that outlives a connection.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -14,6 +14,7 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
 
+use crate::stamp::Stamp;
 use crate::wait::STEP;
 
 /// Packets received and not yet looked at; beyond it the connection is left unread.
@@ -63,7 +64,8 @@ impl Client {
             receive_maximum: Some(u16::MAX),
             ..ConnectProperties::new()
         };
-        let connect = Connect { keep_alive: u16::MAX, client_id: id.to_owned(), clean_start, properties: Some(properties) };
+        let connect =
+            Connect { keep_alive: u16::MAX, client_id: id.to_owned(), clean_start, properties: Some(properties) };
         send(&stream, &Packet::Connect(connect, None::<LastWill>, None))?;
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         let Packet::ConnAck(ack) = receive(&stream, &mut buffer)? else {
@@ -183,8 +185,22 @@ impl Client {
     /// # Panics
     /// When none comes.
     #[track_caller]
-    pub fn await_message<T>(&mut self, what: &str, mut pick: impl FnMut(&Publish) -> Option<T>) -> T {
-        let deadline = Instant::now() + STEP;
+    pub fn await_message<T>(&mut self, what: &str, pick: impl FnMut(&Publish) -> Option<T>) -> T {
+        self.await_message_within(STEP, what, pick)
+    }
+
+    /// The same, with another patience.
+    ///
+    /// # Panics
+    /// When none comes.
+    #[track_caller]
+    pub fn await_message_within<T>(
+        &mut self,
+        within: Duration,
+        what: &str,
+        mut pick: impl FnMut(&Publish) -> Option<T>,
+    ) -> T {
+        let deadline = Instant::now() + within;
         loop {
             match self.next(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Some(publish)) => {
@@ -192,7 +208,7 @@ impl Client {
                         return value;
                     }
                 }
-                Ok(None) => panic!("waited {STEP:?} for {what}, in vain"),
+                Ok(None) => panic!("waited {within:?} for {what}, in vain"),
                 Err(Closed) => panic!("the broker closed the connection while {what} was awaited"),
             }
         }
@@ -205,6 +221,19 @@ impl Client {
     #[track_caller]
     pub fn await_topic(&mut self, topic: &str) -> Bytes {
         self.await_message(topic, |publish| (publish.topic == topic.as_bytes()).then(|| publish.payload.clone()))
+    }
+
+    /// The payload of the next message on `topic` that was not seen before: what the gateway's uplink sent again, under
+    /// the same stamp, is thrown away, as the guarantee tells receivers to.
+    ///
+    /// # Panics
+    /// When none comes.
+    #[track_caller]
+    pub fn await_new(&mut self, topic: &str, seen: &mut HashSet<Stamp>) -> Bytes {
+        self.await_message(topic, |publish| {
+            let is_new = publish.topic == topic.as_bytes() && Stamp::of(publish).is_none_or(|stamp| seen.insert(stamp));
+            is_new.then(|| publish.payload.clone())
+        })
     }
 
     #[track_caller]

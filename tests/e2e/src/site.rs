@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::daemon::Eyotd;
 use crate::mosquitto::Mosquitto;
+use crate::wait::RENEWED_STATUS;
 
 /// What a test begins with.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ pub fn await_status(port: u16, id: &str, what: &str, mut good: impl FnMut(&Value
     let mut client = Client::connect(port, &format!("status-watch-{port}-{}", crate::port::free_port()));
     client.subscribe(&format!("eyot/{id}/status"));
     let mut last = Value::Null;
-    client.await_message(what, |publish| {
+    client.await_message_within(RENEWED_STATUS, what, |publish| {
         last = serde_json::from_slice(&publish.payload).expect("the status is JSON");
         good(&last).then(|| last.clone())
     })

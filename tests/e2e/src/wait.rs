@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// Patience with a single step of a healthy system on a busy machine.
 pub const STEP: Duration = Duration::from_secs(20);
 
+/// Patience with the status, which is renewed when a link comes up, and else every 30 seconds.
+pub const RENEWED_STATUS: Duration = Duration::from_secs(30 + 20);
+
 /// How often a condition without an event of its own is looked at.
 const POLL: Duration = Duration::from_millis(3);
 

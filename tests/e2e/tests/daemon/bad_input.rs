@@ -191,10 +191,10 @@ fn two_functions_of_one_name_are_refused() {
 }
 
 #[test]
-fn bad_usage_of_a_program_shows_its_usage() {
+fn bad_usage_of_a_program_is_named_with_a_remedy() {
     for program in [eyotd(), eyot()] {
         for args in [&["--no-such-option"][..], &["--config"][..]] {
-            refused(&Eyotd::spawn(Command::new(&program).args(args)).ended(), &["usage"]);
+            refused(&Eyotd::spawn(Command::new(&program).args(args)).ended(), &[args[0], "--help"]);
         }
     }
 }

@@ -62,8 +62,7 @@ fn a_topic_in_any_script_comes_through() {
     let site = echo_site("scripts");
     let _daemon = site.start();
     comes_through(&site, "теплица/温室 7/🌡", "21.5", 1);
-    let long = "a/".repeat(500);
-    comes_through(&site, &long, "long topic", 1);
+    comes_through(&site, &"long".repeat(200), "long topic", 1);
 }
 
 #[test]

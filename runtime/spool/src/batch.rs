@@ -7,6 +7,7 @@ use crate::Lsn;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
     pub segment: u64,
+    pub salt: u32,
     /// Commit within the segment.
     pub batch: u32,
     /// The batch begins a new segment.
@@ -53,7 +54,7 @@ impl Batch {
     /// Adds a frame. Frames of the log's own kinds have the number of the frame before them.
     pub fn push(&mut self, kind: u8, lsn: Lsn, body: &[u8], numbered: bool) {
         let target = self.target.unwrap_or_default();
-        encode_frame(&mut self.frames, target.segment, target.batch, kind, lsn, body);
+        encode_frame(&mut self.frames, target.salt, target.batch, kind, lsn, body);
         if numbered {
             self.first_lsn.get_or_insert(lsn);
         }
@@ -68,7 +69,7 @@ impl Batch {
             let as_of = header.base_lsn.saturating_sub(1);
             header.encode(out);
             if self.has_checkpoint {
-                encode_frame(out, target.segment, target.batch, KIND_CHECKPOINT, as_of, &self.checkpoint);
+                encode_frame(out, target.salt, target.batch, KIND_CHECKPOINT, as_of, &self.checkpoint);
             }
         }
         out.extend_from_slice(&self.frames);
@@ -98,9 +99,9 @@ impl Batch {
 fn resalt(frames: &[u8], from: Option<Target>, to: Target, out: &mut Vec<u8>) {
     let Some(from) = from else { return };
     let mut rest = frames;
-    while let Some(header) = peek_frame(rest, from.segment) {
+    while let Some(header) = peek_frame(rest, from.salt) {
         if let Some(body) = checked_body(rest, &header) {
-            encode_frame(out, to.segment, to.batch, header.kind, header.lsn, body);
+            encode_frame(out, to.salt, to.batch, header.kind, header.lsn, body);
         }
         rest = rest.get(header.span()..).unwrap_or_default();
     }

@@ -56,8 +56,12 @@ impl Acks {
 pub(crate) struct SegmentHeader {
     pub epoch: u64,
     pub segment: u64,
+    /// Stands in each of its frames.
+    pub salt: u32,
     /// Number of the first frame in this segment; everything before it was durable elsewhere.
     pub base_lsn: Lsn,
+    /// The segment before this one, and where its durable frames end: what stands there after that does not count.
+    pub previous: (u64, u64),
     pub acks: Acks,
 }
 
@@ -68,7 +72,10 @@ impl SegmentHeader {
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.epoch.to_le_bytes());
         out.extend_from_slice(&self.segment.to_le_bytes());
+        out.extend_from_slice(&u64::from(self.salt).to_le_bytes());
         out.extend_from_slice(&self.base_lsn.to_le_bytes());
+        out.extend_from_slice(&self.previous.0.to_le_bytes());
+        out.extend_from_slice(&self.previous.1.to_le_bytes());
         out.extend_from_slice(&(self.acks.0.len() as u64).to_le_bytes());
         for (stream, lsn) in &self.acks.0 {
             out.extend_from_slice(&u64::from(*stream).to_le_bytes());
@@ -85,13 +92,15 @@ impl SegmentHeader {
         if crc32c::crc32c(covered) != u32_at(crc, 0)? || covered.get(..8)? != MAGIC {
             return None;
         }
-        let count = usize::try_from(u64_at(covered, 32)?).ok().filter(|n| *n <= STREAMS_MAX)?;
-        let ack = |i: usize| Some((u8::try_from(u64_at(covered, 40 + i * 16)?).ok()?, u64_at(covered, 48 + i * 16)?));
+        let count = usize::try_from(u64_at(covered, 56)?).ok().filter(|n| *n <= STREAMS_MAX)?;
+        let ack = |i: usize| Some((u8::try_from(u64_at(covered, 64 + i * 16)?).ok()?, u64_at(covered, 72 + i * 16)?));
         let acks = (0..count).map(ack).collect::<Option<Vec<_>>>()?;
         Some(Self {
             epoch: u64_at(covered, 8)?,
             segment: u64_at(covered, 16)?,
-            base_lsn: u64_at(covered, 24)?,
+            salt: u32_at(covered, 24)?,
+            base_lsn: u64_at(covered, 32)?,
+            previous: (u64_at(covered, 40)?, u64_at(covered, 48)?),
             acks: Acks(acks),
         })
     }
@@ -119,12 +128,19 @@ pub(crate) fn span(body_bytes: usize) -> usize {
     (FRAME_HEADER_BYTES + body_bytes).next_multiple_of(ALIGN)
 }
 
-/// Appends a frame to `out`. `segment` is the salt that tells it from what stood in a recycled file before.
-pub(crate) fn encode_frame(out: &mut Vec<u8>, segment: u64, batch: u32, kind: u8, lsn: Lsn, body: &[u8]) {
+/// Salt of a segment made by a log that was opened with this number. A file that was a segment of the same id in a life
+/// that left no trace may hold whole frames of that life.
+pub(crate) fn salt(opened_with: u64, segment: u64) -> u32 {
+    let mixed = (opened_with ^ segment).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) as u32 ^ mixed as u32
+}
+
+/// Appends a frame to `out`. The salt tells it from what stood in a recycled file before.
+pub(crate) fn encode_frame(out: &mut Vec<u8>, salt: u32, batch: u32, kind: u8, lsn: Lsn, body: &[u8]) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(segment as u32).to_le_bytes());
+    out.extend_from_slice(&salt.to_le_bytes());
     out.extend_from_slice(&((batch & BATCH_MASK) << 8 | u32::from(kind)).to_le_bytes());
     out.extend_from_slice(&lsn.to_le_bytes());
     out.extend_from_slice(body);
@@ -139,14 +155,14 @@ fn seal(out: &mut [u8], start: usize) {
     }
 }
 
-/// Whether a frame of `segment` may begin here, by its salt alone.
-pub(crate) fn may_begin_frame(bytes: &[u8], segment: u64) -> bool {
-    u32_at(bytes, 8) == Some(segment as u32)
+/// The salt of what may be a frame.
+pub(crate) fn peek_salt(bytes: &[u8]) -> Option<u32> {
+    u32_at(bytes, 8)
 }
 
 /// Reads a frame header without checking its checksum; none if there are too few bytes or the salt is another's.
-pub(crate) fn peek_frame(bytes: &[u8], segment: u64) -> Option<FrameHeader> {
-    if !may_begin_frame(bytes, segment) {
+pub(crate) fn peek_frame(bytes: &[u8], salt: u32) -> Option<FrameHeader> {
+    if peek_salt(bytes) != Some(salt) {
         return None;
     }
     let word = u32_at(bytes, 12)?;
@@ -201,13 +217,22 @@ pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
 
 /// File name of the reserve for a full disk.
 pub(crate) const SPARE_NAME: &str = "spare.log";
+/// File name of a segment that is not durable yet.
+pub(crate) const NEXT_NAME: &str = "next.log";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn header() -> SegmentHeader {
-        SegmentHeader { epoch: 7, segment: 0x1_0000_0002, base_lsn: 99, acks: Acks(vec![(0, 5), (3, 98)]) }
+        SegmentHeader {
+            epoch: 7,
+            segment: 0x1_0000_0002,
+            salt: 0xaabb_ccdd,
+            base_lsn: 99,
+            previous: (1, 0x400),
+            acks: Acks(vec![(0, 5), (3, 98)]),
+        }
     }
 
     #[test]
@@ -228,8 +253,8 @@ mod tests {
         let mut bytes = Vec::new();
         encode_frame(&mut bytes, 2, 5, 1, 42, b"hello");
         assert_eq!(bytes.len(), 32);
-        let read = |bytes: &[u8], segment| {
-            let header = peek_frame(bytes, segment)?;
+        let read = |bytes: &[u8], salt| {
+            let header = peek_frame(bytes, salt)?;
             Some((header, checked_body(bytes, &header)?.to_vec()))
         };
         let expected = FrameHeader { body_bytes: 5, kind: 1, batch: 5, lsn: 42 };
@@ -251,10 +276,12 @@ mod tests {
         assert_eq!(text, "15ee5ac10500000002000000010500002a0000000000000068656c6c6f000000");
         let mut bytes = Vec::new();
         header().encode(&mut bytes);
-        let head: String = bytes[..72].iter().map(|b| format!("{b:02x}")).collect();
+        let head: String = bytes[..96].iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             head,
-            "45594f544c4f47010700000000000000020000000100000063000000000000000200000000000000\
+            "45594f544c4f4701070000000000000002000000010000\
+             00ddccbbaa0000000063000000000000000100000000000000\
+             00040000000000000200000000000000\
              0000000000000000050000000000000003000000000000006200000000000000"
         );
     }

@@ -8,6 +8,7 @@
 //! - [`storage`]: the one way to the disk, and the real disk.
 //! - [`memory`]: its twin in memory, which tears, fails and fills up on demand.
 //! - `format`: frames and segment headers.
+//! - `options`: sizes and errors.
 //! - `batch`: frames that wait for their commit.
 //! - `spool`: the log: append, commit, acknowledge, make room.
 //! - `recover`: what an old log holds.
@@ -16,12 +17,14 @@
 mod batch;
 mod format;
 pub mod memory;
+mod options;
 mod reader;
 mod recover;
 mod spool;
 pub mod storage;
 
+pub use options::{AppendError, CommitError, Options};
 pub use reader::{Frame, ReadError, Reader};
 pub use recover::{OpenError, Replay};
-pub use spool::{AppendError, Commit, CommitError, Lsn, Options, Spool, Usage};
+pub use spool::{Commit, Lsn, Spool, Usage};
 pub use storage::{FileStorage, Storage};

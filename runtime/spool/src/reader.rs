@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::format::{
-    checked_body, may_begin_frame, peek_frame, FrameHeader, ALIGN, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_NOTES,
+    checked_body, peek_frame, peek_salt, FrameHeader, ALIGN, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_NOTES,
 };
 use crate::spool::{Segment, Spool};
 use crate::{Lsn, Storage};
@@ -60,7 +60,7 @@ impl Scanner {
         &mut self,
         storage: &S,
         file: &S::File,
-        segment: u64,
+        salt: u32,
         offset: u64,
         end: u64,
     ) -> io::Result<Parsed> {
@@ -68,7 +68,7 @@ impl Scanner {
             return Ok(Parsed::End);
         }
         self.fill(storage, file, offset, FRAME_HEADER_BYTES, end)?;
-        let Some(header) = peek_frame(self.at(offset), segment) else { return Ok(Parsed::Other) };
+        let Some(header) = peek_frame(self.at(offset), salt) else { return Ok(Parsed::Other) };
         if offset + header.span() as u64 > end.next_multiple_of(ALIGN as u64) {
             return Ok(Parsed::Other);
         }
@@ -89,7 +89,7 @@ impl Scanner {
         &mut self,
         storage: &S,
         file: &S::File,
-        segment: u64,
+        salt: u32,
         offset: u64,
         end: u64,
     ) -> io::Result<u64> {
@@ -100,7 +100,7 @@ impl Scanner {
             if block.len() < FRAME_HEADER_BYTES {
                 break;
             }
-            if may_begin_frame(block, segment) {
+            if peek_salt(block) == Some(salt) {
                 return Ok(at);
             }
             at += ALIGN as u64;
@@ -177,7 +177,7 @@ impl<S: Storage> Spool<S> {
             let Some((segment, next_base)) = self.segment_for(reader) else {
                 return Ok(None);
             };
-            let (id, end, base) = (segment.id, segment.end, segment.base_lsn);
+            let (id, salt, end, base) = (segment.id, segment.salt, segment.end, segment.base_lsn);
             let fail = |error| (crate::format::segment_name(id), error);
             let mut place = match reader.at.take() {
                 Some(place) if place.segment == id => place,
@@ -195,7 +195,7 @@ impl<S: Storage> Spool<S> {
             }
             let storage = self.storage();
             // A live segment grows: what the block does not hold yet is read again.
-            let parsed = reader.scanner.parse(storage, &place.file, id, place.offset, end).map_err(fail)?;
+            let parsed = reader.scanner.parse(storage, &place.file, salt, place.offset, end).map_err(fail)?;
             match parsed {
                 Parsed::Frame(header) => {
                     let superseded = next_base.is_some_and(|base| header.lsn >= base);
@@ -213,7 +213,8 @@ impl<S: Storage> Spool<S> {
                     }
                 }
                 Parsed::Other if place.offset < end => {
-                    place.offset = reader.scanner.resync(storage, &place.file, id, place.offset, end).map_err(fail)?;
+                    place.offset =
+                        reader.scanner.resync(storage, &place.file, salt, place.offset, end).map_err(fail)?;
                     reader.at = Some(place);
                 }
                 Parsed::Other | Parsed::End if next_base.is_some() => self.leave(reader, id),

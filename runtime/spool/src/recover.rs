@@ -2,15 +2,15 @@
 //!
 //! A batch is written after the batch before it was synced, so at most the last batch of the last segment can be torn.
 //! It counts up to its first bad byte: what follows was never promised, and was made knowing what is lost. Everywhere
-//! else a bad frame is damage: it is passed over, and what follows it counts. A segment begins where the durable part
-//! of the one before ends (`base_lsn`), so frames at or above the next segment's base are superseded.
+//! else a bad frame is damage: it is passed over, and what follows it counts. A segment tells where the durable part of
+//! the one before ends (`previous`) and the number it goes on with (`base_lsn`): what stands beyond is superseded.
 
 use std::collections::VecDeque;
 use std::io;
 
 use crate::format::{
-    decode_acks, parse_segment_name, segment_name, Acks, FrameHeader, SegmentHeader, HEADER_BYTES, KIND_ACK,
-    KIND_CHECKPOINT, KIND_NOTES, KIND_RESERVED, SPARE_NAME,
+    decode_acks, parse_segment_name, peek_salt, segment_name, Acks, FrameHeader, SegmentHeader, FRAME_HEADER_BYTES,
+    HEADER_BYTES, KIND_ACK, KIND_CHECKPOINT, KIND_NOTES, KIND_RESERVED, NEXT_NAME, SPARE_NAME,
 };
 use crate::reader::{Parsed, Scanner};
 use crate::spool::{Found, Segment};
@@ -53,6 +53,7 @@ pub enum OpenError {
 
 struct Old<F> {
     id: u64,
+    salt: u32,
     file: F,
     bytes: u64,
     end: u64,
@@ -61,8 +62,11 @@ struct Old<F> {
 }
 
 impl<S: Storage> Spool<S> {
-    /// Opens the log in `storage`, or begins a new one with `fresh_epoch` (not 0). Memory does not grow with the log.
-    pub fn open(storage: S, options: Options, fresh_epoch: u64, replay: &mut dyn Replay) -> Result<Self, OpenError> {
+    /// Opens the log in `storage`, or begins a new one. Memory does not grow with the log.
+    ///
+    /// `fresh` is a random number other than 0, another one each time: it becomes the epoch of a new log, and tells
+    /// segments of this life from those of a life that ended before they were durable.
+    pub fn open(storage: S, options: Options, fresh: u64, replay: &mut dyn Replay) -> Result<Self, OpenError> {
         if options.max_bytes < Options::MAX_BYTES_MIN {
             return Err(OpenError::QuotaTooSmall(options.max_bytes));
         }
@@ -85,20 +89,34 @@ impl<S: Storage> Spool<S> {
         if old.is_empty() && ids.len() > BLANK_SEGMENTS_MAX {
             return Err(OpenError::Unreadable { segments: ids.len() });
         }
+        trim_sealed(&mut old);
         trim_tail(&storage, &mut scanner, &mut old).map_err(fail("tail"))?;
         for id in ids.iter().filter(|id| old.iter().all(|s| s.id != **id)) {
             // It holds nothing that counts. If it stays, the next segment's base supersedes it.
             let _ = storage.unlink(&segment_name(*id));
         }
         let replayed = replay_all(&storage, &mut scanner, &old, replay).map_err(fail("replay"))?;
+        if names.iter().any(|name| name == NEXT_NAME) {
+            // It was on its way to become a segment; nothing in it was promised.
+            let _ = storage.unlink(NEXT_NAME);
+        }
         storage.sync_dir().map_err(fail("directory"))?;
         let spare_bytes = match names.iter().any(|name| name == SPARE_NAME) {
             true => storage.open(SPARE_NAME).and_then(|file| storage.len(&file)).ok(),
             false => None,
         };
-        let epoch = old.iter().find_map(|s| s.header.as_ref()).map_or(fresh_epoch, |h| h.epoch);
-        let segments =
-            old.iter().map(|s| Segment { id: s.id, base_lsn: s.base_lsn, bytes: s.bytes, end: s.end }).collect();
+        let epoch = old.iter().find_map(|s| s.header.as_ref()).map_or(fresh, |h| h.epoch);
+        let segments = old
+            .iter()
+            .map(|s| Segment {
+                id: s.id,
+                salt: s.salt,
+                base_lsn: s.base_lsn,
+                bytes: s.bytes,
+                end: s.end,
+                durable_end: s.end,
+            })
+            .collect();
         let found = Found {
             epoch,
             segments,
@@ -109,7 +127,7 @@ impl<S: Storage> Spool<S> {
             acks: replayed.acks,
             damaged_frames: replayed.damaged_frames,
         };
-        Ok(Self::from_found(storage, options, found))
+        Ok(Self::from_found(storage, options, fresh, found))
     }
 }
 
@@ -117,11 +135,13 @@ impl<S: Storage> Spool<S> {
 fn look_at<S: Storage>(storage: &S, scanner: &mut Scanner, id: u64) -> io::Result<Option<Old<S::File>>> {
     let file = storage.open(&segment_name(id))?;
     let bytes = storage.len(&file)?;
-    let mut head = vec![0; HEADER_BYTES];
+    // With the first frame, which has the salt too.
+    let mut head = vec![0; HEADER_BYTES + FRAME_HEADER_BYTES];
     let read = storage.read_at(&file, 0, &mut head)?;
     head.truncate(read);
     let header = SegmentHeader::decode(&head).filter(|h| h.segment == id);
-    let mut segment = Old { id, file, bytes, end: bytes, base_lsn: 0, header };
+    let salt = header.as_ref().map(|h| h.salt).or_else(|| peek_salt(head.get(HEADER_BYTES..)?)).unwrap_or(0);
+    let mut segment = Old { id, salt, file, bytes, end: bytes, base_lsn: 0, header };
     segment.base_lsn = match &segment.header {
         Some(header) => header.base_lsn,
         None => {
@@ -150,15 +170,25 @@ fn walk<S: Storage>(
     scanner.reset();
     let mut offset = HEADER_BYTES as u64;
     loop {
-        match scanner.parse(storage, &segment.file, segment.id, offset, segment.end)? {
+        match scanner.parse(storage, &segment.file, segment.salt, offset, segment.end)? {
             Parsed::Frame(header) => {
                 if !visit(offset, &header, scanner.body(offset, &header)) {
                     return Ok(());
                 }
                 offset += header.span() as u64;
             }
-            Parsed::Other => offset = scanner.resync(storage, &segment.file, segment.id, offset, segment.end)?,
+            Parsed::Other => offset = scanner.resync(storage, &segment.file, segment.salt, offset, segment.end)?,
             Parsed::End => return Ok(()),
+        }
+    }
+}
+
+/// Cuts off each segment what the one after it says was never durable.
+fn trim_sealed<F>(old: &mut VecDeque<Old<F>>) {
+    let told: Vec<(u64, u64)> = old.iter().filter_map(|s| s.header.as_ref().map(|h| h.previous)).collect();
+    for (previous, end) in told {
+        if let Some(segment) = old.iter_mut().find(|s| s.id == previous) {
+            segment.end = end.min(segment.end);
         }
     }
 }

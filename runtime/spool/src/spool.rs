@@ -4,91 +4,17 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::batch::{Batch, Target};
-use crate::format::{encode_acks, segment_name, Acks, SegmentHeader, KIND_ACK, KIND_NOTES, KIND_RESERVED, SPARE_NAME};
+use crate::format::{
+    encode_acks, salt, segment_name, Acks, SegmentHeader, HEADER_BYTES, KIND_ACK, KIND_NOTES, KIND_RESERVED, NEXT_NAME,
+    SPARE_NAME,
+};
+use crate::options::{AppendError, CommitError, Options};
 use crate::Storage;
+
+mod room;
 
 /// Log sequence number of a frame: contiguous from 1 over the life of a log.
 pub type Lsn = u64;
-
-/// Sizes, all in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// A segment is closed when less than a batch's room is left of this.
-    pub segment_bytes: u64,
-    /// All files together, with the spare. A batch begun below this is still written.
-    pub max_bytes: u64,
-    /// Largest body of a frame.
-    pub frame_max_bytes: usize,
-}
-
-impl Options {
-    /// Smallest quota a log can work with.
-    pub const MAX_BYTES_MIN: u64 = 512 << 10;
-    const SEGMENT_BYTES_MIN: u64 = 64 << 10;
-    const SEGMENT_BYTES_MAX: u64 = 4 << 20;
-
-    /// Segments of an eighth of the quota, but 64 KiB to 4 MiB.
-    pub fn for_quota(max_bytes: u64) -> Self {
-        let segment = (max_bytes / 8).clamp(Self::SEGMENT_BYTES_MIN, Self::SEGMENT_BYTES_MAX) & !4095;
-        Self { segment_bytes: segment, max_bytes, frame_max_bytes: 4 << 20 }
-    }
-
-    /// How much of a segment must be left for another batch to go there.
-    fn batch_room(&self) -> u64 {
-        (self.segment_bytes / 4).min(256 << 10)
-    }
-
-    /// How big a batch may grow; a single frame may be bigger.
-    fn batch_max(&self) -> usize {
-        usize::try_from(self.batch_room()).unwrap_or(usize::MAX)
-    }
-}
-
-/// Why a frame is not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// Larger than the log holds.
-    #[error("a record of {bytes} bytes is larger than the log takes ({max} bytes); emit less per message")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// [`Spool::wants_checkpoint`] was not heeded.
-    #[error("a checkpoint must come first")]
-    NeedsCheckpoint,
-}
-
-/// Why a commit did not come about. The batch is kept; try again later.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// Quota or disk is exhausted.
-    #[error("no room for the log: {0}; free disk space, or raise [spool] max_bytes")]
-    Full(String),
-    /// The file system is read-only.
-    #[error("the file system is read-only: {0}; remount it writable, and check the disk")]
-    ReadOnly(String),
-    /// Anything else.
-    #[error("writing the log failed: {0}; check the disk")]
-    Io(String),
-}
-
-impl CommitError {
-    /// Whether room is what is missing.
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Full(_))
-    }
-
-    pub(crate) fn from_io(what: &str, error: &io::Error) -> Self {
-        let text = format!("{what}: {error}");
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(text),
-            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly(text),
-            _ => Self::Io(text),
-        }
-    }
-}
 
 /// A commit that waits for its sync.
 #[derive(Debug)]
@@ -124,11 +50,14 @@ pub struct Usage {
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub id: u64,
+    pub salt: u32,
     pub base_lsn: Lsn,
     /// Bytes it takes on disk.
     pub bytes: u64,
     /// Where its frames end.
     pub end: u64,
+    /// Where its durable frames end.
+    pub durable_end: u64,
 }
 
 /// The segment being written.
@@ -152,6 +81,8 @@ pub struct Spool<S: Storage> {
     storage: S,
     options: Options,
     epoch: u64,
+    /// Different each time the log is opened.
+    opened_with: u64,
     segments: VecDeque<Segment>,
     current: Option<Current<S::File>>,
     next_segment: u64,
@@ -187,12 +118,13 @@ pub(crate) struct Found {
 }
 
 impl<S: Storage> Spool<S> {
-    pub(crate) fn from_found(storage: S, options: Options, found: Found) -> Self {
+    pub(crate) fn from_found(storage: S, options: Options, opened_with: u64, found: Found) -> Self {
         let usage = Usage { damaged_frames: found.damaged_frames, ..Usage::default() };
         Self {
             storage,
             options,
             epoch: found.epoch,
+            opened_with,
             segments: found.segments,
             current: None,
             next_segment: found.next_segment,
@@ -270,10 +202,15 @@ impl<S: Storage> Spool<S> {
             (Some(current), Some(segment))
                 if current.has_checkpoint && segment.end + self.options.batch_room() <= self.options.segment_bytes =>
             {
-                Target { segment: current.id, batch: current.next_batch, opens: false }
+                Target { segment: current.id, salt: segment.salt, batch: current.next_batch, opens: false }
             }
-            _ => Target { segment: self.next_segment, batch: 0, opens: true },
+            _ => self.new_target(),
         }
+    }
+
+    fn new_target(&self) -> Target {
+        let segment = self.next_segment;
+        Target { segment, salt: salt(self.opened_with, segment), batch: 0, opens: true }
     }
 
     /// The caller's state as of the last appended frame: recovery starts from it.
@@ -357,7 +294,9 @@ impl<S: Storage> Spool<S> {
         let header = || SegmentHeader {
             epoch: self.epoch,
             segment: target.segment,
+            salt: target.salt,
             base_lsn: self.open.first_lsn().unwrap_or(self.next_lsn),
+            previous: self.segments.back().map_or((0, 0), |last| (last.id, last.end)),
             acks: self.acks_durable.clone(),
         };
         self.open.encode(header, &mut buffer);
@@ -383,75 +322,47 @@ impl<S: Storage> Spool<S> {
         Ok(current.file.clone())
     }
 
+    /// Writes a new segment under a name that recovery ignores: it gets its own when it is durable, so that no name ever
+    /// stands for what the file held before.
     fn write_new(&mut self, target: Target, bytes: &[u8]) -> Result<S::File, CommitError> {
-        let name = segment_name(target.segment);
-        let (file, reserved) = self.new_file(&name)?;
-        let written = self.storage.write_at(&file, 0, bytes).and_then(|()| self.storage.sync_dir());
-        if let Err(error) = written {
-            // Nothing in it was promised to anyone. If it cannot be removed either, recovery finds it without effect.
-            let _ = self.storage.unlink(&name);
-            let error = CommitError::from_io(&name, &error);
-            self.next_segment = target.segment + 1;
+        let (file, reserved) = self.new_file()?;
+        self.next_segment = target.segment + 1;
+        if let Err(error) = self.storage.write_at(&file, 0, bytes) {
+            let error = CommitError::from_io(NEXT_NAME, &error);
             self.seal(None);
             return Err(error);
         }
         self.usage.bytes_written += bytes.len() as u64;
-        self.next_segment = target.segment + 1;
         self.segments.push_back(Segment {
             id: target.segment,
+            salt: target.salt,
             base_lsn: self.open.first_lsn().unwrap_or(self.next_lsn),
             bytes: reserved.max(bytes.len() as u64),
             end: bytes.len() as u64,
+            durable_end: HEADER_BYTES as u64,
         });
-        self.current = Some(Current {
-            id: target.segment,
-            file: file.clone(),
-            next_batch: 1,
-            has_checkpoint: self.open.has_checkpoint(),
-        });
+        let has_checkpoint = self.open.has_checkpoint();
+        self.current = Some(Current { id: target.segment, file: file.clone(), next_batch: 1, has_checkpoint });
         Ok(file)
     }
 
-    /// A file for a new segment: the spare, or a new one.
-    fn new_file(&mut self, name: &str) -> Result<(S::File, u64), CommitError> {
-        if self.spare_bytes.is_none() && self.used_bytes() + self.options.segment_bytes > self.options.max_bytes {
-            // Last resort: acknowledgements that cannot be written any more make the room to write them. After a crash
-            // the caller finds those frames gone and unacknowledged.
-            self.recycle(&self.acks.clone());
-        }
-        if let Some(bytes) = self.spare_bytes {
-            let renamed = self.storage.rename(SPARE_NAME, name).and_then(|()| self.storage.open(name));
-            self.spare_bytes = None;
-            if let Ok(file) = renamed {
-                return Ok((file, bytes));
-            }
-            let _ = self.storage.unlink(name);
-        }
-        if self.used_bytes() + self.options.segment_bytes > self.options.max_bytes {
-            return Err(CommitError::Full(format!("{name}: the quota of {} bytes is used up", self.options.max_bytes)));
-        }
-        match self.storage.create(name, self.options.segment_bytes) {
-            Ok(file) => {
-                self.disk_full = false;
-                Ok((file, self.options.segment_bytes))
-            }
-            Err(error) => {
-                let error = CommitError::from_io(name, &error);
-                self.disk_full |= error.is_full();
-                Err(error)
-            }
-        }
+    /// Gives the segment that is durable now its name.
+    fn name_new(&self, target: Target) -> io::Result<()> {
+        self.storage.rename(NEXT_NAME, &segment_name(target.segment)).and_then(|()| self.storage.sync_dir())
     }
 
     /// Closes the current segment after a failure: what is not durable moves to a new one.
     fn seal(&mut self, earlier: Option<&Batch>) {
         self.current = None;
-        if let Some(last) = self.segments.back().filter(|last| last.base_lsn > self.durable) {
-            // Nothing in it is durable. If it stays after all, the next segment's base supersedes it.
+        if let Some(last) = self.segments.back().filter(|last| last.durable_end == HEADER_BYTES as u64) {
+            // It may have its name already if making that durable is what failed. If it stays after all, it holds
+            // nothing but what the next segment repeats.
             let _ = self.storage.unlink(&segment_name(last.id));
             self.segments.pop_back();
+        } else if let Some(last) = self.segments.back_mut() {
+            last.end = last.durable_end;
         }
-        let target = Target { segment: self.next_segment, batch: 0, opens: true };
+        let target = self.new_target();
         match earlier {
             Some(earlier) => self.open.follow(earlier, target),
             None if self.open.target().is_some() => self.open.follow(&Batch::default(), target),
@@ -465,7 +376,9 @@ impl<S: Storage> Spool<S> {
         let Some(flying) = self.flying.take_if(|flying| flying.id == id) else {
             return Ok(self.durable);
         };
-        if let Err(error) = result {
+        let opened = flying.batch.target().filter(|target| target.opens);
+        let named = result.and_then(|()| opened.map_or(Ok(()), |target| self.name_new(target)));
+        if let Err(error) = named {
             self.usage.sync_failures += 1;
             self.acks_unwritten = true;
             self.seal(Some(&flying.batch));
@@ -474,6 +387,9 @@ impl<S: Storage> Spool<S> {
         self.usage.syncs += 1;
         self.durable = flying.last_lsn;
         self.acks_durable = flying.acks;
+        if let Some(last) = self.segments.back_mut() {
+            last.durable_end = last.end;
+        }
         if let (true, Some(target)) = (flying.batch.has_checkpoint(), flying.batch.target()) {
             self.checkpoint_segment = target.segment;
         }
@@ -482,87 +398,6 @@ impl<S: Storage> Spool<S> {
         self.recycle(&self.acks_durable.clone());
         self.refresh_spare();
         Ok(self.durable)
-    }
-
-    /// Removes the segments that every stream is done with and recovery does not need.
-    fn recycle(&mut self, acks: &Acks) {
-        let done = self.streams.iter().map(|s| acks.get(*s)).min().unwrap_or(self.durable);
-        let mut index = 0;
-        while let (Some(segment), Some(next)) = (self.segments.get(index), self.segments.get(index + 1)) {
-            if segment.id >= self.checkpoint_segment {
-                break;
-            }
-            let is_done = index == 0 && next.base_lsn <= done + 1;
-            let has_notes_only = next.base_lsn == segment.base_lsn;
-            if !(is_done || has_notes_only) || !self.remove(index) {
-                index += 1;
-            }
-        }
-    }
-
-    /// Removes a segment, into the spare if there is none; false if the disk refuses.
-    fn remove(&mut self, index: usize) -> bool {
-        let Some(segment) = self.segments.get(index) else { return false };
-        let name = segment_name(segment.id);
-        let keep = self.spare_bytes.is_none() && segment.bytes == self.options.segment_bytes;
-        if keep && self.storage.rename(&name, SPARE_NAME).is_ok() {
-            self.spare_bytes = Some(segment.bytes);
-        } else if self.storage.unlink(&name).is_err() {
-            return false;
-        }
-        self.segments.remove(index);
-        self.disk_full = false;
-        true
-    }
-
-    /// Makes the reserve for a full disk if it is missing and there is room. Call now and then while
-    /// [`is_full`](Self::is_full): it finds out whether the disk has space again.
-    pub fn refresh_spare(&mut self) {
-        if self.spare_bytes.is_some() || self.used_bytes() + self.options.segment_bytes > self.options.max_bytes {
-            return;
-        }
-        match self.storage.create(SPARE_NAME, self.options.segment_bytes) {
-            Ok(_) => {
-                self.spare_bytes = Some(self.options.segment_bytes);
-                self.disk_full = false;
-            }
-            Err(error) => self.disk_full |= CommitError::from_io(SPARE_NAME, &error).is_full(),
-        }
-    }
-
-    fn used_bytes(&self) -> u64 {
-        self.segments.iter().map(|s| s.bytes).sum::<u64>() + self.spare_bytes.unwrap_or(0)
-    }
-
-    /// Whether another segment for the caller's frames would leave no reserve, by quota or by disk. The reserve itself
-    /// is for acknowledgements, which are what makes room.
-    pub fn is_full(&self) -> bool {
-        let segment = self.options.segment_bytes;
-        let after = self.used_bytes() + if self.spare_bytes.is_some() { segment } else { 2 * segment };
-        self.disk_full || after > self.options.max_bytes
-    }
-
-    /// Gives up the oldest segment, showing its frames first. False if the rest is needed: the segment being written,
-    /// and everything from the newest checkpoint on.
-    pub fn evict_oldest(&mut self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<bool, CommitError> {
-        let (Some(first), Some(second)) = (self.segments.front(), self.segments.get(1)) else { return Ok(false) };
-        if first.id >= self.checkpoint_segment {
-            return Ok(false);
-        }
-        let (base, next_base, id) = (first.base_lsn, second.base_lsn, first.id);
-        let mut reader = self.reader(base.saturating_sub(1));
-        while reader.after + 1 < next_base {
-            match self.read(&mut reader) {
-                Ok(Some(frame)) if frame.lsn < next_base => visit(frame.lsn, frame.kind, frame.body),
-                // What cannot be read cannot be shown; it must go all the same.
-                _ => break,
-            }
-        }
-        if self.remove(0) {
-            Ok(true)
-        } else {
-            Err(CommitError::Io(format!("{} cannot be removed", segment_name(id))))
-        }
     }
 
     /// What the log uses and has seen.

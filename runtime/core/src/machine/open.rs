@@ -39,8 +39,8 @@ impl<S: Storage> Core<S> {
         let mut recovery = Recovery::default();
         let max_bytes = spool.max_bytes;
         // An epoch fits a JSON number (53 bits) and never is 0.
-        let fresh_epoch = rng.u64(1..1 << 53);
-        let mut spool = Spool::open(storage, spool, fresh_epoch, &mut recovery)?;
+        let fresh = rng.u64(1..1 << 53);
+        let mut spool = Spool::open(storage, spool, fresh, &mut recovery)?;
         let Recovery { mut ledger, mut states, malformed } = recovery;
 
         let numbers = number_streams(&config, &mut ledger, spool.next_lsn().saturating_sub(1))?;

@@ -1,0 +1,83 @@
+//! Sizes of a log, and the errors of writing it.
+
+use std::io;
+
+/// Sizes, all in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A segment is closed when less than a batch's room is left of this.
+    pub segment_bytes: u64,
+    /// All files together, with the spare. A batch begun below this is still written.
+    pub max_bytes: u64,
+    /// Largest body of a frame.
+    pub frame_max_bytes: usize,
+}
+
+impl Options {
+    /// Smallest quota a log can work with.
+    pub const MAX_BYTES_MIN: u64 = 512 << 10;
+    const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+    const SEGMENT_BYTES_MAX: u64 = 4 << 20;
+
+    /// Segments of an eighth of the quota, but 64 KiB to 4 MiB.
+    pub fn for_quota(max_bytes: u64) -> Self {
+        let segment = (max_bytes / 8).clamp(Self::SEGMENT_BYTES_MIN, Self::SEGMENT_BYTES_MAX) & !4095;
+        Self { segment_bytes: segment, max_bytes, frame_max_bytes: 4 << 20 }
+    }
+
+    /// How much of a segment must be left for another batch to go there.
+    pub(crate) fn batch_room(&self) -> u64 {
+        (self.segment_bytes / 4).min(256 << 10)
+    }
+
+    /// How big a batch may grow; a single frame may be bigger.
+    pub(crate) fn batch_max(&self) -> usize {
+        usize::try_from(self.batch_room()).unwrap_or(usize::MAX)
+    }
+}
+
+/// Why a frame is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Larger than the log holds.
+    #[error("a record of {bytes} bytes is larger than the log takes ({max} bytes); emit less per message")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// [`Spool::wants_checkpoint`](crate::Spool::wants_checkpoint) was not heeded.
+    #[error("a checkpoint must come first")]
+    NeedsCheckpoint,
+}
+
+/// Why a commit did not come about. The batch is kept; try again later.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Quota or disk is exhausted.
+    #[error("no room for the log: {0}; free disk space, or raise [spool] max_bytes")]
+    Full(String),
+    /// The file system is read-only.
+    #[error("the file system is read-only: {0}; remount it writable, and check the disk")]
+    ReadOnly(String),
+    /// Anything else.
+    #[error("writing the log failed: {0}; check the disk")]
+    Io(String),
+}
+
+impl CommitError {
+    /// Whether room is what is missing.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+
+    pub(crate) fn from_io(what: &str, error: &io::Error) -> Self {
+        let text = format!("{what}: {error}");
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(text),
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly(text),
+            _ => Self::Io(text),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Room for the log: which segments can go, the reserve, and what to do when there is none.
+
+use super::*;
+
+impl<S: Storage> Spool<S> {
+    /// A file for a new segment, under [`NEXT_NAME`]: the spare, or a new one.
+    pub(super) fn new_file(&mut self) -> Result<(S::File, u64), CommitError> {
+        let segment_bytes = self.options.segment_bytes;
+        if self.spare_bytes.is_none() && self.used_bytes() + segment_bytes > self.options.max_bytes {
+            // Last resort: acknowledgements that cannot be written any more make the room to write them. After a crash
+            // the caller finds those frames gone and unacknowledged.
+            self.recycle(&self.acks.clone());
+        }
+        // Left over from a commit that failed, or not there.
+        let _ = self.storage.unlink(NEXT_NAME);
+        if let Some(bytes) = self.spare_bytes.take() {
+            // The spare's earlier name must be gone for good before its content is overwritten.
+            let renamed = self.storage.rename(SPARE_NAME, NEXT_NAME).and_then(|()| self.storage.sync_dir());
+            if let Ok(file) = renamed.and_then(|()| self.storage.open(NEXT_NAME)) {
+                return Ok((file, bytes));
+            }
+            let _ = self.storage.unlink(NEXT_NAME);
+        }
+        if self.used_bytes() + segment_bytes > self.options.max_bytes {
+            return Err(CommitError::Full(format!("the quota of {} bytes is used up", self.options.max_bytes)));
+        }
+        match self.storage.create(NEXT_NAME, segment_bytes) {
+            Ok(file) => {
+                self.disk_full = false;
+                Ok((file, segment_bytes))
+            }
+            Err(error) => {
+                let error = CommitError::from_io(NEXT_NAME, &error);
+                self.disk_full |= error.is_full();
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes the segments that every stream is done with and recovery does not need.
+    pub(super) fn recycle(&mut self, acks: &Acks) {
+        let done = self.streams.iter().map(|s| acks.get(*s)).min().unwrap_or(self.durable);
+        let mut index = 0;
+        while let (Some(segment), Some(next)) = (self.segments.get(index), self.segments.get(index + 1)) {
+            if segment.id >= self.checkpoint_segment {
+                break;
+            }
+            let is_done = index == 0 && next.base_lsn <= done + 1;
+            let has_notes_only = next.base_lsn == segment.base_lsn;
+            if !(is_done || has_notes_only) || !self.remove(index) {
+                index += 1;
+            }
+        }
+    }
+
+    /// Removes a segment, into the spare if there is none; false if the disk refuses.
+    fn remove(&mut self, index: usize) -> bool {
+        let Some(segment) = self.segments.get(index) else { return false };
+        let name = segment_name(segment.id);
+        let keep = self.spare_bytes.is_none() && segment.bytes == self.options.segment_bytes;
+        if keep && self.storage.rename(&name, SPARE_NAME).is_ok() {
+            self.spare_bytes = Some(segment.bytes);
+        } else if self.storage.unlink(&name).is_err() {
+            return false;
+        }
+        self.segments.remove(index);
+        self.disk_full = false;
+        true
+    }
+
+    /// Makes the reserve for a full disk if it is missing and there is room. Call now and then while
+    /// [`is_full`](Self::is_full): it finds out whether the disk has space again.
+    pub fn refresh_spare(&mut self) {
+        if self.spare_bytes.is_some() || self.used_bytes() + self.options.segment_bytes > self.options.max_bytes {
+            return;
+        }
+        match self.storage.create(SPARE_NAME, self.options.segment_bytes) {
+            Ok(_) => {
+                self.spare_bytes = Some(self.options.segment_bytes);
+                self.disk_full = false;
+            }
+            Err(error) => self.disk_full |= CommitError::from_io(SPARE_NAME, &error).is_full(),
+        }
+    }
+
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.bytes).sum::<u64>() + self.spare_bytes.unwrap_or(0)
+    }
+
+    /// Whether another segment for the caller's frames would leave no reserve, by quota or by disk. The reserve itself
+    /// is for acknowledgements, which are what makes room.
+    pub fn is_full(&self) -> bool {
+        let segment = self.options.segment_bytes;
+        let after = self.used_bytes() + if self.spare_bytes.is_some() { segment } else { 2 * segment };
+        self.disk_full || after > self.options.max_bytes
+    }
+
+    /// Gives up the oldest segment, showing its frames first. False if the rest is needed: the segment being written,
+    /// and everything from the newest checkpoint on.
+    pub fn evict_oldest(&mut self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<bool, CommitError> {
+        let (Some(first), Some(second)) = (self.segments.front(), self.segments.get(1)) else { return Ok(false) };
+        if first.id >= self.checkpoint_segment {
+            return Ok(false);
+        }
+        let (base, next_base, id) = (first.base_lsn, second.base_lsn, first.id);
+        let mut reader = self.reader(base.saturating_sub(1));
+        while reader.after + 1 < next_base {
+            match self.read(&mut reader) {
+                Ok(Some(frame)) if frame.lsn < next_base => visit(frame.lsn, frame.kind, frame.body),
+                // What cannot be read cannot be shown; it must go all the same.
+                _ => break,
+            }
+        }
+        if self.remove(0) {
+            Ok(true)
+        } else {
+            Err(CommitError::Io(format!("{} cannot be removed", segment_name(id))))
+        }
+    }
+}

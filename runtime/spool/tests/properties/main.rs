@@ -1,0 +1,12 @@
+//! The log held to its promises, on a disk that tears, fails, fills up and lies.
+//!
+//! - `model`: what a log is expected to hold. `world`: a log, its disk, its readers and the model.
+//! - `random`: histories by seed, and negative controls. `sweep`: each call to the disk fails in turn.
+
+// These are tests: they may stop at the first surprise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod model;
+mod random;
+mod sweep;
+mod world;

@@ -1,0 +1,438 @@
+//! One log on one disk that fails, its readers, and the model it is held to.
+
+use std::collections::VecDeque;
+use std::io;
+
+use eyot_spool::memory::{Fault, MemoryFile, MemoryStorage, Operation};
+use eyot_spool::{Commit, Lsn, Options, Reader, Spool, Storage};
+
+use crate::model::{ensure, Check, Event, Model, Recorder};
+
+const FRESH_EPOCH: u64 = 77;
+/// Operations a failure shows.
+const TRACE_LENGTH: usize = 60;
+/// A segment's header; an upper bound for the acknowledgements of one commit.
+const OVERHEAD_BYTES: u64 = 1024 + 400;
+
+struct Flight {
+    commit: Commit<MemoryFile>,
+    events: usize,
+    acks: std::collections::BTreeMap<u8, Lsn>,
+}
+
+struct Position {
+    after: Lsn,
+    reader: Option<Reader<MemoryFile>>,
+}
+
+pub struct World {
+    pub rng: fastrand::Rng,
+    pub storage: MemoryStorage,
+    pub options: Options,
+    pub model: Model,
+    streams: Vec<u8>,
+    spool: Option<Spool<MemoryStorage>>,
+    flight: Option<Flight>,
+    positions: Vec<Position>,
+    epoch: Option<u64>,
+    /// How far batches larger than a segment may lead over the quota.
+    over_bytes: u64,
+    /// A sync failed since the last good one: the cache may hold what the disk does not, so only a power cut shows what
+    /// there is.
+    cache_lies: bool,
+    /// A failed removal may have left a file the log does not know, until it is opened again.
+    may_leak: bool,
+    /// Faults are armed from outside.
+    expects_faults: bool,
+    next_body: u64,
+    big_frames: bool,
+    pub faults: bool,
+    pub trace: VecDeque<String>,
+    pub crashes: u32,
+    pub commits: u32,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let segment_bytes = rng.choice([8 << 10, 16 << 10, 64 << 10]).unwrap();
+        let options = Options { segment_bytes, max_bytes: Options::MAX_BYTES_MIN, frame_max_bytes: 100 << 10 };
+        let streams = rng.choice([&[][..], &[0], &[0, 7], &[3, 1, 255]]).unwrap().to_vec();
+        let big_frames = rng.u8(0..4) == 0;
+        let positions = (0..3).map(|_| Position { after: 0, reader: None }).collect();
+        Self {
+            storage: MemoryStorage::new(rng.u64(..)),
+            options,
+            model: Model::new(&streams),
+            streams,
+            spool: None,
+            flight: None,
+            positions,
+            epoch: None,
+            over_bytes: 0,
+            cache_lies: false,
+            may_leak: false,
+            expects_faults: false,
+            next_body: 0,
+            big_frames,
+            faults: true,
+            trace: VecDeque::new(),
+            crashes: 0,
+            commits: 0,
+            rng,
+        }
+    }
+
+    /// A calm world of small segments for sweeps: nothing fails but what the sweep arms.
+    pub fn calm(seed: u64) -> Self {
+        let mut world = Self::new(seed);
+        world.options.segment_bytes = 8 << 10;
+        world.streams = vec![0, 7];
+        world.model = Model::new(&world.streams);
+        world.big_frames = false;
+        world.faults = false;
+        world
+    }
+
+    /// Faults will be armed from outside.
+    pub fn expect_faults(&mut self) {
+        self.expects_faults = true;
+    }
+
+    pub fn spool(&mut self) -> &mut Spool<MemoryStorage> {
+        self.spool.as_mut().expect("the log is open")
+    }
+
+    fn log(&mut self, text: String) {
+        if self.trace.len() == TRACE_LENGTH {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(text);
+    }
+
+    /// One random operation, and what must hold after any.
+    pub fn step(&mut self) -> Check {
+        let choice = self.rng.u32(0..if self.faults { 110 } else { 97 });
+        match choice {
+            0..34 => self.append(),
+            34..40 => self.note(),
+            40..48 => self.ack(),
+            48..66 => self.begin(),
+            66..84 => self.end()?,
+            84..92 => self.read_some()?,
+            92..94 => self.evict()?,
+            94 => self.spool().refresh_spare(),
+            95 => self.crash()?,
+            96 => self.kill()?,
+            97..103 => self.arm(),
+            103..105 => {
+                let room = self.rng.u64(0..3 * self.options.segment_bytes);
+                self.storage.set_capacity(Some(self.storage.used_bytes() + room));
+                self.log(format!("the disk has {room} bytes left"));
+            }
+            105..107 => self.heal(),
+            107 => {
+                self.may_leak = true;
+                self.storage.set_read_only(true);
+                self.log("read-only".to_owned());
+            }
+            _ => {
+                self.storage.set_read_only(false);
+                self.storage.set_capacity(None);
+            }
+        }
+        self.invariants()
+    }
+
+    /// The disk works again.
+    pub fn heal(&mut self) {
+        self.storage.disarm();
+        self.storage.set_capacity(None);
+        self.storage.set_read_only(false);
+        self.log("healed".to_owned());
+    }
+
+    fn arm(&mut self) {
+        let operation = self.rng.choice(Operation::ALL).unwrap();
+        let fault = match self.rng.u8(0..4) {
+            0 => Fault::Error(io::ErrorKind::Other),
+            1 => Fault::Error(io::ErrorKind::StorageFull),
+            2 => Fault::ShortWrite,
+            _ => Fault::FailedSync,
+        };
+        let nth = self.rng.u64(1..5);
+        self.storage.fail(operation, nth, fault);
+        self.may_leak = true;
+        self.log(format!("arm {operation:?} {nth} {fault:?}"));
+    }
+
+    fn prepare(&mut self) -> bool {
+        let checkpoint = self.model.state().encode(self.options.segment_bytes / 8);
+        let heedless = self.rng.u8(0..8) == 0;
+        let spool = self.spool();
+        if spool.wants_checkpoint() {
+            if spool.is_full() && !heedless {
+                return false;
+            }
+            spool.checkpoint(&checkpoint);
+        }
+        spool.batch_has_room()
+    }
+
+    fn append(&mut self) {
+        for _ in 0..self.rng.u32(1..4) {
+            if !self.prepare() {
+                return;
+            }
+            let length = match self.rng.u32(0..40) {
+                0 if self.big_frames => self.rng.usize(0..3 * self.options.segment_bytes as usize).min(100 << 10),
+                1..4 => self.rng.usize(0..self.options.segment_bytes as usize / 32),
+                _ => self.rng.usize(0..100),
+            };
+            self.next_body += 1;
+            let mut body = self.next_body.to_le_bytes().to_vec();
+            body.resize(8 + length.min((100 << 10) - 8), self.next_body as u8);
+            let kind = self.rng.u8(0..0x40);
+            let lsn = self.spool().append(kind, &body).expect("a frame within the limits is taken");
+            self.log(format!("append {lsn}, {} bytes", body.len()));
+            self.model.push(Event::Frame { lsn, kind, body });
+        }
+    }
+
+    fn note(&mut self) {
+        if self.prepare() {
+            let number = self.model.next_note();
+            self.log(format!("note {number}"));
+            self.spool().note(0x40, &number.to_le_bytes()).expect("a note within the limits is taken");
+            self.model.push(Event::Note { number });
+        }
+    }
+
+    fn ack(&mut self) {
+        let durable = self.model.durable_lsn();
+        let Some(stream) = self.rng.choice(self.streams.clone()) else { return };
+        let lsn = self.rng.u64(self.model.acks[&stream].min(durable)..=durable);
+        self.spool().ack(stream, lsn);
+        let asked = self.model.acks.get_mut(&stream).unwrap();
+        *asked = lsn.max(*asked);
+        self.log(format!("ack {stream} {lsn}"));
+    }
+
+    fn begin(&mut self) {
+        let bytes = self.spool().batch_bytes() as u64 + OVERHEAD_BYTES + self.options.segment_bytes / 8;
+        let result = self.spool().begin_commit();
+        self.log(format!("begin {result:?}"));
+        if let Ok(Some(commit)) = result {
+            assert!(self.flight.is_none(), "a second commit while one was under way");
+            self.over_bytes += bytes.saturating_sub(self.options.segment_bytes);
+            let (events, acks) = (self.model.events.len(), self.model.acks.clone());
+            self.flight = Some(Flight { commit, events, acks });
+        }
+    }
+
+    fn end(&mut self) -> Check {
+        let Some(flight) = self.flight.take() else { return Ok(()) };
+        let result = self.storage.sync_data(&flight.commit.file);
+        let failed = result.is_err();
+        let ended = self.spool().end_commit(flight.commit.id, result);
+        self.log(format!("end {ended:?}"));
+        ensure!(failed == ended.is_err(), "sync failed: {failed}, yet the commit ends with {ended:?}");
+        self.cache_lies = failed;
+        if let Ok(durable) = ended {
+            self.commits += 1;
+            self.model.durable_events = flight.events;
+            self.model.acks_durable = flight.acks;
+            ensure!(durable == self.model.durable_lsn(), "durable is {durable}, not {}", self.model.durable_lsn());
+        }
+        Ok(())
+    }
+
+    fn evict(&mut self) -> Check {
+        let Some(spool) = self.spool.as_mut() else { return Ok(()) };
+        let before = spool.usage().oldest_lsn;
+        let mut shown = Vec::new();
+        let result = spool.evict_oldest(&mut |lsn, kind, body| shown.push((lsn, kind, body.to_vec())));
+        let after = spool.usage().oldest_lsn;
+        self.log(format!("evict {result:?}, {before} to {after}"));
+        for (lsn, kind, body) in &shown {
+            ensure!(self.model.frame(*lsn) == Some((*kind, body)), "evicted {lsn} is not what was appended");
+        }
+        if matches!(result, Ok(true)) {
+            ensure!(after - 1 <= self.model.durable_lsn(), "evicted up to {after}, more than is durable");
+            self.model.gone = self.model.gone.max(after - 1);
+            let lsns: Vec<Lsn> = shown.iter().map(|(lsn, ..)| *lsn).collect();
+            ensure!(self.may_leak || lsns == (before..after).collect::<Vec<_>>(), "evicting showed {lsns:?}");
+        }
+        Ok(())
+    }
+
+    fn read_some(&mut self) -> Check {
+        let index = self.rng.usize(0..self.positions.len());
+        let most = self.rng.usize(1..60);
+        if self.rng.u8(0..30) == 0 {
+            // Another reader, from any place.
+            let after = self.rng.u64(0..=self.model.durable_lsn());
+            self.positions[index] = Position { after, reader: None };
+        }
+        self.read(index, most)
+    }
+
+    /// Every durable frame once, in order, but for those that are gone.
+    fn read(&mut self, index: usize, most: usize) -> Check {
+        let spool = self.spool.as_mut().expect("the log is open");
+        let position = &mut self.positions[index];
+        let mut reader = position.reader.take().unwrap_or_else(|| spool.reader(position.after));
+        let oldest = spool.usage().oldest_lsn;
+        for _ in 0..most {
+            let next = (position.after + 1).max(oldest);
+            match spool.read(&mut reader) {
+                Ok(Some(frame)) => {
+                    ensure!(frame.lsn == next, "reader {index} sees {}, not {next}", frame.lsn);
+                    ensure!(frame.lsn <= self.model.durable_lsn(), "{} is read and not durable", frame.lsn);
+                    let expected = self.model.frame(frame.lsn);
+                    ensure!(expected == Some((frame.kind, frame.body)), "{} is not what was appended", frame.lsn);
+                    position.after = frame.lsn;
+                }
+                Ok(None) => {
+                    let durable = self.model.durable_lsn();
+                    ensure!(next == durable + 1, "reader {index} stops before {next}, durable is {durable}");
+                    break;
+                }
+                Err(error) => {
+                    ensure!(self.may_leak, "reading failed without a fault: {error}");
+                    break;
+                }
+            }
+        }
+        position.reader = Some(reader);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.spool = None;
+        self.flight = None;
+        for position in &mut self.positions {
+            position.reader = None;
+        }
+    }
+
+    /// Cuts the power, and opens what is left.
+    pub fn crash(&mut self) -> Check {
+        self.close();
+        self.storage.crash();
+        self.crashes += 1;
+        self.log("power cut".to_owned());
+        self.open()
+    }
+
+    /// The process dies; the operating system lives on, with all it holds for the disk.
+    fn kill(&mut self) -> Check {
+        if self.cache_lies {
+            return self.crash();
+        }
+        self.close();
+        self.log("killed".to_owned());
+        self.open()
+    }
+
+    /// Opens the log; things may go wrong on the way, and the power may be cut before the next try.
+    pub fn open(&mut self) -> Check {
+        self.may_leak = self.expects_faults;
+        for _ in 0..8 {
+            if self.faults && self.rng.u8(0..3) == 0 {
+                let operation = self.rng.choice(Operation::ALL).unwrap();
+                let fault = self.rng.choice([Fault::Error(io::ErrorKind::Other), Fault::FailedSync]).unwrap();
+                self.storage.fail(operation, self.rng.u64(1..12), fault);
+                self.may_leak = true;
+            }
+            let mut found = Recorder::default();
+            match Spool::open(self.storage.clone(), self.options, FRESH_EPOCH, &mut found) {
+                Ok(spool) => return self.opened(spool, &found),
+                Err(error) => {
+                    self.log(format!("{error}; power cut"));
+                    self.heal();
+                    self.storage.crash();
+                }
+            }
+        }
+        Err("a log on a sound disk does not open".to_owned())
+    }
+
+    fn opened(&mut self, mut spool: Spool<MemoryStorage>, found: &Recorder) -> Check {
+        self.log(format!("opened at {:?}, {} checkpoints", found.state, found.checkpoints.len()));
+        self.model.adopt(found, |stream| spool.acked(stream))?;
+        let last = self.model.last_lsn();
+        ensure!(spool.next_lsn() == last + 1, "next is {}, after {last}", spool.next_lsn());
+        ensure!(spool.durable() == last, "durable is {}, not {last}", spool.durable());
+        if last > 0 {
+            let epoch = *self.epoch.get_or_insert(spool.epoch());
+            ensure!(spool.epoch() == epoch, "the log was made anew");
+        }
+        spool.set_streams(&self.streams);
+        self.spool = Some(spool);
+        self.cache_lies = false;
+        self.invariants()
+    }
+
+    /// What holds between any two operations.
+    fn invariants(&mut self) -> Check {
+        let spool = self.spool.as_ref().expect("the log is open");
+        let model = &mut self.model;
+        let usage = spool.usage();
+        ensure!(spool.next_lsn() == model.last_lsn() + 1, "next is {}, after {}", spool.next_lsn(), model.last_lsn());
+        ensure!(spool.durable() == model.durable_lsn(), "durable is {}", spool.durable());
+        for (stream, asked) in &model.acks {
+            ensure!(spool.acked(*stream) == *asked, "stream {stream} is not done up to {asked}");
+        }
+        model.gone = model.gone.max(model.acked_by_all());
+        ensure!(usage.oldest_lsn <= model.gone + 1, "frames before {} are gone, not {}", usage.oldest_lsn, model.gone);
+        ensure!(usage.damaged_frames == 0, "{} frames count as damaged", usage.damaged_frames);
+        let limit = self.options.max_bytes + self.over_bytes;
+        ensure!(usage.bytes <= limit, "{} bytes are used of {limit}", usage.bytes);
+        let real = self.storage.used_bytes();
+        ensure!(self.may_leak || real == usage.bytes, "{real} bytes on disk, {} known", usage.bytes);
+        Ok(())
+    }
+
+    /// Once the disk works and everything is acknowledged, the log takes, commits and reads again.
+    pub fn finish(&mut self) -> Check {
+        self.heal();
+        for _ in 0..12 {
+            self.end()?;
+            for stream in self.streams.clone() {
+                let durable = self.model.durable_lsn();
+                self.spool().ack(stream, durable);
+                self.model.acks.insert(stream, durable);
+            }
+            self.spool().refresh_spare();
+            self.append();
+            self.begin();
+            self.invariants()?;
+        }
+        self.end()?;
+        let (durable, last) = (self.model.durable_lsn(), self.model.last_lsn());
+        ensure!(durable == last && !self.spool().is_full(), "all is well, but {durable} of {last} is durable");
+        self.read_all()?;
+        self.crash()?;
+        self.read_all()
+    }
+
+    /// All readers, and one from the beginning, see everything.
+    pub fn read_all(&mut self) -> Check {
+        self.heal();
+        self.positions[0] = Position { after: 0, reader: None };
+        (0..self.positions.len()).try_for_each(|index| self.read(index, usize::MAX))
+    }
+
+    /// What the last operations were.
+    pub fn history(&self) -> String {
+        self.trace.iter().cloned().collect::<Vec<_>>().join("\n  ")
+    }
+
+    /// Leaves the log closed, for those who look at the disk.
+    pub fn into_disk(mut self) -> (MemoryStorage, Model, Options, fastrand::Rng) {
+        self.close();
+        self.heal();
+        (self.storage, self.model, self.options, self.rng)
+    }
+}

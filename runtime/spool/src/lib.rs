@@ -23,8 +23,8 @@ mod recover;
 mod spool;
 pub mod storage;
 
-pub use options::{AppendError, CommitError, Options};
+pub use options::{AppendError, CommitError, Options, Usage};
 pub use reader::{Frame, ReadError, Reader};
 pub use recover::{OpenError, Replay};
-pub use spool::{Commit, Lsn, Spool, Usage};
+pub use spool::{Commit, Lsn, Spool};
 pub use storage::{FileStorage, Storage};

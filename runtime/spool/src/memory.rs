@@ -9,6 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::Storage;
 
+mod disk;
+
+use disk::{apply, injected, write_to, Disk, Inode, NameChange};
+
 /// Power cuts tear writes at multiples of this.
 pub const SECTOR_BYTES: usize = 512;
 
@@ -77,130 +81,6 @@ pub struct MemoryFile {
 #[derive(Clone, Debug)]
 pub struct MemoryStorage {
     disk: Arc<Mutex<Disk>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    unsynced: Vec<(u64, Vec<u8>)>,
-    reserved: u64,
-}
-
-impl Inode {
-    fn len(&self) -> u64 {
-        self.reserved.max(self.live.len() as u64)
-    }
-}
-
-#[derive(Clone, Debug)]
-enum NameChange {
-    Create(String, u64),
-    Rename(String, String),
-    Unlink(String),
-}
-
-#[derive(Debug)]
-struct Disk {
-    rng: fastrand::Rng,
-    inodes: BTreeMap<u64, Inode>,
-    next_inode: u64,
-    names: BTreeMap<String, u64>,
-    durable_names: BTreeMap<String, u64>,
-    unsynced_names: Vec<NameChange>,
-    generation: u64,
-    capacity: Option<u64>,
-    read_only: bool,
-    lying_sync: bool,
-    armed: Vec<(Operation, u64, Fault)>,
-    calls: BTreeMap<Operation, u64>,
-    bytes_written: u64,
-}
-
-fn apply(names: &mut BTreeMap<String, u64>, change: &NameChange) {
-    match change {
-        NameChange::Create(name, inode) => {
-            names.insert(name.clone(), *inode);
-        }
-        NameChange::Rename(from, to) => {
-            if let Some(inode) = names.remove(from) {
-                names.insert(to.clone(), inode);
-            }
-        }
-        NameChange::Unlink(name) => {
-            names.remove(name);
-        }
-    }
-}
-
-fn write_to(image: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
-    let start = offset as usize;
-    let end = start + bytes.len();
-    if image.len() < end {
-        image.resize(end, 0);
-    }
-    if let Some(target) = image.get_mut(start..end) {
-        target.copy_from_slice(bytes);
-    }
-}
-
-impl Disk {
-    /// Counts the call and says what is armed for it.
-    fn enter(&mut self, operation: Operation) -> Option<Fault> {
-        *self.calls.entry(operation).or_default() += 1;
-        let mut struck = None;
-        self.armed.retain_mut(|(armed, left, fault)| {
-            if *armed != operation || struck.is_some() {
-                return true;
-            }
-            *left -= 1;
-            if *left == 0 {
-                struck = Some(*fault);
-            }
-            *left > 0
-        });
-        struck
-    }
-
-    fn change(&mut self, operation: Operation) -> io::Result<bool> {
-        match self.enter(operation) {
-            Some(Fault::Error(kind)) => return Err(injected(kind)),
-            Some(Fault::ShortWrite | Fault::FailedSync) => return Err(injected(io::ErrorKind::Other)),
-            Some(Fault::Silent) => return Ok(false),
-            None => {}
-        }
-        if self.read_only {
-            return Err(injected(io::ErrorKind::ReadOnlyFilesystem));
-        }
-        Ok(true)
-    }
-
-    fn used(&self) -> u64 {
-        self.names.values().filter_map(|inode| self.inodes.get(inode)).map(Inode::len).sum()
-    }
-
-    fn check_room(&self, more: u64) -> io::Result<()> {
-        match self.capacity {
-            Some(capacity) if self.used() + more > capacity => Err(injected(io::ErrorKind::StorageFull)),
-            _ => Ok(()),
-        }
-    }
-
-    fn inode(&mut self, file: &MemoryFile) -> io::Result<&mut Inode> {
-        if file.generation != self.generation {
-            return Err(io::Error::other("stale handle: the power was cut since it was opened"));
-        }
-        self.inodes.get_mut(&file.inode).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-    }
-
-    fn rename_live(&mut self, change: NameChange) {
-        apply(&mut self.names, &change);
-        self.unsynced_names.push(change);
-    }
-}
-
-fn injected(kind: io::ErrorKind) -> io::Error {
-    io::Error::new(kind, format!("injected: {kind}"))
 }
 
 impl MemoryStorage {

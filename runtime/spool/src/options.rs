@@ -1,6 +1,8 @@
-//! Sizes of a log, and the errors of writing it.
+//! Sizes of a log, what it uses, and the errors of writing it.
 
 use std::io;
+
+use crate::Lsn;
 
 /// Sizes, all in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,27 @@ impl Options {
     pub(crate) fn batch_max(&self) -> usize {
         usize::try_from(self.batch_room()).unwrap_or(usize::MAX)
     }
+}
+
+/// What the log uses and has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes on disk, spare included.
+    pub bytes: u64,
+    /// Segments on disk.
+    pub segments: u64,
+    /// First frame still there.
+    pub oldest_lsn: Lsn,
+    /// Whether the reserve for a full disk is there.
+    pub has_spare: bool,
+    /// Frames that should be there and could not be read.
+    pub damaged_frames: u64,
+    /// Bytes written since start.
+    pub bytes_written: u64,
+    /// Syncs that succeeded since start.
+    pub syncs: u64,
+    /// Syncs that failed since start.
+    pub sync_failures: u64,
 }
 
 /// Why a frame is not taken.

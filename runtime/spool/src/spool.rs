@@ -8,7 +8,7 @@ use crate::format::{
     encode_acks, salt, segment_name, Acks, SegmentHeader, HEADER_BYTES, KIND_ACK, KIND_NOTES, KIND_RESERVED, NEXT_NAME,
     SPARE_NAME,
 };
-use crate::options::{AppendError, CommitError, Options};
+use crate::options::{AppendError, CommitError, Options, Usage};
 use crate::Storage;
 
 mod room;
@@ -23,27 +23,6 @@ pub struct Commit<F> {
     pub id: u64,
     /// Call [`Storage::sync_data`] on this, on any thread.
     pub file: F,
-}
-
-/// What the log uses and has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes on disk, spare included.
-    pub bytes: u64,
-    /// Segments on disk.
-    pub segments: u64,
-    /// First frame still there.
-    pub oldest_lsn: Lsn,
-    /// Whether the reserve for a full disk is there.
-    pub has_spare: bool,
-    /// Frames that should be there and could not be read.
-    pub damaged_frames: u64,
-    /// Bytes written since start.
-    pub bytes_written: u64,
-    /// Syncs that succeeded since start.
-    pub syncs: u64,
-    /// Syncs that failed since start.
-    pub sync_failures: u64,
 }
 
 /// A segment on disk.

@@ -8,7 +8,6 @@ use eyot_spool::{Commit, Lsn, Options, Reader, Spool, Storage};
 
 use crate::model::{ensure, Check, Event, Model, Recorder};
 
-const FRESH_EPOCH: u64 = 77;
 /// Operations a failure shows.
 const TRACE_LENGTH: usize = 60;
 /// A segment's header; an upper bound for the acknowledgements of one commit.
@@ -282,7 +281,7 @@ impl World {
         let spool = self.spool.as_mut().expect("the log is open");
         let position = &mut self.positions[index];
         let mut reader = position.reader.take().unwrap_or_else(|| spool.reader(position.after));
-        let oldest = spool.usage().oldest_lsn;
+        let oldest = spool.usage().oldest_lsn.min(self.model.durable_lsn() + 1);
         for _ in 0..most {
             let next = (position.after + 1).max(oldest);
             match spool.read(&mut reader) {
@@ -346,7 +345,7 @@ impl World {
                 self.may_leak = true;
             }
             let mut found = Recorder::default();
-            match Spool::open(self.storage.clone(), self.options, FRESH_EPOCH, &mut found) {
+            match Spool::open(self.storage.clone(), self.options, self.rng.u64(1..), &mut found) {
                 Ok(spool) => return self.opened(spool, &found),
                 Err(error) => {
                     self.log(format!("{error}; power cut"));
@@ -385,7 +384,9 @@ impl World {
             ensure!(spool.acked(*stream) == *asked, "stream {stream} is not done up to {asked}");
         }
         model.gone = model.gone.max(model.acked_by_all());
-        ensure!(usage.oldest_lsn <= model.gone + 1, "frames before {} are gone, not {}", usage.oldest_lsn, model.gone);
+        // A log without a segment says its oldest is the next, durable or not.
+        let oldest = usage.oldest_lsn.min(model.durable_lsn() + 1);
+        ensure!(oldest <= model.gone + 1, "frames before {oldest} are gone, and only {} may be", model.gone);
         ensure!(usage.damaged_frames == 0, "{} frames count as damaged", usage.damaged_frames);
         let limit = self.options.max_bytes + self.over_bytes;
         ensure!(usage.bytes <= limit, "{} bytes are used of {limit}", usage.bytes);
@@ -411,7 +412,9 @@ impl World {
         }
         self.end()?;
         let (durable, last) = (self.model.durable_lsn(), self.model.last_lsn());
-        ensure!(durable == last && !self.spool().is_full(), "all is well, but {durable} of {last} is durable");
+        let usage = self.spool().usage();
+        ensure!(durable == last, "all is well, but only {durable} of {last} is durable");
+        ensure!(usage.has_spare && !self.spool().is_full(), "all is well, but there is no reserve: {usage:?}");
         self.read_all()?;
         self.crash()?;
         self.read_all()

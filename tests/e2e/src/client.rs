@@ -185,22 +185,8 @@ impl Client {
     /// # Panics
     /// When none comes.
     #[track_caller]
-    pub fn await_message<T>(&mut self, what: &str, pick: impl FnMut(&Publish) -> Option<T>) -> T {
-        self.await_message_within(STEP, what, pick)
-    }
-
-    /// The same, with another patience.
-    ///
-    /// # Panics
-    /// When none comes.
-    #[track_caller]
-    pub fn await_message_within<T>(
-        &mut self,
-        within: Duration,
-        what: &str,
-        mut pick: impl FnMut(&Publish) -> Option<T>,
-    ) -> T {
-        let deadline = Instant::now() + within;
+    pub fn await_message<T>(&mut self, what: &str, mut pick: impl FnMut(&Publish) -> Option<T>) -> T {
+        let deadline = Instant::now() + STEP;
         loop {
             match self.next(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Some(publish)) => {
@@ -208,7 +194,7 @@ impl Client {
                         return value;
                     }
                 }
-                Ok(None) => panic!("waited {within:?} for {what}, in vain"),
+                Ok(None) => panic!("waited {STEP:?} for {what}, in vain"),
                 Err(Closed) => panic!("the broker closed the connection while {what} was awaited"),
             }
         }

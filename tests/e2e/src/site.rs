@@ -1,6 +1,7 @@
 //! One gateway's surroundings: a broker, a data directory, a configuration.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -84,11 +85,15 @@ impl Site {
 pub fn await_status(port: u16, id: &str, what: &str, mut good: impl FnMut(&Value) -> bool) -> Value {
     let mut client = Client::connect(port, &format!("status-watch-{port}-{}", crate::port::free_port()));
     client.subscribe(&format!("eyot/{id}/status"));
+    let deadline = Instant::now() + RENEWED_STATUS;
     let mut last = Value::Null;
-    client.await_message_within(RENEWED_STATUS, what, |publish| {
+    while let Ok(Some(publish)) = client.next(deadline.saturating_duration_since(Instant::now())) {
         last = serde_json::from_slice(&publish.payload).expect("the status is JSON");
-        good(&last).then(|| last.clone())
-    })
+        if good(&last) {
+            return last;
+        }
+    }
+    panic!("waited {RENEWED_STATUS:?} for {what}, in vain; the last status was {last}");
 }
 
 /// Whether `received = delivered + pending + dropped` in a status document, for the messages and for each stream.

@@ -6,6 +6,9 @@ mod file;
 
 pub use file::FileStorage;
 
+/// Who holds a lock on this file owns the directory.
+const LOCK_NAME: &str = "lock";
+
 /// A flat directory of files, as far as the log needs one.
 ///
 /// Nothing is durable until the call that makes it so returned: [`sync_data`](Self::sync_data) for the content of a
@@ -37,4 +40,14 @@ pub trait Storage: Clone + Send + 'static {
     fn read_at(&self, file: &Self::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// Makes the content of a file durable. May be called from any thread.
     fn sync_data(&self, file: &Self::File) -> io::Result<()>;
+}
+
+/// Whether the log may use this name: a plain file name, not hidden, not the lock's.
+pub(crate) fn check_name(name: &str) -> io::Result<()> {
+    let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']) && name != LOCK_NAME;
+    if is_plain {
+        return Ok(());
+    }
+    let text = format!("{name:?} is no name for a file of the log; use a plain file name");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }

@@ -1,6 +1,6 @@
 //! Frames that wait for their commit, already in the form they will have on disk.
 
-use crate::format::{checked_body, encode_frame, peek_frame, SegmentHeader, KIND_CHECKPOINT};
+use crate::format::{checked_body, encode_frame, peek_frame, SegmentHeader, KIND_ACK, KIND_CHECKPOINT};
 use crate::Lsn;
 
 /// Where a batch will be written; fixed when its first frame is added, because frames are salted with the segment.
@@ -83,8 +83,14 @@ impl Batch {
         self.first_lsn = None;
     }
 
+    /// Takes back what was pushed since [`bytes`](Self::bytes) was this.
+    pub fn truncate(&mut self, bytes: usize) {
+        self.frames.truncate(bytes);
+    }
+
     /// After a failure: puts the frames of `earlier` in front of these and aims all of them at a new place. The
-    /// checkpoint is given up, because it describes a moment between the two.
+    /// checkpoint is given up, because it describes a moment between the two; acknowledgements, because they are written
+    /// with every commit until one succeeds.
     pub fn follow(&mut self, earlier: &Self, target: Target) {
         let mut frames = Vec::with_capacity(earlier.frames.len() + self.frames.len());
         resalt(&earlier.frames, earlier.target, target, &mut frames);
@@ -100,7 +106,7 @@ fn resalt(frames: &[u8], from: Option<Target>, to: Target, out: &mut Vec<u8>) {
     let Some(from) = from else { return };
     let mut rest = frames;
     while let Some(header) = peek_frame(rest, from.salt) {
-        if let Some(body) = checked_body(rest, &header) {
+        if let Some(body) = checked_body(rest, &header).filter(|_| header.kind != KIND_ACK) {
             encode_frame(out, to.salt, to.batch, header.kind, header.lsn, body);
         }
         rest = rest.get(header.span()..).unwrap_or_default();

@@ -105,6 +105,10 @@ impl<S: Storage> Spool<S> {
             true => storage.open(SPARE_NAME).and_then(|file| storage.len(&file)).ok(),
             false => None,
         };
+        if spare_bytes.is_none() {
+            // There is none, or it is of no use: what is not counted must not take room.
+            let _ = storage.unlink(SPARE_NAME);
+        }
         let epoch = old.iter().find_map(|s| s.header.as_ref()).map_or(fresh, |h| h.epoch);
         let segments = old
             .iter()

@@ -241,9 +241,11 @@ impl<S: Storage> Spool<S> {
         self.acks.get(stream)
     }
 
-    /// Whose acknowledgements hold segments back. With none, nothing is held back.
+    /// Whose acknowledgements hold segments back. With none, nothing is held back. Removes what none of them needs any
+    /// more: a power cut may have undone that, and a full log would have no commit to do it again.
     pub fn set_streams(&mut self, streams: &[u8]) {
         self.streams = streams.to_vec();
+        self.recycle(&self.acks_durable.clone());
     }
 
     /// Writes the open batch. The caller syncs the file and reports by [`end_commit`](Self::end_commit); until then no
@@ -252,13 +254,21 @@ impl<S: Storage> Spool<S> {
         if self.flying.is_some() || self.open.target().is_none() {
             return Ok(None);
         }
+        let without_acks_bytes = self.open.bytes();
         if self.acks_unwritten {
             let mut body = Vec::with_capacity(self.acks.0.len() * 9);
             encode_acks(&self.acks, &mut body);
             self.open.push(KIND_ACK, self.next_lsn - 1, &body, false);
         }
         let acks = self.acks.clone();
-        let file = self.write_open()?;
+        let file = match self.write_open() {
+            Ok(file) => file,
+            Err(error) => {
+                // The next try writes them anew; a disk that stays full must not fill memory with them.
+                self.open.truncate(without_acks_bytes);
+                return Err(error);
+            }
+        };
         self.acks_unwritten = false;
         let id = self.next_commit;
         self.next_commit += 1;
@@ -291,6 +301,8 @@ impl<S: Storage> Spool<S> {
         let result = self.storage.write_at(&current.file, segment.end, bytes);
         if let Err(error) = result {
             let error = CommitError::from_io(&segment_name(current.id), &error);
+            // A part may have been written, beyond what was reserved.
+            segment.bytes = self.storage.len(&current.file).map_or(segment.bytes, |bytes| bytes.max(segment.bytes));
             self.seal(None);
             return Err(error);
         }
@@ -333,6 +345,8 @@ impl<S: Storage> Spool<S> {
     /// Closes the current segment after a failure: what is not durable moves to a new one.
     fn seal(&mut self, earlier: Option<&Batch>) {
         self.current = None;
+        // What was on its way to become a segment takes room that nobody counts.
+        let _ = self.storage.unlink(NEXT_NAME);
         if let Some(last) = self.segments.back().filter(|last| last.durable_end == HEADER_BYTES as u64) {
             // It may have its name already if making that durable is what failed. If it stays after all, it holds
             // nothing but what the next segment repeats.

@@ -19,7 +19,9 @@ impl<S: Storage> Spool<S> {
             if let Ok(file) = renamed.and_then(|()| self.storage.open(NEXT_NAME)) {
                 return Ok((file, bytes));
             }
+            // Whichever name it has now: it is not counted any more.
             let _ = self.storage.unlink(NEXT_NAME);
+            let _ = self.storage.unlink(SPARE_NAME);
         }
         if self.used_bytes() + segment_bytes > self.options.max_bytes {
             return Err(CommitError::Full(format!("the quota of {} bytes is used up", self.options.max_bytes)));

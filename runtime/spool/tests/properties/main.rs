@@ -8,5 +8,6 @@
 
 mod model;
 mod random;
+mod regressions;
 mod sweep;
 mod world;

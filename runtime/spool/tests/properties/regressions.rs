@@ -1,0 +1,153 @@
+//! What the random histories, or reading, once found. Each test is the shortest history that shows it.
+
+use std::io;
+
+use eyot_spool::memory::{Fault, MemoryStorage, Operation};
+use eyot_spool::{Options, Spool, Storage};
+
+use crate::model::{Recorder, State};
+
+const SEGMENT_BYTES: u64 = 64 << 10;
+const OPTIONS: Options =
+    Options { segment_bytes: SEGMENT_BYTES, max_bytes: Options::MAX_BYTES_MIN, frame_max_bytes: 100 << 10 };
+
+fn open(storage: &MemoryStorage, fresh: u64) -> (Spool<MemoryStorage>, Recorder) {
+    let mut found = Recorder { keep: true, ..Recorder::default() };
+    let spool = Spool::open(storage.clone(), OPTIONS, fresh, &mut found).unwrap();
+    (spool, found)
+}
+
+fn commit(storage: &MemoryStorage, spool: &mut Spool<MemoryStorage>) -> bool {
+    match spool.begin_commit() {
+        Ok(Some(commit)) => spool.end_commit(commit.id, storage.sync_data(&commit.file)).is_ok(),
+        _ => false,
+    }
+}
+
+fn append(spool: &mut Spool<MemoryStorage>, body: &[u8]) {
+    if spool.wants_checkpoint() {
+        spool.checkpoint(&State::default().encode(0));
+    }
+    spool.append(1, body).unwrap();
+}
+
+/// Commits frames of an eighth of a segment until there are `count` segments.
+fn fill(storage: &MemoryStorage, spool: &mut Spool<MemoryStorage>, count: u64) {
+    // A stream that is done with nothing: all segments stay.
+    spool.set_streams(&[0]);
+    while spool.usage().segments < count {
+        append(spool, &[7; SEGMENT_BYTES as usize / 8]);
+        assert!(commit(storage, spool));
+    }
+}
+
+/// The opening segment held a checkpoint and a note, and was removed because it held no durable *frame*.
+#[test]
+fn a_failed_sync_does_not_take_a_durable_note_with_it() {
+    for seed in 0..20 {
+        let storage = MemoryStorage::new(seed);
+        let (mut spool, _) = open(&storage, 1);
+        spool.checkpoint(&State::default().encode(0));
+        spool.note(0x40, &5u64.to_le_bytes()).unwrap();
+        assert!(commit(&storage, &mut spool));
+        append(&mut spool, b"a frame");
+        storage.fail(Operation::SyncData, 1, Fault::FailedSync);
+        assert!(!commit(&storage, &mut spool));
+        storage.crash();
+        let (_, found) = open(&storage, 2);
+        assert_eq!((found.checkpoints.len(), found.state.note), (1, 5), "seed {seed}");
+    }
+}
+
+/// The frame with the acknowledgements was added once for each try.
+#[test]
+fn a_batch_that_cannot_be_written_does_not_grow() {
+    for operation in [Operation::Create, Operation::WriteAt, Operation::SyncData] {
+        let storage = MemoryStorage::new(1);
+        let (mut spool, _) = open(&storage, 1);
+        spool.set_streams(&[0]);
+        append(&mut spool, b"first");
+        spool.ack(0, 1);
+        let mut sizes = Vec::new();
+        for _ in 0..10 {
+            storage.fail(operation, 1, Fault::Error(io::ErrorKind::StorageFull));
+            assert!(!commit(&storage, &mut spool));
+            sizes.push(spool.batch_bytes());
+        }
+        assert!(sizes.iter().all(|bytes| *bytes == 32), "{operation:?}: {sizes:?}");
+        assert!(spool.has_unwritten_acks());
+        storage.disarm();
+        assert!(commit(&storage, &mut spool));
+        storage.crash();
+        assert_eq!(open(&storage, 2).0.acked(0), 1);
+    }
+}
+
+/// A file on its way to become a segment, or a spare that could not be renamed or opened, took room that nobody counted.
+#[test]
+fn a_failed_commit_leaves_no_file_that_does_not_count() {
+    for operation in [Operation::Rename, Operation::Open, Operation::WriteAt, Operation::SyncDir, Operation::SyncData] {
+        for nth in 1..6 {
+            let storage = MemoryStorage::new(1);
+            let (mut spool, _) = open(&storage, 1);
+            fill(&storage, &mut spool, 1);
+            storage.fail(operation, nth, Fault::Error(io::ErrorKind::Other));
+            for _ in 0..20 {
+                append(&mut spool, &[7; SEGMENT_BYTES as usize / 8]);
+                commit(&storage, &mut spool);
+                assert_eq!(storage.used_bytes(), spool.usage().bytes, "{operation:?} {nth}");
+            }
+        }
+    }
+    let storage = MemoryStorage::new(1);
+    let (mut spool, _) = open(&storage, 1);
+    fill(&storage, &mut spool, 2);
+    assert!(spool.usage().has_spare);
+    // Two segments, then the spare.
+    storage.fail(Operation::Open, 3, Fault::Error(io::ErrorKind::Other));
+    let (mut spool, _) = open(&storage, 2);
+    assert_eq!(storage.used_bytes(), spool.usage().bytes);
+    spool.refresh_spare();
+    assert!(spool.usage().has_spare);
+}
+
+/// A segment that a short write made longer was counted as if it were not.
+#[test]
+fn a_short_write_beyond_the_segment_counts() {
+    for seed in 0..20 {
+        let storage = MemoryStorage::new(seed);
+        let (mut spool, _) = open(&storage, 1);
+        fill(&storage, &mut spool, 1);
+        append(&mut spool, &[7; 90 << 10]);
+        storage.fail(Operation::WriteAt, 1, Fault::ShortWrite);
+        assert!(!commit(&storage, &mut spool));
+        assert_eq!(storage.used_bytes(), spool.usage().bytes, "seed {seed}");
+    }
+}
+
+/// The power was cut after everything was acknowledged and before the removals were durable. With the log full and no
+/// acknowledgement left to write, nothing would ever have removed them again.
+#[test]
+fn a_full_log_whose_frames_are_all_done_is_emptied_when_opened() {
+    let mut came_back_full = 0;
+    for seed in 0..40 {
+        let storage = MemoryStorage::new(seed);
+        let (mut spool, _) = open(&storage, 1);
+        spool.set_streams(&[0]);
+        while !(spool.wants_checkpoint() && spool.is_full()) {
+            append(&mut spool, &[7; SEGMENT_BYTES as usize / 8]);
+            assert!(commit(&storage, &mut spool));
+        }
+        spool.ack(0, spool.durable());
+        spool.checkpoint(&State::default().encode(0));
+        spool.note(0x40, &1u64.to_le_bytes()).unwrap();
+        assert!(commit(&storage, &mut spool));
+        storage.crash();
+        let (mut spool, _) = open(&storage, 2);
+        assert_eq!(spool.acked(0), spool.durable(), "seed {seed}");
+        came_back_full += u32::from(spool.is_full());
+        spool.set_streams(&[0]);
+        assert!(!spool.is_full(), "seed {seed}: {:?}", spool.usage());
+    }
+    assert!(came_back_full > 0, "no power cut undid the removals: this test shows nothing");
+}

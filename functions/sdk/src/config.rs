@@ -5,8 +5,7 @@
 use alloc::string::String;
 
 use crate::error::Error;
-use crate::json::parse_number;
-use crate::{host, state};
+use crate::{host, json, state};
 
 /// Room a value gets at first; longer ones are asked for again.
 const VALUE_MIN_BYTES: usize = 32;
@@ -29,7 +28,7 @@ pub fn get(key: &str) -> Result<Option<String>, Error> {
 /// than 256 bytes.
 pub fn number(key: &str, default: f64) -> Result<f64, Error> {
     match get(key)? {
-        Some(text) => parse_number(&text).ok_or(Error::BAD_CONFIG),
+        Some(text) => json::parse(text.as_bytes()).map_err(|_| Error::BAD_CONFIG),
         None => Ok(default),
     }
 }

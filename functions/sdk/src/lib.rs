@@ -19,7 +19,7 @@
 //! Modules, in the order a message meets them:
 //! - `guest`: exports, imports, allocator, panic handler. The only module with `unsafe`; `wasm32` only.
 //! - [`message`]: topic and payload.
-//! - [`json`]: payloads as typed values, both ways.
+//! - [`json`]: payloads as values of the function's own types, both ways.
 //! - [`config`]: settings from the manifest or the gateway.
 //! - [`state`]: values that outlive the message.
 //! - [`effect`]: emit, log, arrival time, random bytes.

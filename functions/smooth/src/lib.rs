@@ -8,6 +8,18 @@ eyot_sdk::function!(handle, usize = init);
 /// Most readings an average is made of.
 const WINDOW_MAX: f64 = 256.0;
 
+#[derive(Deserialize)]
+struct Reading {
+    t: f64,
+}
+
+#[derive(Serialize)]
+struct Average {
+    t: f64,
+    /// Readings it is made of.
+    n: usize,
+}
+
 /// The number of readings averaged.
 fn init() -> Result<usize, Error> {
     let window = config::number("window", 8.0)?;
@@ -19,23 +31,14 @@ fn init() -> Result<usize, Error> {
 }
 
 fn handle(window: &usize, msg: &Message<'_>) -> Result<(), Error> {
-    let mut t = None;
-    let mut fields = json::object(msg.payload)?;
-    while let Some((key, value)) = fields.next()? {
-        if key == "t" {
-            t = Some(value.number()?);
-        }
-    }
+    let reading: Reading = json::parse(msg.payload)?;
     let mut last: Vec<f64> = state::get(msg.topic)?.unwrap_or_default();
-    last.push(t.ok_or(Error::MALFORMED)?);
+    last.push(reading.t);
     // More than one when the window was made smaller.
     last.drain(..last.len().saturating_sub(*window));
     state::set(msg.topic, &last)?;
-    let average = json::Writer::new()
-        .number("t", last.iter().sum::<f64>() / last.len() as f64, 3)
-        .integer("n", last.len() as i64)
-        .finish()?;
-    emit(&["smooth/", msg.level(1)?].concat(), &average)
+    let average = Average { t: last.iter().sum::<f64>() / last.len() as f64, n: last.len() };
+    json::emit(&["smooth/", msg.level(1)?].concat(), &average)
 }
 
 #[cfg(test)]
@@ -59,8 +62,8 @@ mod tests {
     fn averages_the_last_readings_of_one_topic() {
         let mut host = Host::with_manifest(MANIFEST).config("window", "2");
         let got = averages(&mut host, "sensors/a/raw", &["1", "2", "4.5"]);
-        assert_eq!(got, [r#"{"t":1,"n":1}"#, r#"{"t":1.5,"n":2}"#, r#"{"t":3.25,"n":2}"#]);
-        assert_eq!(averages(&mut host, "sensors/b/raw", &["7"]), [r#"{"t":7,"n":1}"#]);
+        assert_eq!(got, [r#"{"t":1.0,"n":1}"#, r#"{"t":1.5,"n":2}"#, r#"{"t":3.25,"n":2}"#]);
+        assert_eq!(averages(&mut host, "sensors/b/raw", &["7"]), [r#"{"t":7.0,"n":1}"#]);
     }
 
     #[test]
@@ -73,7 +76,7 @@ mod tests {
     fn a_smaller_window_forgets_the_oldest() {
         let mut host = Host::with_manifest(MANIFEST);
         averages(&mut host, "sensors/a/raw", &["100", "100", "1", "2"]);
-        assert_eq!(averages(&mut host.config("window", "3"), "sensors/a/raw", &["3"]), [r#"{"t":2,"n":3}"#]);
+        assert_eq!(averages(&mut host.config("window", "3"), "sensors/a/raw", &["3"]), [r#"{"t":2.0,"n":3}"#]);
     }
 
     #[test]

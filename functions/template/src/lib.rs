@@ -5,6 +5,12 @@ use eyot_sdk::prelude::*;
 
 eyot_sdk::function!(handle, f64 = init);
 
+/// A message; fields not named here are ignored.
+#[derive(Deserialize, Serialize)]
+struct Reading {
+    t: f64,
+}
+
 /// Runs once, when the function starts: read the configuration here.
 fn init() -> Result<f64, Error> {
     config::number("factor", 2.0)
@@ -12,15 +18,9 @@ fn init() -> Result<f64, Error> {
 
 /// Runs for every message. An error means that nothing of this happens and the message goes to the dead letters.
 fn handle(factor: &f64, msg: &Message<'_>) -> Result<(), Error> {
-    let mut t = None;
-    let mut fields = json::object(msg.payload)?;
-    while let Some((key, value)) = fields.next()? {
-        if key == "t" {
-            t = Some(value.number()?);
-        }
-    }
-    let result = json::Writer::new().number("t", factor * t.ok_or(Error::MALFORMED)?, 3).finish()?;
-    emit(&["processed/", msg.level(1)?].concat(), &result)
+    let mut reading: Reading = json::parse(msg.payload)?;
+    reading.t *= factor;
+    json::emit(&["processed/", msg.level(1)?].concat(), &reading)
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
-//! Intake: how many messages are with us unacknowledged, and how many the broker sends before it waits for an answer.
+//! Intake: the messages that wait for their commit, and whether it is worth waiting for more.
 //!
-//! A broker stops sending when its in-flight limit is reached: MQTT 5 tells us ours (receive maximum), but not its own
-//! (mosquitto's default is 20). Waiting out the commit window then only stalls the flow, so the limit is learned: when
-//! a window ends with the line silent for its second half, the number of messages at hand is taken for the limit, and
-//! from then on reaching it ends the window. One message more proves the guess wrong.
+//! A broker stops sending when its in-flight limit is reached: MQTT 5 tells it ours (receive maximum), but does not tell
+//! us its own (mosquitto's default is 20, rumqttd's 100). Then nothing comes until we acknowledge, and sitting out the
+//! commit window only stalls the flow. So the flow is watched: when a window ends with the line silent for its second
+//! half, messages come in bursts, and from then on a short silence ends the window. Steady sensors look different: their
+//! silences end commits that hold few messages, and one such commit brings the whole window back.
 
 use std::collections::VecDeque;
 
 use crate::io::ConnId;
 
-/// A smaller burst is not taken for a limit: slow sensors look just like that.
-const LIMIT_LEARNED_MIN: u32 = 8;
+/// Fewer messages than this are no burst: slow sensors look just like that.
+const BURST_MIN: u32 = 8;
+/// The shortest and the longest silence that ends a burst. In between it is half of what a sync takes: waiting may cost
+/// little next to what a second commit would.
+const SILENCE_US: std::ops::RangeInclusive<u64> = 30..=500;
 
 /// An acknowledgement that waits for its commit.
 #[derive(Clone, Copy, Debug)]
@@ -23,41 +27,55 @@ struct Unacked {
 /// The messages at hand.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    receive_max: u32,
-    learned: Option<u32>,
+    receive_max: usize,
     unacked: VecDeque<Unacked>,
+    /// Of these, how many are in the open batch.
+    open: u32,
     last_arrival_us: u64,
+    bursts: bool,
+    silence_us: u64,
 }
 
 impl Intake {
     pub fn new(receive_max: u16) -> Self {
-        Self { receive_max: u32::from(receive_max.max(1)), learned: None, unacked: VecDeque::new(), last_arrival_us: 0 }
+        let receive_max = usize::from(receive_max.max(1));
+        let silence_us = *SILENCE_US.end();
+        Self { receive_max, unacked: VecDeque::new(), open: 0, last_arrival_us: 0, bursts: false, silence_us }
     }
 
     /// A message that must be acknowledged once this batch is durable.
     pub fn admit(&mut self, batch: u64, conn: ConnId, packet_id: u16, mono_us: u64) {
         self.unacked.push_back(Unacked { batch, conn, packet_id });
+        self.open += 1;
         self.last_arrival_us = mono_us;
-        if self.learned.is_some_and(|limit| self.len() > limit) {
-            self.learned = None;
-        }
     }
 
-    fn len(&self) -> u32 {
-        u32::try_from(self.unacked.len()).unwrap_or(u32::MAX)
+    /// When a burst counts as over; none while messages do not come in bursts.
+    pub fn burst_ends_us(&self) -> Option<u64> {
+        (self.bursts && self.open > 0).then(|| self.last_arrival_us + self.silence_us)
     }
 
-    /// Whether the broker will send nothing more before it is answered.
-    pub fn is_saturated(&self) -> bool {
-        self.len() >= self.learned.unwrap_or(self.receive_max).min(self.receive_max)
+    /// Whether nothing more can be expected before an acknowledgement.
+    pub fn is_complete(&self, mono_us: u64) -> bool {
+        self.open > 0 && self.unacked.len() >= self.receive_max
+            || self.burst_ends_us().is_some_and(|ends_us| mono_us >= ends_us)
     }
 
-    /// The commit window ran out by itself.
-    pub fn window_ended(&mut self, mono_us: u64, window_us: u64) {
+    /// The open batch is committed, after its window if `in_full`.
+    pub fn committed(&mut self, mono_us: u64, window_us: u64, in_full: bool) {
         let silent_us = mono_us.saturating_sub(self.last_arrival_us);
-        if self.len() >= LIMIT_LEARNED_MIN && silent_us >= window_us / 2 {
-            self.learned = Some(self.len());
+        if self.open < BURST_MIN {
+            self.bursts = false;
+        } else if in_full && silent_us >= window_us / 2 {
+            self.bursts = true;
         }
+        self.open = 0;
+    }
+
+    /// A sync took this long.
+    pub fn synced(&mut self, took_us: u64) {
+        let (shortest, longest) = SILENCE_US.into_inner();
+        self.silence_us = (took_us / 2).clamp(shortest, longest);
     }
 
     /// The next acknowledgement that is due, with all batches up to `durable` on disk.
@@ -69,7 +87,8 @@ impl Intake {
     /// A new connection: the broker delivers again whatever it was not answered.
     pub fn reconnected(&mut self) {
         self.unacked.clear();
-        self.learned = None;
+        self.open = 0;
+        self.bursts = false;
     }
 }
 
@@ -77,41 +96,61 @@ impl Intake {
 mod tests {
     use super::*;
 
-    fn fill(intake: &mut Intake, from: u64, count: u64) {
-        for i in from..from + count {
-            intake.admit(i, 1, i as u16, 1000);
+    const WINDOW_US: u64 = 10_000;
+
+    fn fill(intake: &mut Intake, count: u16, mono_us: u64) {
+        for packet_id in 1..=count {
+            intake.admit(1, 1, packet_id, mono_us);
         }
     }
 
     #[test]
-    fn the_brokers_limit_is_learned_and_unlearned() {
+    fn bursts_are_learned_and_then_end_with_a_silence() {
         let mut intake = Intake::new(1000);
-        fill(&mut intake, 1, 20);
-        assert!(!intake.is_saturated());
-        intake.window_ended(11_000, 10_000);
-        assert!(intake.is_saturated(), "20 and then silence: that is the limit");
-        fill(&mut intake, 21, 1);
-        assert!(!intake.is_saturated(), "a 21st disproves it");
+        fill(&mut intake, 20, 1000);
+        assert!(!intake.is_complete(9000), "not known yet");
+        intake.committed(11_000, WINDOW_US, true);
+        fill(&mut intake, 54, 12_000);
+        assert!(!intake.is_complete(12_499));
+        assert!(intake.is_complete(12_500), "20 or 54: what counts is the silence");
+        intake.synced(200);
+        assert!(intake.is_complete(12_100), "where syncs are fast, so are commits");
+        intake.synced(1);
+        assert!(!intake.is_complete(12_029));
     }
 
     #[test]
-    fn slow_sensors_are_no_limit() {
+    fn steady_sensors_keep_the_whole_window() {
         let mut intake = Intake::new(1000);
-        fill(&mut intake, 1, 2);
-        intake.window_ended(11_000, 10_000);
-        assert!(!intake.is_saturated());
-        fill(&mut intake, 3, 20);
-        intake.window_ended(2000, 10_000);
-        assert!(!intake.is_saturated(), "messages were still coming");
+        fill(&mut intake, 20, 9000);
+        intake.committed(10_000, WINDOW_US, true);
+        assert_eq!(intake.burst_ends_us(), None, "messages were still coming");
+        fill(&mut intake, 3, 11_000);
+        intake.committed(21_000, WINDOW_US, true);
+        fill(&mut intake, 1, 22_000);
+        assert!(!intake.is_complete(30_000), "three are no burst");
+    }
+
+    #[test]
+    fn a_silence_that_ends_a_small_commit_is_unlearned() {
+        let mut intake = Intake::new(1000);
+        fill(&mut intake, 20, 1000);
+        intake.committed(11_000, WINDOW_US, true);
+        fill(&mut intake, 2, 12_000);
+        assert!(intake.is_complete(13_000));
+        intake.committed(13_000, WINDOW_US, false);
+        fill(&mut intake, 2, 14_000);
+        assert!(!intake.is_complete(20_000));
     }
 
     #[test]
     fn acks_wait_for_their_commit_and_belong_to_their_connection() {
         let mut intake = Intake::new(2);
-        fill(&mut intake, 1, 2);
-        assert!(intake.is_saturated());
+        fill(&mut intake, 2, 0);
+        assert!(intake.is_complete(0), "the receive maximum is reached");
         assert_eq!(intake.next_due(0), None);
-        assert_eq!((intake.next_due(1), intake.next_due(1)), (Some((1, 1)), None));
+        assert_eq!((intake.next_due(1), intake.next_due(1), intake.next_due(1)), (Some((1, 1)), Some((1, 2)), None));
+        fill(&mut intake, 1, 0);
         intake.reconnected();
         assert_eq!(intake.next_due(9), None);
     }

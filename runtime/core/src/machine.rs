@@ -41,6 +41,7 @@ pub struct Core<S: Storage> {
     rng: fastrand::Rng,
     now: Now,
     started_us: u64,
+    sync_since_us: u64,
     status_due_us: u64,
     notices: Notices,
     notices_due_us: u64,
@@ -106,7 +107,9 @@ impl<S: Storage> Core<S> {
             return Some(self.now.mono_us);
         }
         let timers = [self.status_due_us, self.notices_due_us];
-        timers.into_iter().chain(self.committer.deadline_us()).min()
+        let commit = self.committer.deadline_us();
+        let burst = commit.and(self.intake.burst_ends_us());
+        timers.into_iter().chain(commit).chain(burst).min()
     }
 
     /// Takes an input. Follow with [`poll`](Self::poll) until it has nothing.
@@ -139,8 +142,9 @@ impl<S: Storage> Core<S> {
         }
         self.more = false;
         self.timers();
-        self.forward();
+        // First the disk: what can be forwarded is worked out while it is busy.
         self.commit();
+        self.forward();
         let effect = self.next_effect();
         if effect.is_none() && self.draining && !self.drained && self.committer.is_idle() {
             self.drained = true;
@@ -149,12 +153,18 @@ impl<S: Storage> Core<S> {
         effect
     }
 
+    /// Whether [`poll`](Self::poll) has an effect at hand. If not, it may take a while to work out the next: a good moment
+    /// to see that the ones before happen.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty() || !self.publishes.is_empty()
+    }
+
     fn next_effect(&mut self) -> Option<Effect<S::File>> {
-        if let Some(publish) = self.publishes.pop_front() {
-            return Some(Effect::Publish(publish));
-        }
         if let Some(effect) = self.effects.pop_front() {
             return Some(effect);
+        }
+        if let Some(publish) = self.publishes.pop_front() {
+            return Some(Effect::Publish(publish));
         }
         self.notices.pop().map(|item| match item {
             Item::Notice(notice) => Effect::Notice(notice),

@@ -181,7 +181,11 @@ impl<S: Storage> Driver<S> {
     }
 
     fn effects(&mut self) {
-        while let Some(effect) = self.core.poll() {
+        loop {
+            if !self.core.has_effects() {
+                self.outbox.flush();
+            }
+            let Some(effect) = self.core.poll() else { break };
             match effect {
                 Effect::Ack { conn, packet_id } => self.outbox.ack(conn, packet_id),
                 Effect::Publish(publish) => self.outbox.publish(publish),
@@ -195,6 +199,7 @@ impl<S: Storage> Driver<S> {
                 Effect::Drained => self.drained = true,
             }
         }
+        self.outbox.flush();
     }
 
     /// Sleeps until something is put into a queue or the core's deadline. An unpark before the sleep ends it at once, so

@@ -20,9 +20,10 @@ pub struct LinkEnd {
     pub reset: Arc<AtomicBool>,
 }
 
-/// All links, in the order of their [`LinkId`].
+/// All links, in the order of their [`LinkId`]. Commands gather until [`flush`](Outbox::flush): a link that was woken for
+/// each of them would write each of them by itself.
 pub struct Outbox {
-    links: Vec<LinkEnd>,
+    links: Vec<(LinkEnd, Vec<Command>)>,
     /// Control messages given up since the last that was not.
     dropped: u64,
 }
@@ -30,12 +31,12 @@ pub struct Outbox {
 impl Outbox {
     /// Over these links.
     pub fn new(links: Vec<LinkEnd>) -> Self {
-        Self { links, dropped: 0 }
+        Self { links: links.into_iter().map(|end| (end, Vec::new())).collect(), dropped: 0 }
     }
 
     /// Acknowledges a message on the intake.
     pub fn ack(&mut self, conn: u64, packet_id: u16) {
-        self.put(LinkId::INTAKE, Command::Ack { conn, packet_id }, false);
+        self.gather(LinkId::INTAKE, Command::Ack { conn, packet_id });
     }
 
     /// Sends a publish.
@@ -43,37 +44,46 @@ impl Outbox {
         let Publish { link, conn, token, topic, payload, retain, stamp } = publish;
         let stamp = stamp.map(|s| Stamp { epoch: s.epoch, seq: s.seq });
         let publish = mqtt::Publish { token, topic, payload, retain, stamp };
-        self.put(link, Command::Publish { conn, publish }, token == 0);
+        self.gather(link, Command::Publish { conn, publish });
     }
 
-    /// Never waits: a broker that does not read must not stop the core.
-    fn put(&mut self, link: LinkId, command: Command, expendable: bool) {
-        let Some(end) = self.links.get(usize::from(link.0)) else { return };
-        match end.commands.try_send(command) {
-            Ok(()) => {
-                if self.dropped > 0 && expendable {
-                    warn!(
-                        link = end.name,
-                        count = self.dropped,
-                        "control messages were dropped: the link was too slow"
-                    );
-                    self.dropped = 0;
-                }
+    fn gather(&mut self, link: LinkId, command: Command) {
+        if let Some((_, gathered)) = self.links.get_mut(usize::from(link.0)) {
+            gathered.push(command);
+        }
+    }
+
+    /// Hands over what has gathered. Never waits: a broker that does not read must not stop the core.
+    pub fn flush(&mut self) {
+        for (end, gathered) in &mut self.links {
+            if gathered.is_empty() {
+                continue;
             }
-            Err(_) if expendable => self.dropped += 1,
-            // The queue holds more than any window. To lose an answer would stall the window for ever; on a new
-            // connection everything unanswered is sent again.
-            Err(_) => {
-                if !end.reset.swap(true, Ordering::Relaxed) {
-                    error!(link = end.name, "the link's queue is full; connecting anew");
+            let expendable = gathered.iter().all(Command::is_expendable);
+            let count = gathered.len() as u64;
+            match end.commands.try_send(Command::Batch(std::mem::take(gathered))) {
+                Ok(()) => {
+                    if self.dropped > 0 && expendable {
+                        let (link, count) = (&end.name, std::mem::take(&mut self.dropped));
+                        warn!(link, count, "control messages were dropped: the link was too slow");
+                    }
+                }
+                Err(_) if expendable => self.dropped += count,
+                // The queue holds more than any window. To lose an answer would stall the window for ever; on a new
+                // connection everything unanswered is sent again.
+                Err(_) => {
+                    if !end.reset.swap(true, Ordering::Relaxed) {
+                        error!(link = end.name, "the link's queue is full; connecting anew");
+                    }
                 }
             }
         }
     }
 
     /// Says goodbye on every link.
-    pub fn finish(self) {
-        for link in self.links {
+    pub fn finish(mut self) {
+        self.flush();
+        for (link, _) in self.links {
             // A queue that is full ends the link as well: nobody holds its other end any more.
             let _ = link.commands.try_send(Command::Finish);
         }

@@ -76,6 +76,7 @@ impl<S: Storage> Core<S> {
             rng,
             now,
             started_us: now.mono_us,
+            sync_since_us: now.mono_us,
             status_due_us: now.mono_us,
             notices,
             notices_due_us: now.mono_us + NOTICE_INTERVAL_US,

@@ -7,6 +7,7 @@ impl<S: Storage> Core<S> {
         self.more = true;
         match self.committer.synced(commit, result, self.now.mono_us) {
             Ok(durable) => {
+                self.intake.synced(self.now.mono_us.saturating_sub(self.sync_since_us));
                 while let Some((conn, packet_id)) = self.intake.next_due(durable) {
                     self.effects.push_back(Effect::Ack { conn, packet_id });
                 }
@@ -27,14 +28,15 @@ impl<S: Storage> Core<S> {
 
     pub(super) fn commit(&mut self) {
         let mono_us = self.now.mono_us;
-        let saturated = self.intake.is_saturated();
-        if !saturated && self.committer.window_ends_us().is_some_and(|ends| mono_us >= ends) {
-            self.intake.window_ended(mono_us, self.config.commit_window_us);
-        }
-        let hurry = saturated || self.draining;
+        let in_full = self.committer.window_ends_us().is_some_and(|ends| mono_us >= ends);
+        let hurry = self.draining || self.intake.is_complete(mono_us);
         match self.committer.step(mono_us, hurry, &self.ledger, || states(&self.functions, &self.orphans)) {
             Step::Nothing => {}
-            Step::Sync(commit) => self.effects.push_back(Effect::Sync(commit)),
+            Step::Sync(commit) => {
+                self.intake.committed(mono_us, self.config.commit_window_us, in_full);
+                self.sync_since_us = mono_us;
+                self.effects.push_back(Effect::Sync(commit));
+            }
             Step::Failed(error) if error.is_full() && self.config.when_full == WhenFull::DropOldest && self.evict() => {
                 self.committer.retry_now();
                 self.more = true;

@@ -181,6 +181,11 @@ impl<'a> Connection<'a> {
                 self.session.publish(publish)?;
             }
             Command::Ack { .. } | Command::Publish { .. } => {}
+            Command::Batch(commands) => {
+                for command in commands {
+                    self.obey(command)?;
+                }
+            }
             Command::Finish => {
                 self.finish_by = Some(Instant::now() + FINISH_TIMEOUT);
                 if let (true, Some((topic, payload))) = (self.session.is_up(), &self.link.options.will) {

@@ -75,8 +75,17 @@ pub enum Command {
         /// The publish.
         publish: Publish,
     },
+    /// Several commands, in order.
+    Batch(Vec<Command>),
     /// Publish the will's document, disconnect and end.
     Finish,
+}
+
+impl Command {
+    /// Whether nobody waits for it: a control message.
+    pub fn is_expendable(&self) -> bool {
+        matches!(self, Self::Publish { publish, .. } if publish.token == 0)
+    }
 }
 
 /// Where events go. Messages have a queue of their own, so that the receiver can leave them waiting and still hear the

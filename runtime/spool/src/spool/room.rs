@@ -6,7 +6,8 @@ impl<S: Storage> Spool<S> {
     /// A file for a new segment, under [`NEXT_NAME`]: the spare, or a new one.
     pub(super) fn new_file(&mut self) -> Result<(S::File, u64), CommitError> {
         let segment_bytes = self.options.segment_bytes;
-        if self.spare_bytes.is_none() && self.used_bytes() + segment_bytes > self.options.max_bytes {
+        let no_room = self.disk_full || self.used_bytes() + segment_bytes > self.options.max_bytes;
+        if self.spare_bytes.is_none() && no_room {
             // Last resort: acknowledgements that cannot be written any more make the room to write them. After a crash
             // the caller finds those frames gone and unacknowledged.
             self.recycle(&self.acks.clone());

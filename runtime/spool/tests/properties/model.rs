@@ -1,7 +1,7 @@
 //! What a log is expected to hold: everything taken from the caller, how much of it was promised, and what the state is
 //! after each of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use eyot_spool::{Lsn, Replay};
 
@@ -28,7 +28,7 @@ pub enum Event {
 }
 
 /// A state that depends on every frame, on their order, and on the newest note.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State {
     pub frames: u64,
     pub chain: u64,
@@ -85,6 +85,9 @@ pub struct Model {
     pub acks: BTreeMap<u8, Lsn>,
     /// Frames up to here may be gone: evicted, or acknowledged by all streams.
     pub gone: Lsn,
+    /// Every frame ever taken and every state ever passed through, also those that a crash cut off.
+    pub written: HashSet<(Lsn, u8, Vec<u8>)>,
+    pub passed: HashSet<State>,
     next_note: u64,
 }
 
@@ -119,10 +122,13 @@ impl Model {
     }
 
     pub fn push(&mut self, event: Event) {
-        if matches!(event, Event::Frame { .. }) {
+        if let Event::Frame { lsn, kind, body } = &event {
             self.frames.push(self.events.len());
+            self.written.insert((*lsn, *kind, body.clone()));
         }
-        self.states.push(self.state().after(&event));
+        let state = self.state().after(&event);
+        self.passed.insert(state);
+        self.states.push(state);
         self.events.push(event);
     }
 

@@ -151,3 +151,22 @@ fn a_full_log_whose_frames_are_all_done_is_emptied_when_opened() {
     }
     assert!(came_back_full > 0, "no power cut undid the removals: this test shows nothing");
 }
+
+/// The disk, not the quota, was full. The reserve had become the last segment, so the acknowledgements that would have
+/// made room found none.
+#[test]
+fn a_full_disk_is_emptied_by_acknowledgements_that_find_no_room() {
+    let storage = MemoryStorage::new(1);
+    storage.set_capacity(Some(5 * SEGMENT_BYTES));
+    let (mut spool, _) = open(&storage, 1);
+    spool.set_streams(&[0]);
+    while !(spool.wants_checkpoint() && spool.is_full()) {
+        append(&mut spool, &[7; SEGMENT_BYTES as usize / 8]);
+        assert!(commit(&storage, &mut spool));
+    }
+    spool.ack(0, spool.durable());
+    spool.checkpoint(&State::default().encode(0));
+    spool.note(0x40, &1u64.to_le_bytes()).unwrap();
+    assert!(commit(&storage, &mut spool), "{:?}", spool.usage());
+    assert!(!spool.is_full() && spool.usage().has_spare, "{:?}", spool.usage());
+}

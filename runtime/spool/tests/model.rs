@@ -311,7 +311,8 @@ impl History {
         let used = self.storage.used_bytes();
         let usage = self.spool().usage();
         assert!(usage.bytes <= options().max_bytes + (100 << 10), "{usage:?}");
-        assert!(used <= usage.bytes + options().segment_bytes * 2, "{used} bytes on disk, {usage:?}");
+        // A disk that fails may refuse to remove what is no longer needed; the next open does.
+        assert!(used <= usage.bytes + options().segment_bytes * 4, "{used} bytes on disk, {usage:?}");
         assert!(self.model.damaged || usage.damaged_frames == 0, "damage without a cause: {usage:?}");
     }
 }

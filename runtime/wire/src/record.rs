@@ -82,12 +82,7 @@ impl Builder {
     }
 
     /// Adds what one function did to its state; `count` is the length of `ops`.
-    pub fn state<'a>(
-        &mut self,
-        function: &str,
-        count: u32,
-        ops: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-    ) {
+    pub fn state<'a>(&mut self, function: &str, count: u32, ops: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) {
         put(&mut self.state, &function);
         put(&mut self.state, &count);
         for (key, value) in ops {

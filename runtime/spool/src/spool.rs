@@ -1,5 +1,7 @@
 //! The log: append, commit, acknowledge, make room.
 
+// Long because append, commit and what follows a failed commit are one state and read best together.
+
 use std::collections::VecDeque;
 use std::io;
 

@@ -1,5 +1,7 @@
 //! One log on one disk that fails, its readers, and the model it is held to.
 
+// Long because every step of a history and its check against the model stand side by side.
+
 use std::collections::VecDeque;
 use std::io;
 

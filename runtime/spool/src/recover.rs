@@ -130,6 +130,7 @@ impl<S: Storage> Spool<S> {
             checkpoint_segment: replayed.checkpoint_segment,
             acks: replayed.acks,
             damaged_frames: replayed.damaged_frames,
+            replayed_from: replayed.from,
         };
         Ok(Self::from_found(storage, options, fresh, found))
     }
@@ -225,6 +226,7 @@ fn trim_tail<S: Storage>(storage: &S, scanner: &mut Scanner, old: &mut VecDeque<
 
 #[derive(Default)]
 struct Replayed {
+    from: Lsn,
     last_lsn: Lsn,
     checkpoint_segment: u64,
     acks: Acks,
@@ -246,7 +248,8 @@ fn replay_all<S: Storage>(
         replayed.checkpoint_segment = old.get(index).map_or(0, |s| s.id);
     }
     let from = start.map_or(0, |(index, _)| index);
-    replayed.last_lsn = old.get(from).map_or(0, |s| s.base_lsn.saturating_sub(1));
+    replayed.from = old.get(from).map_or(1, |s| s.base_lsn);
+    replayed.last_lsn = replayed.from.saturating_sub(1);
     for (index, segment) in old.iter().enumerate().skip(from) {
         let next_base = old.get(index + 1).map_or(Lsn::MAX, |s| s.base_lsn);
         walk(storage, scanner, segment, |_, header, body| {

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 
 use crate::batch::{Batch, Target};
 use crate::format::{
@@ -82,6 +83,9 @@ pub struct Spool<S: Storage> {
     acks_unwritten: bool,
     acks_durable: Acks,
     write_buffer: Vec<u8>,
+    /// Frames whose damage recovery counted.
+    replayed: Range<Lsn>,
+    /// Frames up to here were read, and what was missing among them counted.
     damage_seen: Lsn,
     usage: Usage,
 }
@@ -96,6 +100,8 @@ pub(crate) struct Found {
     pub checkpoint_segment: u64,
     pub acks: Acks,
     pub damaged_frames: u64,
+    /// The first frame that recovery looked at.
+    pub replayed_from: Lsn,
 }
 
 impl<S: Storage> Spool<S> {
@@ -123,7 +129,8 @@ impl<S: Storage> Spool<S> {
             acks: found.acks,
             acks_unwritten: false,
             write_buffer: Vec::new(),
-            damage_seen: found.next_lsn - 1,
+            replayed: found.replayed_from..found.next_lsn,
+            damage_seen: 0,
             usage,
         }
     }
@@ -138,8 +145,10 @@ impl<S: Storage> Spool<S> {
 
     /// Frames between `after` and `found` are missing. Damage that recovery saw is not counted twice.
     pub(crate) fn note_gap(&mut self, after: Lsn, found: Lsn) {
-        let from = after.max(self.damage_seen);
-        self.usage.damaged_frames += found.saturating_sub(from).saturating_sub(1);
+        let missing = after.max(self.damage_seen) + 1..found;
+        let counted = missing.start.max(self.replayed.start)..missing.end.min(self.replayed.end);
+        let length = |range: &Range<Lsn>| range.end.saturating_sub(range.start);
+        self.usage.damaged_frames += length(&missing) - length(&counted);
         self.damage_seen = self.damage_seen.max(found.saturating_sub(1));
     }
 

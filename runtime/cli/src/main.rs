@@ -45,10 +45,10 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   eyot demo
-  eyot new celsius
-  eyot build celsius
-  eyot run celsius/celsius.wasm --topic sensors/7/raw --payload '{\"celsius\":21.5}'
-  eyot inspect celsius/celsius.wasm
+  eyot new doubler
+  eyot build doubler
+  eyot run doubler/doubler.wasm --topic sensors/7/raw --payload '{\"t\":21.5}'
+  eyot inspect doubler/doubler.wasm
 
 Exit codes: 0 done, 1 the operation failed, 2 bad usage or bad input.";
 

@@ -68,7 +68,7 @@ impl<S: Storage> Committer<S> {
     pub fn room(&self) -> Room {
         if self.failed || !self.spool.batch_has_room() {
             Room::No
-        } else if self.full || self.spool.wants_checkpoint() && self.spool.is_full() {
+        } else if self.full || self.spool.is_full() {
             Room::Full
         } else {
             Room::Yes

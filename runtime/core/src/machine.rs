@@ -175,6 +175,9 @@ impl<S: Storage> Core<S> {
     fn link_up(&mut self, link: LinkId, conn: ConnId, inflight_max: u16) {
         self.status_due_us = self.now.mono_us;
         self.more = true;
+        if link != LinkId::LOCAL {
+            self.publish_functions(link, conn);
+        }
         if link == LinkId::INTAKE {
             self.intake_conn = Some(conn);
             self.intake.reconnected();
@@ -225,6 +228,8 @@ impl<S: Storage> Core<S> {
             self.notices.dropped(reason, &message.topic, 1, self.now.mono_us);
         }
         self.append(message, seed, dropped);
+        // Not only between bursts: a batch has its limit.
+        self.room = self.committer.room();
     }
 
     /// Runs the functions; their effects are in `self.record`. Returns the streams with outputs, the seed if it was

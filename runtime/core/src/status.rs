@@ -1,4 +1,4 @@
-//! The status document, `eyot/<gw>/status`.
+//! The documents `eyot/<gw>/status` and `eyot/<gw>/function/<name>`.
 
 use eyot_wire::code::DropReason;
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -47,12 +47,30 @@ pub(crate) struct UplinkStatus<'a> {
 
 pub(crate) struct FunctionList<'a>(pub &'a Functions);
 
+/// What a function's own topic says: which module is in force. Its counters are in the status.
 #[derive(Serialize)]
-struct FunctionStatus<'a> {
+pub(crate) struct FunctionReport<'a> {
     name: &'a str,
     version: String,
     sha256: String,
     state: &'static str,
+}
+
+impl<'a> FunctionReport<'a> {
+    pub fn new(active: &'a Active) -> Self {
+        Self {
+            name: &active.name,
+            version: active.function.manifest().version.to_string(),
+            sha256: hex::encode(active.sha256),
+            state: "active",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct FunctionStatus<'a> {
+    #[serde(flatten)]
+    report: FunctionReport<'a>,
     invocations: u64,
     failures: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,10 +92,7 @@ impl Serialize for FunctionList<'_> {
 
 fn function(active: &Active) -> FunctionStatus<'_> {
     FunctionStatus {
-        name: &active.name,
-        version: active.function.manifest().version.to_string(),
-        sha256: hex::encode(active.sha256),
-        state: "active",
+        report: FunctionReport::new(active),
         invocations: active.invocations,
         failures: active.failures,
         last_failure: active.last_failure,

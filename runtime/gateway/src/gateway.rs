@@ -47,8 +47,6 @@ pub const SESSION_EXPIRY_S: u32 = 86_400;
 pub const KEEP_ALIVE_S: u16 = 30;
 /// Publishes in flight to the local broker.
 pub const LOCAL_INFLIGHT: u16 = 500;
-/// How often the status document is renewed.
-pub const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 /// How long acknowledgements of an otherwise idle uplink stay unwritten.
 pub const ACK_FLUSH: Duration = Duration::from_secs(2);
 
@@ -254,7 +252,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         inflight_max: WINDOW_MAX,
         payload_max_bytes: PAYLOAD_MAX_BYTES,
         ceiling: Limits::CEILING,
-        status_interval_us: micros(STATUS_INTERVAL),
+        status_interval_us: micros(config.status_interval),
         ack_flush_us: micros(ACK_FLUSH),
     }
 }

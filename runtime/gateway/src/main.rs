@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use eyot_gateway::{functions, Config, ConfigError, Gateway};
+use eyot_gateway::{functions, Config, ConfigError, Gateway, StartError};
 use tokio::signal::unix::{signal, SignalKind};
 use tracing::{error, info};
 use tracing_subscriber::filter::Targets;
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     if let Err(reason) = start_log(args.log, level.as_deref()) {
         return complain(2, &reason);
     }
-    run(config)
+    run(config, args.config)
 }
 
 fn complain(code: u8, text: &str) -> ExitCode {
@@ -102,7 +102,7 @@ fn start_log(form: LogForm, level: Option<&str>) -> Result<(), String> {
     Ok(())
 }
 
-fn run(config: Config) -> ExitCode {
+fn run(config: Config, file: PathBuf) -> ExitCode {
     let (id, data_dir) = (config.id.clone(), config.data_dir.display().to_string());
     // Signals are taken before anything starts, so that none is lost.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
@@ -113,6 +113,10 @@ fn run(config: Config) -> ExitCode {
         };
         let gateway = match Gateway::start(config) {
             Ok(gateway) => gateway,
+            Err(StartError::Functions(problems)) => {
+                error!("{}", ConfigError { file, problems });
+                return ExitCode::from(2);
+            }
             Err(error) => {
                 error!("{error}");
                 return ExitCode::from(1);

@@ -103,6 +103,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("drop-oldest\"", "drop\"", 17, "spool.when_full", "\"drop-newest\""),
     ("10ms", "10", 18, "spool.commit_window", "10ms"),
     ("10ms", "1h", 18, "spool.commit_window", "too long"),
+    ("id = \"barn-7\"", "status_interval = \"10ms\"", 3, "gateway.status_interval", "too short"),
     ("ssh-ed25519", "ssh-rsa", 21, "trust.keys", "ssh-keygen"),
     ("AAAAC3", "AAAAC4", 21, "trust.keys", "ssh-keygen"),
     ("allow_unsigned = false", "allow_unsigned = 0", 22, "trust.allow_unsigned", "true or false"),

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::format::FRAME_HEADER_BYTES;
 use crate::Lsn;
 
 /// Sizes, all in bytes.
@@ -9,7 +10,7 @@ use crate::Lsn;
 pub struct Options {
     /// A segment is closed when less than a batch's room is left of this.
     pub segment_bytes: u64,
-    /// All files together, with the spare. A batch begun below this is still written.
+    /// All files together, with the spare. Only a frame of more than a sixteenth of this may go beyond.
     pub max_bytes: u64,
     /// Largest body of a frame.
     pub frame_max_bytes: usize,
@@ -23,8 +24,15 @@ impl Options {
 
     /// Segments of an eighth of the quota, but 64 KiB to 4 MiB.
     pub fn for_quota(max_bytes: u64) -> Self {
-        let segment = (max_bytes / 8).clamp(Self::SEGMENT_BYTES_MIN, Self::SEGMENT_BYTES_MAX) & !4095;
-        Self { segment_bytes: segment, max_bytes, frame_max_bytes: 4 << 20 }
+        let options = Self { segment_bytes: 0, max_bytes, frame_max_bytes: 4 << 20 };
+        let segment = (options.segments_max_bytes() / 8).clamp(Self::SEGMENT_BYTES_MIN, Self::SEGMENT_BYTES_MAX);
+        Self { segment_bytes: segment & !4095, ..options }
+    }
+
+    /// What segments of the usual size may take together; the rest of the quota is for what the last of them may be
+    /// larger.
+    pub(crate) fn segments_max_bytes(&self) -> u64 {
+        self.max_bytes - (self.max_bytes / 16).min(self.frame_max_bytes as u64 + FRAME_HEADER_BYTES as u64)
     }
 
     /// How much of a segment must be left for another batch to go there.

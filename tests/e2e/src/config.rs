@@ -68,7 +68,7 @@ impl Config {
     /// The text of the file.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "[gateway]\nid = {:?}\ndata_dir = {:?}\n\n[broker]\nurl = {:?}\nprotocol = {}\n",
+            "[gateway]\nid = {:?}\ndata_dir = {:?}\nstatus_interval = \"1s\"\n\n[broker]\nurl = {:?}\nprotocol = {}\n",
             self.id, self.data_dir, self.broker_url, self.protocol
         );
         // Writing to a String cannot fail.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 /// Patience with a single step of a healthy system on a busy machine.
 pub const STEP: Duration = Duration::from_secs(20);
 
-/// Patience with the status, which is renewed when a link comes up, and else every 30 seconds.
+/// Patience with the status: it is renewed every second here, but may tell of a link that waits up to 30 seconds before
+/// it tries again.
 pub const RENEWED_STATUS: Duration = Duration::from_secs(30 + 20);
 
 /// How often a condition without an event of its own is looked at.

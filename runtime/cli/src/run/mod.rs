@@ -66,11 +66,11 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  eyot run celsius.wasm --topic sensors/7/raw --payload '{\"celsius\":21.5}'
-  eyot run celsius.wasm --topic sensors/7/raw --file - --json < reading.json
+  eyot run doubler.wasm --topic sensors/7/raw --payload '{\"t\":21.5}'
+  eyot run doubler.wasm --topic sensors/7/raw --file - --json < reading.json
   eyot run smooth.wasm --topic sensors/7/raw --file recorded.ndjson --lines --state smooth.json
-  eyot run celsius.wasm -t sensors/7/raw -p '{}' --config rh_max=80 --now-ms 1700000000000 --seed 7
-  mosquitto_sub -t sensors/7/raw | eyot run celsius.wasm -t sensors/7/raw --file - --lines
+  eyot run doubler.wasm -t sensors/7/raw -p '{\"t\":1}' --config factor=3 --now-ms 1700000000000 --seed 7
+  mosquitto_sub -t sensors/7/raw | eyot run doubler.wasm -t sensors/7/raw --file - --lines
 
 Exit codes: 0 every message was handled, 1 the function failed on one, 2 the module or the input is refused.";
 

@@ -1,7 +1,7 @@
-//! The status document: when and where it is published.
+//! Status and function documents: when and where they are published.
 
 use super::*;
-use crate::status::{FunctionList, LedgerStatus, SpoolStatus, Status, UplinkStatus};
+use crate::status::{FunctionList, FunctionReport, LedgerStatus, SpoolStatus, Status, UplinkStatus};
 
 impl<S: Storage> Core<S> {
     pub(super) fn publish_status(&mut self) {
@@ -16,15 +16,16 @@ impl<S: Storage> Core<S> {
         let payload = Bytes::from(self.status_json());
         let topic = Bytes::from(format!("eyot/{}/status", self.config.gateway_id));
         for (link, conn) in targets {
-            self.effects.push_back(Effect::Publish(Publish {
-                link,
-                conn,
-                token: 0,
-                topic: topic.clone(),
-                payload: payload.clone(),
-                retain: true,
-                stamp: None,
-            }));
+            self.effects.push_back(retained(link, conn, topic.clone(), payload.clone()));
+        }
+    }
+
+    /// Tells a new connection which functions are here, each on its topic.
+    pub(super) fn publish_functions(&mut self, link: LinkId, conn: ConnId) {
+        for active in self.functions.iter() {
+            let topic = format!("eyot/{}/function/{}", self.config.gateway_id, active.name);
+            let document = serde_json::to_vec(&FunctionReport::new(active)).unwrap_or_default();
+            self.effects.push_back(retained(link, conn, topic.into(), document.into()));
         }
     }
 
@@ -69,4 +70,8 @@ impl<S: Storage> Core<S> {
         };
         serde_json::to_vec(&status).unwrap_or_default()
     }
+}
+
+fn retained<F>(link: LinkId, conn: ConnId, topic: Bytes, payload: Bytes) -> Effect<F> {
+    Effect::Publish(Publish { link, conn, token: 0, topic, payload, retain: true, stamp: None })
 }

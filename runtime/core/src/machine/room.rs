@@ -57,10 +57,12 @@ impl<S: Storage> Core<S> {
             + self.ledger.messages.dropped(DropReason::SpoolFullOldest);
         match (self.room, self.full_since_dropped) {
             (Room::Full, None) => {
+                self.status_due_us = self.now.mono_us;
                 self.full_since_dropped = Some(dropped);
                 self.notices.push(Notice::SpoolFull);
             }
             (Room::Yes, Some(before)) => {
+                self.status_due_us = self.now.mono_us;
                 self.full_since_dropped = None;
                 self.notices.push(Notice::SpoolHasRoom { dropped: dropped - before });
             }

@@ -5,6 +5,7 @@
 //! | key | default | what |
 //! |---|---|---|
 //! | `gateway.data_dir` | `/var/lib/eyot` | where the log is |
+//! | `gateway.status_interval` | `30s` | how often the status document is renewed, at least 1s |
 //! | `broker.client_id` | `eyot-<id>` | MQTT client id of the intake; deliveries add `-local` |
 //! | `broker.username`, `password_file`, `password_env` | none | login; the password is a file's content or a variable's value |
 //! | `broker.receive_max` | 1000 | most messages in the gateway that are not committed yet |
@@ -44,6 +45,8 @@ pub struct Config {
     pub id: String,
     /// Where the log is.
     pub data_dir: PathBuf,
+    /// How often the status document is renewed.
+    pub status_interval: Duration,
     /// Where the sensors are.
     pub broker: Broker,
     /// Where outputs go.

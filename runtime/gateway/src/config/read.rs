@@ -1,6 +1,7 @@
 //! The walk through `gateway.toml`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +22,10 @@ use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES, UPL
 const TRUST_KEYS_MAX: usize = 1024;
 const CLIENT_ID_MAX_BYTES: usize = 256;
 const SECRET_MAX_BYTES: usize = 4096;
-const COMMIT_WINDOW_MAX: Duration = Duration::from_secs(10);
+const COMMIT_WINDOW: Duration = Duration::from_millis(10);
+const COMMIT_WINDOWS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
+const STATUS_INTERVAL: Duration = Duration::from_secs(30);
+const STATUS_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 /// Name of the stream to the local broker; no uplink can have it.
 pub const LOCAL: &str = "local";
@@ -39,7 +43,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
         walk.reader.problem(&span, "", format!("is not TOML: {}; correct the line", error.message()));
     }
     let mut root = Section::document(document.get_ref());
-    let (id, data_dir) = walk.gateway(&mut root);
+    let (id, data_dir, status_interval) = walk.gateway(&mut root);
     let broker = walk.broker(&mut root);
     let uplinks = walk.uplinks(&mut root);
     let spool = walk.spool(&mut root);
@@ -48,13 +52,15 @@ pub fn read(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
     root.finish(&mut walk.reader);
     let problems = walk.reader.finish();
     match broker {
-        Some(broker) if problems.is_empty() => Ok(Config { id, data_dir, broker, uplinks, spool, trust, functions }),
+        Some(broker) if problems.is_empty() => {
+            Ok(Config { id, data_dir, status_interval, broker, uplinks, spool, trust, functions })
+        }
         _ => Err(problems),
     }
 }
 
 impl Walk<'_> {
-    fn gateway(&mut self, root: &mut Section<'_, '_>) -> (String, PathBuf) {
+    fn gateway(&mut self, root: &mut Section<'_, '_>) -> (String, PathBuf, Duration) {
         let r = &mut self.reader;
         let mut section = root.table(r, "gateway");
         let id = section.string(r, "id");
@@ -67,8 +73,9 @@ impl Walk<'_> {
         }
         let data_dir = section.string(r, "data_dir").map_or("/var/lib/eyot", |at| at.value);
         let data_dir = self.base.join(data_dir);
+        let status_interval = section.duration(r, "status_interval", STATUS_INTERVAL, STATUS_INTERVALS);
         section.finish(r);
-        (id, data_dir)
+        (id, data_dir, status_interval)
     }
 
     fn broker(&mut self, root: &mut Section<'_, '_>) -> Option<Broker> {
@@ -304,7 +311,7 @@ impl Walk<'_> {
             "block" => Ok(WhenFull::Block),
             _ => Err(format!("\"{text}\" is unknown; write \"drop-oldest\", \"drop-newest\" or \"block\"")),
         });
-        let commit_window = section.duration(r, "commit_window", Duration::from_millis(10), COMMIT_WINDOW_MAX);
+        let commit_window = section.duration(r, "commit_window", COMMIT_WINDOW, COMMIT_WINDOWS);
         section.finish(r);
         Spool { max_bytes, when_full, commit_window }
     }

@@ -162,11 +162,16 @@ impl<'a, 'i> Section<'a, 'i> {
         reader: &mut Reader<'_>,
         key: &'static str,
         default: Duration,
-        most: Duration,
+        allowed: RangeInclusive<Duration>,
     ) -> Duration {
         self.parsed(reader, key, default, |text| match humantime::parse_duration(text) {
-            Ok(duration) if duration <= most => Ok(duration),
-            Ok(_) => Err(format!("is too long; at most {}", humantime::format_duration(most))),
+            Ok(duration) if duration < *allowed.start() => {
+                Err(format!("is too short; at least {}", humantime::format_duration(*allowed.start())))
+            }
+            Ok(duration) if duration > *allowed.end() => {
+                Err(format!("is too long; at most {}", humantime::format_duration(*allowed.end())))
+            }
+            Ok(duration) => Ok(duration),
             Err(_) => Err(format!("\"{text}\" is not a duration; write a number and a unit, for example \"10ms\"")),
         })
     }

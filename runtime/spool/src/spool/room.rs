@@ -2,11 +2,14 @@
 
 use super::*;
 
+/// Segments that frames leave free: one for acknowledgements and notes, one to replace it when it is full.
+const RESERVE_SEGMENTS: u64 = 2;
+
 impl<S: Storage> Spool<S> {
     /// A file for a new segment, under [`NEXT_NAME`]: the spare, or a new one.
     pub(super) fn new_file(&mut self) -> Result<(S::File, u64), CommitError> {
         let segment_bytes = self.options.segment_bytes;
-        let no_room = self.disk_full || self.used_bytes() + segment_bytes > self.options.max_bytes;
+        let no_room = self.disk_full || self.used_bytes() + segment_bytes > self.options.segments_max_bytes();
         if self.spare_bytes.is_none() && no_room {
             // Last resort: acknowledgements that cannot be written any more make the room to write them. After a crash
             // the caller finds those frames gone and unacknowledged.
@@ -24,7 +27,7 @@ impl<S: Storage> Spool<S> {
             let _ = self.storage.unlink(NEXT_NAME);
             let _ = self.storage.unlink(SPARE_NAME);
         }
-        if self.used_bytes() + segment_bytes > self.options.max_bytes {
+        if self.used_bytes() + segment_bytes > self.options.segments_max_bytes() {
             return Err(CommitError::Full(format!("the quota of {} bytes is used up", self.options.max_bytes)));
         }
         match self.storage.create(NEXT_NAME, segment_bytes) {
@@ -74,7 +77,9 @@ impl<S: Storage> Spool<S> {
     /// Makes the reserve for a full disk if it is missing and there is room. Call now and then while
     /// [`is_full`](Self::is_full): it finds out whether the disk has space again.
     pub fn refresh_spare(&mut self) {
-        if self.spare_bytes.is_some() || self.used_bytes() + self.options.segment_bytes > self.options.max_bytes {
+        if self.spare_bytes.is_some()
+            || self.used_bytes() + self.options.segment_bytes > self.options.segments_max_bytes()
+        {
             return;
         }
         match self.storage.create(SPARE_NAME, self.options.segment_bytes) {
@@ -90,12 +95,18 @@ impl<S: Storage> Spool<S> {
         self.segments.iter().map(|s| s.bytes).sum::<u64>() + self.spare_bytes.unwrap_or(0)
     }
 
-    /// Whether another segment for the caller's frames would leave no reserve, by quota or by disk. The reserve itself
-    /// is for acknowledgements, which are what makes room.
+    /// Whether the reserve would be gone with another of the caller's frames, by quota or by disk: the room for
+    /// acknowledgements, which are what makes room, and for notes. By quota it is two segments, so that a segment full of
+    /// notes can be followed by the one that replaces it.
     pub fn is_full(&self) -> bool {
-        let segment = self.options.segment_bytes;
-        let after = self.used_bytes() + if self.spare_bytes.is_some() { segment } else { 2 * segment };
-        self.disk_full || after > self.options.max_bytes
+        let target = self.open.target().unwrap_or_else(|| self.next_target());
+        let (holds_frames, notes_only_bytes) = match self.segments.back().filter(|_| !target.opens) {
+            Some(current) => (current.base_lsn < self.next_lsn, current.bytes),
+            None => (self.open.first_lsn().is_some(), 0),
+        };
+        let frames_bytes = self.used_bytes() - self.spare_bytes.unwrap_or(0) - notes_only_bytes;
+        let reserved = frames_bytes + (1 + RESERVE_SEGMENTS) * self.options.segment_bytes;
+        !holds_frames && (self.disk_full || reserved > self.options.segments_max_bytes())
     }
 
     /// Gives up the oldest segment, showing its frames first. False if the rest is needed: the segment being written,

@@ -8,6 +8,8 @@ use crate::recover::{encode_checkpoint, KIND_COMMIT, KIND_LEDGER};
 
 /// A batch of this size is committed without waiting for the window.
 pub const BATCH_BYTES: usize = 64 << 10;
+/// How long acknowledgements stay unwritten while more outputs wait than are in flight.
+pub const BACKLOG_FLUSH_US: u64 = 100_000;
 /// How long a failed disk is left alone before the next try.
 pub const STORAGE_RETRY_US: u64 = 1_000_000;
 
@@ -35,8 +37,8 @@ pub(crate) struct Committer<S: Storage> {
     ack_flush_us: u64,
     /// Start of the open batch; none while it holds no record.
     batch_since_us: Option<u64>,
-    /// Since when the ledger differs from what the log holds of it.
-    unflushed_since_us: Option<u64>,
+    /// When the ledger is written at the latest; none while it is what the log holds of it.
+    flush_due_us: Option<u64>,
     in_flight: bool,
     open_batch: u64,
     retry_at_us: Option<u64>,
@@ -54,7 +56,7 @@ impl<S: Storage> Committer<S> {
             window_us,
             ack_flush_us,
             batch_since_us: None,
-            unflushed_since_us: None,
+            flush_due_us: None,
             in_flight: false,
             open_batch: 1,
             retry_at_us: None,
@@ -104,7 +106,16 @@ impl<S: Storage> Committer<S> {
 
     /// The ledger changed by something that has no record.
     pub fn ledger_changed(&mut self, mono_us: u64) {
-        self.unflushed_since_us.get_or_insert(mono_us);
+        self.flush_by(mono_us.saturating_add(self.ack_flush_us));
+    }
+
+    /// As [`ledger_changed`](Self::ledger_changed), with a backlog under way: who is killed often must get on all the same.
+    pub fn backlog_shrank(&mut self, mono_us: u64) {
+        self.flush_by(mono_us.saturating_add(self.ack_flush_us.min(BACKLOG_FLUSH_US)));
+    }
+
+    fn flush_by(&mut self, due_us: u64) {
+        self.flush_due_us = Some(self.flush_due_us.map_or(due_us, |due| due.min(due_us)));
     }
 
     pub fn window_ends_us(&self) -> Option<u64> {
@@ -121,13 +132,13 @@ impl<S: Storage> Committer<S> {
         }
         // Without room, only acknowledgements are worth the reserve: they make room.
         let worth_it = self.spool.has_unwritten_acks() || !(self.full || self.spool.is_full());
-        let flush = self.unflushed_since_us.filter(|_| worth_it).map(|since| since.saturating_add(self.ack_flush_us));
+        let flush = self.flush_due_us.filter(|_| worth_it);
         [self.window_ends_us(), flush].into_iter().flatten().min()
     }
 
     /// Nothing waits to be written or synced.
     pub fn is_idle(&self) -> bool {
-        !self.in_flight && self.batch_since_us.is_none() && self.unflushed_since_us.is_none()
+        !self.in_flight && self.batch_since_us.is_none() && self.flush_due_us.is_none()
     }
 
     /// Starts a commit if one is due. `hurry` makes it due now.
@@ -151,7 +162,7 @@ impl<S: Storage> Committer<S> {
         if !due {
             return Step::Nothing;
         }
-        if self.unflushed_since_us.is_some() && self.retry_at_us.is_none() {
+        if self.flush_due_us.is_some() && self.retry_at_us.is_none() {
             self.prepare(ledger, states);
             self.scratch.clear();
             let taken = std::mem::take(&mut self.scratch);
@@ -166,12 +177,12 @@ impl<S: Storage> Committer<S> {
                 self.open_batch += 1;
                 self.full = false;
                 self.batch_since_us = None;
-                self.unflushed_since_us = None;
+                self.flush_due_us = None;
                 Step::Sync(commit)
             }
             Ok(None) => {
                 self.batch_since_us = None;
-                self.unflushed_since_us = None;
+                self.flush_due_us = None;
                 Step::Nothing
             }
             Err(error) => {

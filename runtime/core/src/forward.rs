@@ -84,6 +84,11 @@ impl<F: Clone> Forwarder<F> {
         self.conn
     }
 
+    /// Most outputs in flight.
+    pub fn window(&self) -> u64 {
+        self.window as u64
+    }
+
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }

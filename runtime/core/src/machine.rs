@@ -311,7 +311,10 @@ impl<S: Storage> Core<S> {
             if passed > forwarder.acked {
                 forwarder.acked = passed;
                 self.committer.spool.ack(forwarder.stream, passed);
-                self.committer.ledger_changed(self.now.mono_us);
+                match self.ledger.stream(forwarder.stream).map_or(0, |s| s.outputs.pending) > forwarder.window() {
+                    true => self.committer.backlog_shrank(self.now.mono_us),
+                    false => self.committer.ledger_changed(self.now.mono_us),
+                }
             }
         }
     }

@@ -43,6 +43,13 @@ pub fn build(packages: &[&str], release: bool) -> PathBuf {
     let target_dir = profile_dir.parent().expect("a profile directory has a parent");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()).env("CARGO_TARGET_DIR", target_dir).args(["build", "--quiet", "--bins"]);
+    // What cargo tells the program it runs; build scripts that look at it would run again, and all that follows.
+    for (name, _) in env::vars_os() {
+        let inner = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+        if inner.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
     for package in packages {
         cargo.args(["-p", package]);
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use eyot_test_e2e::client::Client;
 use eyot_test_e2e::daemon::Eyotd;
 use eyot_test_e2e::guest::example;
+use eyot_test_e2e::programs::eyotd;
 use eyot_test_e2e::site::Site;
 
 const IDLE_RSS_MAX_KIB: u64 = 8 << 10;
@@ -53,6 +54,8 @@ fn first_result() -> Duration {
     let site = examples("start");
     let mut client = Client::connect(site.broker.port(), "sensor");
     client.subscribe("processed/#");
+    // Builds it, the first time.
+    eyotd();
     let started = Instant::now();
     let _daemon = Eyotd::start(&site.config);
     loop {

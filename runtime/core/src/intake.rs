@@ -3,8 +3,10 @@
 //! A broker stops sending when its in-flight limit is reached: MQTT 5 tells it ours (receive maximum), but does not tell
 //! us its own (mosquitto's default is 20, rumqttd's 100). Then nothing comes until we acknowledge, and sitting out the
 //! commit window only stalls the flow. So the flow is watched: when a window ends with the line silent for its second
-//! half, messages come in bursts, and from then on a short silence ends the window. Steady sensors look different: their
-//! silences end commits that hold few messages, and one such commit brings the whole window back.
+//! half, messages come in bursts, and from then on a short silence ends the window. How many messages are unacknowledged
+//! at such a silence is the broker's limit: as soon as so many are here again nothing more can come, and at half of them
+//! a commit is worth it, because the broker sends the next half while the disk is busy. Steady sensors look different:
+//! their silences end commits that hold few messages, and one such commit brings the whole window back.
 
 use std::collections::VecDeque;
 
@@ -33,6 +35,8 @@ pub(crate) struct Intake {
     open: u32,
     last_arrival_us: u64,
     bursts: bool,
+    /// Most messages the broker sends without an acknowledgement, as far as it showed; 0 while that is unknown.
+    burst_size: usize,
     silence_us: u64,
 }
 
@@ -40,7 +44,15 @@ impl Intake {
     pub fn new(receive_max: u16) -> Self {
         let receive_max = usize::from(receive_max.max(1));
         let silence_us = *SILENCE_US.end();
-        Self { receive_max, unacked: VecDeque::new(), open: 0, last_arrival_us: 0, bursts: false, silence_us }
+        Self {
+            receive_max,
+            unacked: VecDeque::new(),
+            open: 0,
+            last_arrival_us: 0,
+            bursts: false,
+            burst_size: 0,
+            silence_us,
+        }
     }
 
     /// A message that must be acknowledged once this batch is durable.
@@ -48,6 +60,9 @@ impl Intake {
         self.unacked.push_back(Unacked { batch, conn, packet_id });
         self.open += 1;
         self.last_arrival_us = mono_us;
+        if self.burst_size > 0 {
+            self.burst_size = self.burst_size.max(self.unacked.len());
+        }
     }
 
     /// When a burst counts as over; none while messages do not come in bursts.
@@ -57,8 +72,13 @@ impl Intake {
 
     /// Whether nothing more can be expected before an acknowledgement.
     pub fn is_complete(&self, mono_us: u64) -> bool {
-        self.open > 0 && self.unacked.len() >= self.receive_max
-            || self.burst_ends_us().is_some_and(|ends_us| mono_us >= ends_us)
+        let all = if self.burst_size > 0 { self.burst_size.min(self.receive_max) } else { self.receive_max };
+        self.open > 0 && self.unacked.len() >= all || self.burst_ends_us().is_some_and(|ends_us| mono_us >= ends_us)
+    }
+
+    /// Whether the messages at hand are half of what can come before an acknowledgement.
+    pub fn is_half_way(&self) -> bool {
+        self.burst_size > 0 && self.open as usize >= self.burst_size.div_ceil(2)
     }
 
     /// The open batch is committed, after its window if `in_full`.
@@ -66,8 +86,11 @@ impl Intake {
         let silent_us = mono_us.saturating_sub(self.last_arrival_us);
         if self.open < BURST_MIN {
             self.bursts = false;
+            self.burst_size = 0;
         } else if in_full && silent_us >= window_us / 2 {
             self.bursts = true;
+        } else if self.burst_ends_us().is_some_and(|ends_us| mono_us >= ends_us) {
+            self.burst_size = self.unacked.len();
         }
         self.open = 0;
     }
@@ -89,6 +112,7 @@ impl Intake {
         self.unacked.clear();
         self.open = 0;
         self.bursts = false;
+        self.burst_size = 0;
     }
 }
 
@@ -117,6 +141,34 @@ mod tests {
         assert!(intake.is_complete(12_100), "where syncs are fast, so are commits");
         intake.synced(1);
         assert!(!intake.is_complete(12_029));
+    }
+
+    #[test]
+    fn the_size_of_a_burst_is_learned_and_grows_with_what_comes() {
+        let mut intake = Intake::new(1000);
+        fill(&mut intake, 100, 1000);
+        intake.committed(11_000, WINDOW_US, true);
+        assert!(intake.next_due(1).is_some() && !intake.is_half_way());
+        while intake.next_due(1).is_some() {}
+        fill(&mut intake, 40, 12_000);
+        intake.committed(12_600, WINDOW_US, false);
+        while intake.next_due(1).is_some() {}
+        fill(&mut intake, 19, 12_700);
+        assert!(!intake.is_half_way());
+        fill(&mut intake, 1, 12_700);
+        assert!(intake.is_half_way() && !intake.is_complete(12_700), "20 of 40");
+        intake.committed(12_700, WINDOW_US, false);
+        fill(&mut intake, 20, 12_800);
+        assert!(intake.is_complete(12_800), "all 40 are here: no silence is needed");
+        intake.committed(12_800, WINDOW_US, false);
+        fill(&mut intake, 29, 12_900);
+        assert!(!intake.is_half_way(), "the broker sends more than 40");
+        while intake.next_due(1).is_some() {}
+        intake.committed(12_900, WINDOW_US, false);
+        fill(&mut intake, 1, 13_000);
+        intake.committed(14_000, WINDOW_US, false);
+        fill(&mut intake, 60, 15_000);
+        assert!(!intake.is_half_way(), "the flow was a trickle");
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// A batch below this is not committed early: the disk writes whole blocks.
+const EARLY_BYTES: usize = 4096;
+
 impl<S: Storage> Core<S> {
     pub(super) fn synced(&mut self, commit: u64, result: std::io::Result<()>) {
         self.more = true;
@@ -29,7 +32,8 @@ impl<S: Storage> Core<S> {
     pub(super) fn commit(&mut self) {
         let mono_us = self.now.mono_us;
         let in_full = self.committer.window_ends_us().is_some_and(|ends| mono_us >= ends);
-        let hurry = self.draining || self.intake.is_complete(mono_us);
+        let fills_blocks = self.committer.spool.batch_bytes() >= EARLY_BYTES;
+        let hurry = self.draining || self.intake.is_complete(mono_us) || fills_blocks && self.intake.is_half_way();
         match self.committer.step(mono_us, hurry, &self.ledger, || states(&self.functions, &self.orphans)) {
             Step::Nothing => {}
             Step::Sync(commit) => {

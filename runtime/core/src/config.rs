@@ -38,12 +38,16 @@ pub struct Config {
 }
 
 /// A place outputs go to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Uplink {
     /// Its name in configuration, status and ledger.
     pub name: String,
     /// Topic filters of the outputs it takes.
     pub topics: Vec<String>,
+    /// Most publishes a second, so that a gateway that was away does not flood its link or cloud.
+    pub rate_max_per_s: Option<u32>,
+    /// Outputs older than this are of no use any more: they are dropped instead of sent.
+    pub ttl_ms: Option<u64>,
 }
 
 /// Spool policy at the quota.

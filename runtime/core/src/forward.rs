@@ -10,8 +10,9 @@ use eyot_spool::{Lsn, ReadError, Reader, Spool, Storage};
 use eyot_wire::code::DropReason;
 use eyot_wire::record::Record;
 
-use crate::io::{ConnId, LinkId, Publish, Stamp};
+use crate::io::{ConnId, LinkId, Now, Publish, Stamp};
 use crate::ledger::{bit, Ledger, Passing};
+use crate::pace::Pace;
 use crate::recover::KIND_COMMIT;
 
 /// Most log frames looked at for one stream before other work gets its turn.
@@ -21,7 +22,16 @@ const FRAMES_PER_TURN_MAX: u32 = 512;
 struct InFlight {
     /// The record is done with when this is; none if more outputs of the same record follow.
     closes: Option<Passing>,
-    answer: Option<bool>,
+    answer: Option<Answer>,
+}
+
+/// What became of one publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Accepted,
+    Refused,
+    /// Stands for all outputs of a record, none of which was sent.
+    Expired,
 }
 
 /// A record that is being sent.
@@ -45,6 +55,9 @@ pub(crate) struct Forwarder<F> {
     in_flight: VecDeque<InFlight>,
     /// Token of the first entry of `in_flight`; tokens count up from 1 and are not reused.
     first_token: u64,
+    pace: Pace,
+    /// When the pace allows the next publish that waits.
+    pub waits_until_us: Option<u64>,
     refused_in_record: u64,
     /// Sequence number the next record must begin with; a gap was lost in the log.
     expected_seq: u64,
@@ -62,7 +75,13 @@ pub(crate) enum Pumped {
 }
 
 impl<F: Clone> Forwarder<F> {
-    pub fn new<S: Storage<File = F>>(stream: u8, link: Option<LinkId>, ledger: &Ledger, spool: &Spool<S>) -> Self {
+    pub fn new<S: Storage<File = F>>(
+        stream: u8,
+        link: Option<LinkId>,
+        pace: Pace,
+        ledger: &Ledger,
+        spool: &Spool<S>,
+    ) -> Self {
         let passed = ledger.passed(stream);
         Self {
             stream,
@@ -74,6 +93,8 @@ impl<F: Clone> Forwarder<F> {
             scanned: passed,
             in_flight: VecDeque::new(),
             first_token: 1,
+            pace,
+            waits_until_us: None,
             refused_in_record: 0,
             expected_seq: ledger.first_pending_seq(stream),
             acked: passed,
@@ -131,7 +152,9 @@ impl<F: Clone> Forwarder<F> {
         ledger: &mut Ledger,
         out: &mut VecDeque<Publish>,
         epoch: u64,
+        now: Now,
     ) -> Result<Pumped, ReadError> {
+        self.waits_until_us = None;
         for _ in 0..FRAMES_PER_TURN_MAX {
             if self.sending.is_none() && !self.read_next(spool, ledger)? {
                 return Ok(Pumped::Idle);
@@ -144,8 +167,13 @@ impl<F: Clone> Forwarder<F> {
                 self.scanned = passing.lsn;
                 continue;
             };
+            let may_wait = self.conn.is_none() || self.in_flight.len() < self.window;
+            if may_wait && sending.next_output == 0 && self.pace.is_expired(now, sending.passing.received_at_ms) {
+                self.expire(ledger);
+                continue;
+            }
             let Some(conn) = self.conn else { return Ok(Pumped::Idle) };
-            if !self.send(link, conn, out, epoch) {
+            if !self.send(link, conn, out, epoch, now) {
                 return Ok(Pumped::Idle);
             }
         }
@@ -177,7 +205,7 @@ impl<F: Clone> Forwarder<F> {
     }
 
     /// Sends the outputs of `sending`; false when the window is full before its end.
-    fn send(&mut self, link: LinkId, conn: ConnId, out: &mut VecDeque<Publish>, epoch: u64) -> bool {
+    fn send(&mut self, link: LinkId, conn: ConnId, out: &mut VecDeque<Publish>, epoch: u64, now: Now) -> bool {
         let Some(sending) = &mut self.sending else { return true };
         let Ok(record) = Record::decode(&sending.body) else { return true };
         let mut left = sending.passing.outputs.saturating_sub(sending.next_output as u64);
@@ -187,6 +215,11 @@ impl<F: Clone> Forwarder<F> {
             if self.in_flight.len() >= self.window {
                 return false;
             }
+            self.waits_until_us = self.pace.waits_until_us(now);
+            if self.waits_until_us.is_some() {
+                return false;
+            }
+            self.pace.sent(now);
             left = left.saturating_sub(1);
             sending.next_output += 1;
             let closes = (left == 0).then_some(sending.passing);
@@ -214,14 +247,29 @@ impl<F: Clone> Forwarder<F> {
         }
         let Some(index) = token.checked_sub(self.first_token) else { return };
         let Some(entry) = usize::try_from(index).ok().and_then(|i| self.in_flight.get_mut(i)) else { return };
-        entry.answer = Some(accepted);
-        while let Some(accepted) = self.in_flight.front().and_then(|e| e.answer) {
-            self.refused_in_record += u64::from(!accepted);
+        entry.answer = Some(if accepted { Answer::Accepted } else { Answer::Refused });
+        self.pass_answered(ledger);
+    }
+
+    /// Drops the record at hand, when those before it are done with.
+    fn expire(&mut self, ledger: &mut Ledger) {
+        let Some(Sending { passing, .. }) = self.sending.take() else { return };
+        self.scanned = passing.lsn;
+        self.in_flight.push_back(InFlight { closes: Some(passing), answer: Some(Answer::Expired) });
+        self.pass_answered(ledger);
+    }
+
+    fn pass_answered(&mut self, ledger: &mut Ledger) {
+        while let Some(answer) = self.in_flight.front().and_then(|e| e.answer) {
+            self.refused_in_record += u64::from(answer == Answer::Refused);
             self.first_token += 1;
             let Some(entry) = self.in_flight.pop_front() else { break };
             if let Some(passing) = entry.closes {
-                ledger.pass(self.stream, &passing, self.refused_in_record, DropReason::Refused);
-                self.refused_in_record = 0;
+                let (given_up, reason) = match answer {
+                    Answer::Expired => (passing.outputs, DropReason::Expired),
+                    _ => (std::mem::take(&mut self.refused_in_record), DropReason::Refused),
+                };
+                ledger.pass(self.stream, &passing, given_up, reason);
             }
         }
     }
@@ -240,7 +288,12 @@ impl<F: Clone> Forwarder<F> {
 /// bytes are not a record.
 pub(crate) fn survey(lsn: Lsn, body: &[u8], stream: u8) -> Option<(Passing, u64)> {
     let record = Record::decode(body).ok()?;
-    let mut passing = Passing { lsn, message_is_open: record.dropped.is_none(), ..Passing::default() };
+    let mut passing = Passing {
+        lsn,
+        received_at_ms: record.received_at_ms,
+        message_is_open: record.dropped.is_none(),
+        ..Passing::default()
+    };
     let mut first_seq = 0;
     for output in record.outputs() {
         for route in output.routes() {

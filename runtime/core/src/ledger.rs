@@ -19,7 +19,24 @@ pub struct Account {
     pub delivered: u64,
     /// In the log and not yet done with.
     pub pending: u64,
+    #[serde(with = "counts")]
     dropped: [u64; REASONS],
+}
+
+/// Counts by reason with their number in front, so that a log outlives the day a reason is added.
+mod counts {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::REASONS;
+
+    pub fn serialize<S: Serializer>(counts: &[u64; REASONS], s: S) -> Result<S::Ok, S::Error> {
+        counts.as_slice().serialize(s)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u64; REASONS], D::Error> {
+        let found = Vec::<u64>::deserialize(d)?;
+        Ok(std::array::from_fn(|reason| found.get(reason).copied().unwrap_or(0)))
+    }
 }
 
 impl Account {
@@ -206,6 +223,8 @@ impl Ledger {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Passing {
     pub lsn: Lsn,
+    /// Unix time its message arrived.
+    pub received_at_ms: i64,
     /// Streams it has outputs in.
     pub mask: u32,
     /// Outputs in the stream at hand.
@@ -240,7 +259,7 @@ mod tests {
         let mut ledger = two_streams();
         ledger.enter(0b11, None, false);
         assert_eq!((ledger.enter_output(0), ledger.enter_output(1), ledger.enter_output(1)), (1, 1, 2));
-        let record = Passing { lsn: 7, mask: 0b11, outputs: 2, message_is_open: true };
+        let record = Passing { lsn: 7, mask: 0b11, outputs: 2, message_is_open: true, ..Passing::default() };
         ledger.pass(1, &record, 0, DropReason::Refused);
         assert_eq!((ledger.messages.pending, ledger.messages.delivered), (1, 0));
         ledger.pass(0, &Passing { outputs: 1, ..record }, 0, DropReason::Refused);
@@ -257,7 +276,7 @@ mod tests {
         ledger.enter(1, Some(DropReason::DeadLetter), false);
         ledger.enter_output(0);
         ledger.messages.drop_new(DropReason::IntakeFull, 5);
-        let record = Passing { lsn: 2, mask: 1, outputs: 1, message_is_open: false };
+        let record = Passing { lsn: 2, mask: 1, outputs: 1, ..Passing::default() };
         ledger.pass(0, &record, 1, DropReason::Refused);
         assert_eq!((ledger.messages.received, ledger.messages.dropped_total(), ledger.without_output), (7, 6, 1));
         assert_eq!(ledger.streams[0].outputs.dropped(DropReason::Refused), 1);

@@ -13,7 +13,7 @@
 //! - `intake`: admits messages and learns how many the broker sends before it waits.
 //! - `functions`: routes a message to the functions it triggers and invokes them; `dead`: what becomes of failures.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.
-//! - `forward`: delivers each stream from the log, in order, from its own place.
+//! - `forward`: delivers each stream from the log, in order, from its own place; `pace`: how fast, and how old at most.
 //! - [`ledger`]: accounts for every message and output.
 //! - `notices`, `status`: what operators get to read.
 
@@ -28,6 +28,7 @@ mod functions;
 mod intake;
 mod machine;
 mod notices;
+mod pace;
 mod recover;
 mod status;
 

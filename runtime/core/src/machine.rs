@@ -109,7 +109,8 @@ impl<S: Storage> Core<S> {
         let timers = [self.status_due_us, self.notices_due_us];
         let commit = self.committer.deadline_us();
         let burst = commit.and(self.intake.burst_ends_us());
-        timers.into_iter().chain(commit).chain(burst).min()
+        let paced = self.forwarders.iter().filter_map(|f| f.waits_until_us);
+        timers.into_iter().chain(commit).chain(burst).chain(paced).min()
     }
 
     /// Takes an input. Follow with [`poll`](Self::poll) until it has nothing.
@@ -299,7 +300,7 @@ impl<S: Storage> Core<S> {
     fn forward(&mut self) {
         let epoch = self.committer.spool.epoch();
         for forwarder in &mut self.forwarders {
-            match forwarder.pump(&mut self.committer.spool, &mut self.ledger, &mut self.publishes, epoch) {
+            match forwarder.pump(&mut self.committer.spool, &mut self.ledger, &mut self.publishes, epoch, self.now) {
                 Ok(Pumped::More) => self.more = true,
                 Ok(Pumped::Idle) => {}
                 Err(error) => {

@@ -12,7 +12,7 @@ pub const KIND_COMMIT: u8 = 1;
 /// Note: the whole ledger as of this place, in postcard.
 pub const KIND_LEDGER: u8 = 0x40;
 
-const CHECKPOINT_VERSION: u8 = 1;
+const CHECKPOINT_VERSION: u8 = 2;
 
 /// Everything that is not in the log behind it.
 #[derive(Serialize, Deserialize)]

@@ -240,7 +240,11 @@ fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result
 
 fn core_config(config: &Config) -> eyot_core::config::Config {
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    let uplink = |u: &Uplink| eyot_core::config::Uplink { name: u.name.clone(), topics: u.topics.clone() };
+    let uplink = |u: &Uplink| eyot_core::config::Uplink {
+        name: u.name.clone(),
+        topics: u.topics.clone(),
+        ..eyot_core::config::Uplink::default()
+    };
     eyot_core::config::Config {
         gateway_id: config.id.clone(),
         version: env!("CARGO_PKG_VERSION"),

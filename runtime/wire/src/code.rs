@@ -93,11 +93,13 @@ pub enum DropReason {
     Corrupt = 7,
     /// Its uplink was removed from the configuration.
     UplinkRemoved = 8,
+    /// It was older than its uplink's `ttl`.
+    Expired = 9,
 }
 
 impl DropReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DeadLetter,
         Self::NoFunction,
         Self::IntakeFull,
@@ -107,6 +109,7 @@ impl DropReason {
         Self::Refused,
         Self::Corrupt,
         Self::UplinkRemoved,
+        Self::Expired,
     ];
 
     /// The reason with this number.
@@ -126,6 +129,7 @@ impl DropReason {
             Self::Refused => "refused",
             Self::Corrupt => "corrupt",
             Self::UplinkRemoved => "uplink_removed",
+            Self::Expired => "expired",
         }
     }
 }

@@ -57,7 +57,7 @@ impl Gateway {
         let config = Config {
             gateway_id: "sim".to_owned(),
             version: "0.0.0",
-            uplinks: vec![Uplink { name: "cloud".to_owned(), topics: vec!["cloud/#".to_owned()] }],
+            uplinks: vec![Uplink { name: "cloud".to_owned(), topics: vec!["cloud/#".to_owned()], ..Uplink::default() }],
             when_full: setup.when_full,
             commit_window_us: 10_000,
             receive_max: 100,

@@ -4,6 +4,7 @@ use eyot_spool::{Lsn, OpenError as SpoolError, Options, Spool, Storage};
 
 use super::*;
 use crate::ledger::{Account, StreamAccount, STREAMS_MAX};
+use crate::pace::Pace;
 use crate::recover::Recovery;
 
 /// Name of the stream to the local broker.
@@ -51,7 +52,9 @@ impl<S: Storage> Core<S> {
         for account in &ledger.streams {
             let link = numbers.iter().position(|n| *n == account.stream).map(|i| LinkId(i as u8 + 1));
             spool.ack(account.stream, account.passed);
-            forwarders.push(Forwarder::new(account.stream, link, &ledger, &spool));
+            let uplink = numbers.iter().skip(1).position(|n| *n == account.stream).and_then(|i| config.uplinks.get(i));
+            let pace = uplink.map_or_else(Pace::default, Pace::new);
+            forwarders.push(Forwarder::new(account.stream, link, pace, &ledger, &spool));
         }
         spool.set_streams(&ledger.streams.iter().map(|s| s.stream).collect::<Vec<_>>());
 

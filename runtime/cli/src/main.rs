@@ -1,4 +1,5 @@
-//! `eyot`, the developer's and operator's tool: makes functions, tries them on recorded messages, looks into them.
+//! `eyot`, the developer's and operator's tool: makes functions, tries them on recorded messages, looks into them, and
+//! audits what a gateway delivered.
 //!
 //! It never talks to a gateway behind the user's back, never changes a file it was not told to write, and never trusts
 //! a module: functions run in the engine the gateway uses, under the limits the gateway grants at most.
@@ -11,6 +12,7 @@
 //! - `module`: what stands in such a file, and how sections are put into it;
 //! - `run`: messages through it, offline;
 //! - `inspect`: what a gateway would say to it;
+//! - `ledger`: whether what it sent arrived in the cloud;
 //! - `demo`: a whole gateway with brokers, sensors and faults, in this process;
 //! - `completions`: for shells.
 //!
@@ -23,6 +25,7 @@ mod error;
 mod file;
 mod guest;
 mod inspect;
+mod ledger;
 mod module;
 mod new;
 mod output;
@@ -34,7 +37,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Error;
 
-/// Make, try and inspect functions for Eyot gateways and nodes.
+/// Make, try and inspect functions for Eyot gateways and nodes, and audit what they delivered.
 #[derive(Parser)]
 #[command(name = "eyot", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
@@ -49,6 +52,7 @@ Examples:
   eyot build doubler
   eyot run doubler/doubler.wasm --topic sensors/7/raw --payload '{\"t\":21.5}'
   eyot inspect doubler/doubler.wasm
+  eyot ledger --from dump.ndjson --status status.json
 
 Exit codes: 0 done, 1 the operation failed, 2 bad usage or bad input.";
 
@@ -58,6 +62,7 @@ enum Command {
     Build(build::Args),
     Run(run::Args),
     Inspect(inspect::Args),
+    Ledger(ledger::Args),
     Demo(demo::Args),
     Completions(completions::Args),
 }
@@ -68,6 +73,7 @@ impl Command {
         match self {
             Self::Run(args) => args.json,
             Self::Inspect(args) => args.json,
+            Self::Ledger(args) => args.json,
             Self::Demo(args) => args.json,
             Self::New(_) | Self::Build(_) | Self::Completions(_) => false,
         }
@@ -79,6 +85,7 @@ impl Command {
             Self::Build(args) => build::execute(args),
             Self::Run(args) => run::execute(args),
             Self::Inspect(args) => inspect::execute(args),
+            Self::Ledger(args) => ledger::execute(args),
             Self::Demo(args) => demo::execute(args),
             Self::Completions(args) => completions::execute(args),
         }

@@ -1,0 +1,231 @@
+//! The gateway's own ledger, from the document on `eyot/<gw>/status`, against what arrived.
+//!
+//! An uplink's outputs are delivered in the order of their numbers, so those that are pending have the last numbers given
+//! out. What is missing below them must have been dropped; what is missing among them is on its way.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::audit::{Key, Stream};
+use crate::error::Error;
+use crate::file;
+use crate::output::shown;
+
+/// Largest status document, in bytes.
+const STATUS_MAX_BYTES: usize = 1 << 20;
+/// Stream to the local broker, which is no cloud.
+const LOCAL: &str = "local";
+
+/// What is read of the document.
+#[derive(Debug, Deserialize)]
+pub struct Status {
+    pub gateway: String,
+    spool: Spool,
+    uplinks: Vec<Uplink>,
+    ledger: Ledger,
+}
+
+#[derive(Debug, Deserialize)]
+struct Spool {
+    epoch: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Uplink {
+    name: String,
+    next_seq: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ledger {
+    streams: BTreeMap<String, Account>,
+}
+
+/// What the gateway says of one uplink.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Account {
+    pub received: u64,
+    pub delivered: u64,
+    pub pending: u64,
+    pub dropped: u64,
+    pub dropped_by_reason: BTreeMap<String, u64>,
+}
+
+impl Account {
+    /// What is wrong with it in itself; none if nothing is.
+    fn fault(&self) -> Option<String> {
+        let sum = |counts: &[u64]| counts.iter().map(|n| u128::from(*n)).sum::<u128>();
+        let parts = sum(&[self.delivered, self.pending, self.dropped]);
+        if parts != u128::from(self.received) {
+            return Some(format!("received {} but accounted for {parts}", self.received));
+        }
+        let reasons = sum(&self.dropped_by_reason.values().copied().collect::<Vec<_>>());
+        (reasons != u128::from(self.dropped)).then(|| format!("dropped {} but for reasons {reasons}", self.dropped))
+    }
+}
+
+/// A stream and its account, side by side.
+#[derive(Debug, Serialize)]
+pub struct Reconciled {
+    pub uplink: String,
+    #[serde(flatten)]
+    pub account: Account,
+    /// Numbers the gateway had given out.
+    pub numbered: u64,
+    /// Missing, and pending at the gateway.
+    pub missing_pending: u64,
+    /// Missing, and dropped by the gateway.
+    pub missing_dropped: u64,
+    /// Missing for no reason the gateway knows.
+    pub unexplained: u64,
+    /// Arrived, though the gateway counts them as pending or dropped: their acknowledgements were under way or lost.
+    pub arrived_unacknowledged: u64,
+    /// Arrived under numbers given out after the status was written.
+    pub after_status: u64,
+    /// Why the account itself cannot be right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+impl Status {
+    /// Reads the document in `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not the status of a gateway that is online.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        const REMEDY: &str = "save it from a gateway that is online: mosquitto_sub -t eyot/<gw>/status -C 1";
+        let bad = |reason: String| Error::bad_input(path.display(), reason, REMEDY);
+        let bytes = file::read_start(path, STATUS_MAX_BYTES + 1)?;
+        if bytes.len() > STATUS_MAX_BYTES {
+            return Err(bad(format!("is larger than {STATUS_MAX_BYTES} bytes, so it is not a status document")));
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|e| bad(format!("is not a status document: {}", shown(e.to_string().as_bytes()))))
+    }
+
+    /// The log this document is about, with the name of the uplink if the dump has it.
+    pub fn key(&self, uplink: Option<String>) -> Key {
+        Key { gateway: self.gateway.clone(), epoch: self.spool.epoch, uplink }
+    }
+
+    /// Whether this document is about `key`.
+    pub fn covers(&self, key: &Key) -> bool {
+        key.gateway == self.gateway && key.epoch == self.spool.epoch
+    }
+
+    /// Sets `stream` against the account of the uplink `asked`, else the one it names, else the only one.
+    ///
+    /// # Errors
+    /// There is no such uplink, or several.
+    pub fn reconcile(&self, stream: &Stream, asked: Option<&str>) -> Result<Reconciled, Error> {
+        let (uplink, account) = self.account(asked.or(stream.key.uplink.as_deref()))?;
+        let arrived = &stream.arrived;
+        let numbered = uplink.next_seq.saturating_sub(1);
+        let settled = numbered.saturating_sub(account.pending);
+        let missing_pending = arrived.missing(settled.saturating_add(1), numbered);
+        let missing_settled = arrived.missing(1, settled);
+        let last = arrived.last().unwrap_or(0);
+        let missing_after = arrived.missing(uplink.next_seq.max(1), last);
+        // What the log had no room for is dropped as well, but its numbers were given to others.
+        let dropped_numbered = account.dropped.saturating_sub(account.received.saturating_sub(numbered));
+        let missing_dropped = missing_settled.min(dropped_numbered);
+        let explained = missing_pending + missing_dropped;
+        let arrived_within = numbered - missing_pending - missing_settled;
+        Ok(Reconciled {
+            uplink: uplink.name.clone(),
+            account: account.clone(),
+            numbered,
+            missing_pending,
+            missing_dropped,
+            unexplained: missing_settled - missing_dropped + missing_after,
+            arrived_unacknowledged: account.pending.saturating_add(dropped_numbered).saturating_sub(explained),
+            after_status: arrived.count() - arrived_within,
+            fault: account.fault(),
+        })
+    }
+
+    fn account(&self, name: Option<&str>) -> Result<(&Uplink, &Account), Error> {
+        let clouds: Vec<&Uplink> = self.uplinks.iter().filter(|uplink| uplink.name != LOCAL).collect();
+        let uplink = match (name, clouds.as_slice()) {
+            (Some(name), _) => self.uplinks.iter().find(|uplink| uplink.name == name),
+            (None, [only]) => Some(*only),
+            (None, []) => self.uplinks.first(),
+            (None, _) => None,
+        };
+        let found = uplink.and_then(|uplink| Some((uplink, self.ledger.streams.get(&uplink.name)?)));
+        found.ok_or_else(|| {
+            let names: Vec<String> = self.uplinks.iter().map(|uplink| shown(uplink.name.as_bytes())).collect();
+            let reason = match name {
+                Some(name) => format!("has no uplink {}, only {}", shown(name.as_bytes()), names.join(", ")),
+                None => format!("has several uplinks: {}", names.join(", ")),
+            };
+            let thing = format!("the status of {}", shown(self.gateway.as_bytes()));
+            Error::bad_input(thing, reason, "say with --uplink which of them the dump is from")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(next_seq: u64, [received, delivered, pending, dropped]: [u64; 4]) -> Status {
+        let dropped_by_reason = BTreeMap::from([("refused".to_owned(), dropped)]);
+        let account = Account { received, delivered, pending, dropped, dropped_by_reason };
+        Status {
+            gateway: "g".to_owned(),
+            spool: Spool { epoch: 1 },
+            uplinks: vec![Uplink { name: "cloud".to_owned(), next_seq }],
+            ledger: Ledger { streams: BTreeMap::from([("cloud".to_owned(), account)]) },
+        }
+    }
+
+    /// (pending, dropped, unexplained, unacknowledged, after) of these numbers under this status.
+    fn reconciled(numbers: impl IntoIterator<Item = u64>, status: &Status) -> (u64, u64, u64, u64, u64) {
+        let mut stream = Stream::new(status.key(None));
+        for number in numbers {
+            stream.arrived.insert(number);
+        }
+        let r = status.reconcile(&stream, None).unwrap();
+        (r.missing_pending, r.missing_dropped, r.unexplained, r.arrived_unacknowledged, r.after_status)
+    }
+
+    #[test]
+    fn what_is_missing_must_be_dropped_or_pending() {
+        let status = status(11, [10, 6, 2, 2]);
+        assert_eq!(reconciled([1, 2, 5, 6, 7, 8], &status), (2, 2, 0, 0, 0), "3, 4 dropped; 9, 10 pending");
+        assert_eq!(reconciled(1..=10, &status), (0, 0, 0, 4, 0), "all acknowledgements were lost");
+        assert_eq!(reconciled([1, 5, 6, 7, 8], &status), (2, 2, 1, 0, 0));
+        assert_eq!(reconciled([1, 5, 6, 7, 8, 9, 10], &status), (0, 2, 1, 2, 0), "what arrived early excuses no loss");
+        assert_eq!(reconciled([1, 2, 5, 6, 7, 8, 9, 10, 11, 13], &status), (0, 2, 1, 2, 2), "12 is nowhere");
+        assert_eq!(reconciled([], &status), (2, 2, 6, 0, 0), "nothing arrived at all");
+    }
+
+    #[test]
+    fn drops_without_a_number_excuse_nothing() {
+        let status = status(9, [10, 8, 0, 2]);
+        assert_eq!(reconciled(1..=8, &status), (0, 0, 0, 0, 0));
+        assert_eq!(reconciled(1..=7, &status), (0, 0, 1, 0, 0));
+    }
+
+    #[test]
+    fn absurd_numbers_do_no_harm() {
+        let most = u64::MAX;
+        assert_eq!(reconciled([1], &status(0, [0; 4])), (0, 0, 0, 0, 1));
+        assert_eq!(reconciled([most], &status(most, [most; 4])).1, 0, "all that is missing is pending");
+        let r = status(0, [most; 4]).reconcile(&Stream::new(status(0, [0; 4]).key(None)), None).unwrap();
+        assert!(r.fault.unwrap().contains("accounted for"));
+    }
+
+    #[test]
+    fn an_account_must_be_right_in_itself() {
+        let mut account = Account { received: 3, delivered: 2, dropped: 1, ..Account::default() };
+        assert_eq!(account.fault().unwrap(), "dropped 1 but for reasons 0");
+        account.dropped_by_reason.insert("refused".to_owned(), 1);
+        assert_eq!(account.fault(), None);
+        account.received = 4;
+        assert_eq!(account.fault().unwrap(), "received 4 but accounted for 3");
+    }
+}

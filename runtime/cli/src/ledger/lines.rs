@@ -48,7 +48,7 @@ impl<'a> Lines<'a> {
         }
         self.number += 1;
         self.bytes += read as u64;
-        if let Some(bar) = self.bar.as_ref().filter(|_| self.number % BAR_EVERY_LINES == 0) {
+        if let Some(bar) = self.bar.as_ref().filter(|_| self.number.is_multiple_of(BAR_EVERY_LINES)) {
             bar.set_position(self.bytes);
         }
         if self.line.len() > LINE_MAX_BYTES {

@@ -162,16 +162,7 @@ impl<S: Storage> Committer<S> {
         if !due {
             return Step::Nothing;
         }
-        if self.flush_due_us.is_some() && self.retry_at_us.is_none() {
-            self.prepare(ledger, states);
-            self.scratch.clear();
-            let taken = std::mem::take(&mut self.scratch);
-            if let Ok(bytes) = postcard::to_extend(ledger, taken) {
-                let _ = self.spool.note(KIND_LEDGER, &bytes);
-                self.scratch = bytes;
-            }
-        }
-        match self.spool.begin_commit() {
+        match self.begin(ledger, states) {
             Ok(Some(commit)) => {
                 self.in_flight = true;
                 self.open_batch += 1;
@@ -193,6 +184,27 @@ impl<S: Storage> Committer<S> {
         }
     }
 
+    /// Ends the batch with the ledger if that is not what the records say. With every try: it may have changed.
+    fn begin<T: Serialize>(
+        &mut self,
+        ledger: &Ledger,
+        states: impl FnOnce() -> T,
+    ) -> Result<Option<Commit<S::File>>, CommitError> {
+        if self.flush_due_us.is_none() {
+            return self.spool.begin_commit();
+        }
+        self.prepare(ledger, states);
+        self.scratch.clear();
+        match postcard::to_extend(ledger, std::mem::take(&mut self.scratch)) {
+            Ok(bytes) => {
+                let begun = self.spool.begin_commit_with(KIND_LEDGER, &bytes);
+                self.scratch = bytes;
+                begun
+            }
+            Err(_) => self.spool.begin_commit(),
+        }
+    }
+
     /// Try again without waiting: room was made.
     pub fn retry_now(&mut self) {
         if self.retry_at_us.is_some() {
@@ -211,6 +223,8 @@ impl<S: Storage> Committer<S> {
             }
             Err(error) => {
                 self.batch_since_us.get_or_insert(mono_us);
+                // The ledger's note went with the batch.
+                self.flush_by(mono_us);
                 self.retry_at_us = Some(mono_us);
                 Err(error)
             }

@@ -9,8 +9,8 @@ use crate::ledger::{bit, Ledger, StreamAccount};
 
 /// Frame kind: a [commit record](eyot_wire::record).
 pub const KIND_COMMIT: u8 = 1;
-/// Note: the whole ledger as of this place, in postcard.
-pub const KIND_LEDGER: u8 = 0x40;
+/// Closing note: the whole ledger as of this place, in postcard.
+pub const KIND_LEDGER: u8 = 0x60;
 
 const CHECKPOINT_VERSION: u8 = 2;
 

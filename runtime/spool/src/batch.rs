@@ -1,6 +1,6 @@
 //! Frames that wait for their commit, already in the form they will have on disk.
 
-use crate::format::{checked_body, encode_frame, peek_frame, SegmentHeader, KIND_ACK, KIND_CHECKPOINT};
+use crate::format::{checked_body, encode_frame, peek_frame, SegmentHeader, KIND_CHECKPOINT, KIND_CLOSING};
 use crate::Lsn;
 
 /// Where a batch will be written; fixed when its first frame is added, because frames are salted with the segment.
@@ -89,8 +89,8 @@ impl Batch {
     }
 
     /// After a failure: puts the frames of `earlier` in front of these and aims all of them at a new place. The
-    /// checkpoint is given up, because it describes a moment between the two; acknowledgements, because they are written
-    /// with every commit until one succeeds.
+    /// checkpoint is given up, because it describes a moment between the two; closing notes and acknowledgements, because
+    /// they are written with every commit until one succeeds.
     pub fn follow(&mut self, earlier: &Self, target: Target) {
         let mut frames = Vec::with_capacity(earlier.frames.len() + self.frames.len());
         resalt(&earlier.frames, earlier.target, target, &mut frames);
@@ -106,7 +106,7 @@ fn resalt(frames: &[u8], from: Option<Target>, to: Target, out: &mut Vec<u8>) {
     let Some(from) = from else { return };
     let mut rest = frames;
     while let Some(header) = peek_frame(rest, from.salt) {
-        if let Some(body) = checked_body(rest, &header).filter(|_| header.kind != KIND_ACK) {
+        if let Some(body) = checked_body(rest, &header).filter(|_| header.kind < KIND_CLOSING) {
             encode_frame(out, to.salt, to.batch, header.kind, header.lsn, body);
         }
         rest = rest.get(header.span()..).unwrap_or_default();

@@ -19,6 +19,8 @@ pub(crate) const KIND_CHECKPOINT: u8 = 0xf0;
 pub(crate) const KIND_ACK: u8 = 0xf1;
 /// Kinds from here up to the log's own are notes: they have no number of their own but that of the frame before them.
 pub(crate) const KIND_NOTES: u8 = 0x40;
+/// Kinds from here up to the log's own end a batch, and are made anew when it is written again.
+pub(crate) const KIND_CLOSING: u8 = 0x60;
 /// Kinds from here on are the log's own.
 pub(crate) const KIND_RESERVED: u8 = 0x80;
 

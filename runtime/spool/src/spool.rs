@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use crate::batch::{Batch, Target};
 use crate::format::{
-    encode_acks, salt, segment_name, Acks, SegmentHeader, HEADER_BYTES, KIND_ACK, KIND_NOTES, KIND_RESERVED, NEXT_NAME,
-    SPARE_NAME,
+    encode_acks, salt, segment_name, Acks, SegmentHeader, HEADER_BYTES, KIND_ACK, KIND_CLOSING, KIND_NOTES,
+    KIND_RESERVED, NEXT_NAME, SPARE_NAME,
 };
 use crate::options::{AppendError, CommitError, Options, Usage};
 use crate::Storage;
@@ -262,10 +262,27 @@ impl<S: Storage> Spool<S> {
     /// Writes the open batch. The caller syncs the file and reports by [`end_commit`](Self::end_commit); until then no
     /// other commit begins. None if there is nothing to write, or a commit is under way.
     pub fn begin_commit(&mut self) -> Result<Option<Commit<S::File>>, CommitError> {
+        self.begin(None)
+    }
+
+    /// As [`begin_commit`](Self::begin_commit), with a note of the caller's `kind` (0x60 to 0x7f) at the end of the batch,
+    /// true of everything before it. If the commit fails, now or at its sync, the note is forgotten: the next one is to
+    /// bring a new one. [`wants_checkpoint`](Self::wants_checkpoint) must have been heeded.
+    pub fn begin_commit_with(&mut self, kind: u8, note: &[u8]) -> Result<Option<Commit<S::File>>, CommitError> {
+        if let Err(error) = self.admit(note) {
+            return Err(CommitError::Io(error.to_string()));
+        }
+        self.begin(Some((kind & (KIND_RESERVED - 1) | KIND_CLOSING, note)))
+    }
+
+    fn begin(&mut self, closing: Option<(u8, &[u8])>) -> Result<Option<Commit<S::File>>, CommitError> {
         if self.flying.is_some() || self.open.target().is_none() {
             return Ok(None);
         }
-        let without_acks_bytes = self.open.bytes();
+        let without_closing_bytes = self.open.bytes();
+        if let Some((kind, note)) = closing {
+            self.open.push(kind, self.next_lsn - 1, note, false);
+        }
         if self.acks_unwritten {
             let mut body = Vec::with_capacity(self.acks.0.len() * 9);
             encode_acks(&self.acks, &mut body);
@@ -276,7 +293,7 @@ impl<S: Storage> Spool<S> {
             Ok(file) => file,
             Err(error) => {
                 // The next try writes them anew; a disk that stays full must not fill memory with them.
-                self.open.truncate(without_acks_bytes);
+                self.open.truncate(without_closing_bytes);
                 return Err(error);
             }
         };

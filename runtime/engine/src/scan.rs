@@ -42,6 +42,7 @@ pub(crate) struct ExportSection {
     pub(crate) count: u32,
 }
 
+const MAGIC: &[u8] = b"\0asm";
 /// Magic number and version.
 const PREAMBLE_BYTES: usize = 8;
 
@@ -64,6 +65,10 @@ fn forbidden<T>(what: &'static str, remedy: &'static str) -> Result<T, LoadError
 pub(crate) fn scan(wasm: &[u8]) -> Result<Facts<'_>, LoadError> {
     if wasm.len() > MODULE_MAX_BYTES {
         return Err(LoadError::TooLarge { bytes: wasm.len() });
+    }
+    // The parser's own words for this are a table of bytes over many lines.
+    if !wasm.starts_with(MAGIC) {
+        return Err(LoadError::Invalid("it does not begin with \\0asm, as every module does".into()));
     }
     let mut facts = Facts::default();
     let mut memories = 0;

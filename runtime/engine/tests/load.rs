@@ -54,6 +54,7 @@ fn limits_over_the_ceiling_are_refused() {
 #[test]
 fn not_a_module() {
     refused(b"", &["not loadable"]);
+    refused(b"(module)", &["not loadable", "\\0asm"]);
     refused(b"\0asm\x0d\0\x01\0", &["component", "wasm32-unknown-unknown"]);
     refused(&vec![0; (8 << 20) + 1], &["8388609", "strip"]);
     let wasm = guest("", OK);

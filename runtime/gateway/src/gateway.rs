@@ -3,7 +3,7 @@
 //! Three threads: `links` moves bytes of all connections, `core` runs the functions and the log, `sync` waits for the disk.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle, Thread};
@@ -20,6 +20,7 @@ use crate::broker::Embedded;
 use crate::config::{BrokerAt, Config, Problem, Uplink};
 use crate::driver::{Clock, Driver, Inbox, Orders};
 use crate::functions;
+use crate::metrics::{self, Ask};
 use crate::mqtt::link::{Command, Events, Link};
 use crate::mqtt::queue::queue;
 use crate::mqtt::session::Options;
@@ -61,6 +62,14 @@ pub enum StartError {
         /// Why not.
         error: io::Error,
     },
+    /// The metrics cannot be served.
+    #[error("cannot listen on {addr} for [metrics] listen: {error}; stop what uses the port, or choose another")]
+    Metrics {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
     /// The data directory is not usable.
     #[error("cannot use [gateway] data_dir: {0}; check that it exists, is writable by this user, and is not full")]
     DataDir(io::Error),
@@ -92,6 +101,7 @@ pub struct Gateway {
     /// Closed when the core's thread has ended.
     core_ended: Receiver<()>,
     questions: Sender<Sender<Vec<u8>>>,
+    metrics_addr: Option<SocketAddr>,
 }
 
 impl Gateway {
@@ -101,6 +111,8 @@ impl Gateway {
     /// What of [`StartError`] is wrong; nothing is left running.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let (broker, endpoint) = local_broker(&config)?;
+        let metrics = config.metrics.map(listen).transpose()?;
+        let metrics_addr = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
         let links = links(&config, &endpoint);
         let (control, control_rx) = flume::bounded(CONTROL_MAX);
         let (messages, messages_rx) = queue(MESSAGES_MAX_BYTES);
@@ -133,23 +145,30 @@ impl Gateway {
             links: None,
             alive: None,
             core_ended,
-            questions,
+            questions: questions.clone(),
+            metrics_addr,
         };
 
         let gone = || StartError::Threads(io::Error::other("the core's thread ended"));
         let subscriptions = started.recv().map_err(|_| gone())??;
         let wake = Arc::new(move || waker.unpark());
+        let metrics = metrics.map(|listener| (listener, Ask { questions, wake: wake.clone() }));
         let events = Events { control, messages, wake };
         let links = links.into_iter().map(|planned| planned.link(&events, &subscriptions)).collect();
         let (alive, dead) = flume::bounded(0);
         gateway.alive = Some(alive);
-        gateway.links = Some(run_links(links, dead).map_err(StartError::Threads)?);
+        gateway.links = Some(run_links(links, metrics, dead).map_err(StartError::Threads)?);
         Ok(gateway)
     }
 
     /// Where the embedded broker listens, if there is one.
     pub fn broker_addr(&self) -> Option<SocketAddr> {
         self.broker.as_ref().map(|broker| broker.local_addr)
+    }
+
+    /// Where metrics are served, if they are.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// The status document as of now; none if the gateway has ended.
@@ -222,6 +241,10 @@ fn local_broker(config: &Config) -> Result<(Option<Embedded>, Endpoint), StartEr
             Ok((Some(broker), endpoint))
         }
     }
+}
+
+fn listen(addr: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(addr).map_err(|error| StartError::Metrics { addr, error })
 }
 
 type Opened = (Driver<FileStorage>, Vec<String>);
@@ -333,10 +356,13 @@ fn offline(id: &str) -> (String, Bytes) {
 }
 
 /// Runs the links on a thread until all have ended or `dead` is closed.
-fn run_links(links: Vec<Link>, dead: Receiver<()>) -> io::Result<JoinHandle<()>> {
+fn run_links(links: Vec<Link>, metrics: Option<(TcpListener, Ask)>, dead: Receiver<()>) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     thread::Builder::new().name("links".to_owned()).spawn(move || {
         runtime.block_on(async {
+            if let Some((listener, ask)) = metrics {
+                tokio::spawn(metrics::serve(listener, ask));
+            }
             let running: Vec<_> = links.into_iter().map(|link| tokio::spawn(link.run())).collect();
             let all = async {
                 for link in running {

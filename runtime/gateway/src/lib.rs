@@ -12,6 +12,7 @@
 //! - [`outbox`]: effects to the links' queues.
 //! - [`journal`]: notices and function logs to the daemon's log.
 //! - [`envelope`]: payloads for uplinks without user properties.
+//! - [`metrics`]: the status document's numbers for Prometheus.
 //! - [`gateway`]: all of it together: start, stop, kill.
 
 pub mod broker;
@@ -21,6 +22,7 @@ pub mod envelope;
 pub mod functions;
 pub mod gateway;
 pub mod journal;
+pub mod metrics;
 pub mod mqtt;
 pub mod outbox;
 

@@ -109,6 +109,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("allow_unsigned = false", "allow_unsigned = 0", 22, "trust.allow_unsigned", "true or false"),
     ("path = \"celsius.wasm\"", "file = \"celsius.wasm\"", 24, "function.path", "is missing"),
     ("path = \"celsius.wasm\"", "path = \"a\"\nextra = 1", 26, "function.extra", "use one of: path"),
+    ("[trust]", "[metrics]\nlisten = \"9464\"\n[trust]", 21, "metrics.listen", "127.0.0.1:9464"),
     ("when_full =", "when_full", 17, "", "is not TOML"),
 ];
 

@@ -10,6 +10,7 @@
 //! | `broker.username`, `password_file`, `password_env` | none | login; the password is a file's content or a variable's value |
 //! | `broker.receive_max` | 1000 | most messages in the gateway that are not committed yet |
 //! | `[broker.tls]` `ca`, `cert`, `key` | system's authorities | PEM files for `mqtts://` |
+//! | `metrics.listen` | none | address and port for Prometheus, see [`metrics`](crate::metrics) |
 //! | `uplink.client_id` | `eyot-<id>-<name>` | MQTT client id |
 //! | `uplink.username`, `password_file`, `password_env` | none | as above |
 //! | `uplink.protocol` | 5 | or 4 |
@@ -19,6 +20,7 @@
 //! Relative paths are relative to the configuration file. An `embedded://` broker speaks both protocol versions;
 //! `broker.protocol` is then the one the gateway itself uses.
 
+mod metrics;
 mod read;
 mod section;
 mod url;
@@ -53,6 +55,8 @@ pub struct Config {
     pub uplinks: Vec<Uplink>,
     /// The log.
     pub spool: Spool,
+    /// Where metrics are served, if at all.
+    pub metrics: Option<SocketAddr>,
     /// Who may push functions.
     pub trust: Trust,
     /// Functions present at first boot.

@@ -47,13 +47,14 @@ pub fn read(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
     let broker = walk.broker(&mut root);
     let uplinks = walk.uplinks(&mut root);
     let spool = walk.spool(&mut root);
+    let metrics = metrics::read(&mut walk.reader, &mut root);
     let trust = walk.trust(&mut root);
     let functions = walk.functions(&mut root);
     root.finish(&mut walk.reader);
     let problems = walk.reader.finish();
     match broker {
         Some(broker) if problems.is_empty() => {
-            Ok(Config { id, data_dir, status_interval, broker, uplinks, spool, trust, functions })
+            Ok(Config { id, data_dir, status_interval, broker, uplinks, spool, metrics, trust, functions })
         }
         _ => Err(problems),
     }

@@ -1,0 +1,16 @@
+//! `[metrics]`.
+
+use std::net::SocketAddr;
+
+use super::section::{Reader, Section};
+
+/// Where metrics are served; none if the file does not say.
+pub fn read(reader: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Option<SocketAddr> {
+    let mut section = root.table(reader, "metrics");
+    let listen = section.parsed(reader, "listen", None, |text| match text.parse() {
+        Ok(addr) => Ok(Some(addr)),
+        Err(_) => Err(format!("\"{text}\" is no address with a port; write for example \"127.0.0.1:9464\"")),
+    });
+    section.finish(reader);
+    listen
+}

@@ -1,6 +1,6 @@
 //! The local broker: it keeps what sensors publish at QoS 1 until the gateway acknowledges it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use eyot_core::io::{ConnId, Message};
@@ -44,6 +44,8 @@ pub struct Broker {
     next_packet_id: u16,
     /// Acknowledged by the gateway, in that order.
     pub acked: Vec<Published>,
+    /// What sensors sent more than once: topic and number.
+    pub repeated: BTreeSet<(u32, u64)>,
     /// Lost by the broker itself when it forgot the session.
     pub forgotten: u64,
 }
@@ -57,6 +59,7 @@ impl Broker {
             in_flight_max,
             next_packet_id: 0,
             acked: Vec::new(),
+            repeated: BTreeSet::new(),
             forgotten: 0,
         }
     }
@@ -93,6 +96,13 @@ impl Broker {
             topic: Bytes::from(published.topic_name()),
             payload: Bytes::from(published.payload()),
         })
+    }
+
+    /// Sensors send their last `count` messages again: the same payloads, published anew.
+    pub fn repeat_last(&mut self, count: usize) {
+        let last: Vec<Published> = self.acked.iter().rev().take(count).rev().cloned().collect();
+        self.repeated.extend(last.iter().map(|p| (p.topic, p.number)));
+        self.queue.extend(last.into_iter().map(|published| (published, false)));
     }
 
     /// The gateway acknowledges.

@@ -1,59 +1,80 @@
 //! What goes wrong, and how often.
 
-/// Chances are per simulated step of one millisecond, in parts per million; 0 is never.
+/// Mean times between events are in simulated milliseconds, 0 is never; chances are in parts per million.
 #[derive(Clone, Copy, Debug)]
 pub struct Faults {
     /// A connection (any link) breaks.
-    pub cut_ppm: u32,
+    pub cut_mean_ms: u64,
+    /// A break is noticed only after a while: what is sent meanwhile is lost.
+    pub half_open_ppm: u32,
     /// The gateway loses power.
-    pub crash_ppm: u32,
-    /// The local broker forgets the gateway's session when it breaks.
+    pub crash_mean_ms: u64,
+    /// The clock has no battery: after a power cut it begins in 1970, until the network tells the time.
+    pub no_rtc: bool,
+    /// The local broker forgets the gateway's session when the connection breaks.
     pub forget_session_ppm: u32,
     /// A sync fails.
     pub sync_error_ppm: u32,
-    /// A write or create fails for lack of space, for a while.
-    pub disk_full_ppm: u32,
+    /// The disk has no room left for a while: something else filled it.
+    pub disk_full_mean_ms: u64,
     /// The wall clock jumps by up to a day, either way.
-    pub clock_jump_ppm: u32,
+    pub clock_jump_mean_ms: u64,
     /// A cloud acknowledgement gets lost although its message arrived (the connection then breaks).
     pub lost_ack_ppm: u32,
+    /// A cloud acknowledgement comes twice.
+    pub double_ack_ppm: u32,
+    /// Sensors send all they sent last once more.
+    pub duplicates_mean_ms: u64,
     /// Longest time a link stays down.
     pub outage_max_ms: u64,
     /// Longest time a sync takes.
     pub sync_max_ms: u64,
+    /// Longest time a publish, or its acknowledgement, is on its way to a cloud.
+    pub latency_max_ms: u64,
 }
 
 impl Faults {
     /// A quiet day.
     pub const NONE: Self = Self {
-        cut_ppm: 0,
-        crash_ppm: 0,
+        cut_mean_ms: 0,
+        half_open_ppm: 0,
+        crash_mean_ms: 0,
+        no_rtc: false,
         forget_session_ppm: 0,
         sync_error_ppm: 0,
-        disk_full_ppm: 0,
-        clock_jump_ppm: 0,
+        disk_full_mean_ms: 0,
+        clock_jump_mean_ms: 0,
         lost_ack_ppm: 0,
+        double_ack_ppm: 0,
+        duplicates_mean_ms: 0,
         outage_max_ms: 1,
         sync_max_ms: 2,
+        latency_max_ms: 2,
     };
 
     /// A mix drawn for one seed: each kind is absent, rare or frequent.
     pub fn draw(rng: &mut fastrand::Rng) -> Self {
-        let mut level = |most: u32| match rng.u32(0..3) {
-            0 => 0,
-            1 => most / 10,
-            _ => most,
-        };
+        fn level(rng: &mut fastrand::Rng, most: u32) -> u32 {
+            [0, most / 10, most][rng.usize(0..3)]
+        }
+        fn mean_ms(rng: &mut fastrand::Rng, least: u64) -> u64 {
+            [0, least * 10, least][rng.usize(0..3)]
+        }
         Self {
-            cut_ppm: level(3000),
-            crash_ppm: level(1500),
-            forget_session_ppm: level(300_000),
-            sync_error_ppm: level(20_000),
-            disk_full_ppm: level(300),
-            clock_jump_ppm: level(1000),
-            lost_ack_ppm: level(3000),
-            outage_max_ms: u64::from(level(2000)) + 1,
-            sync_max_ms: u64::from(level(40)) + 1,
+            cut_mean_ms: mean_ms(rng, 10_000),
+            half_open_ppm: level(rng, 300_000),
+            crash_mean_ms: mean_ms(rng, 15_000),
+            no_rtc: rng.bool(),
+            forget_session_ppm: level(rng, 300_000),
+            sync_error_ppm: level(rng, 20_000),
+            disk_full_mean_ms: mean_ms(rng, 60_000),
+            clock_jump_mean_ms: mean_ms(rng, 30_000),
+            lost_ack_ppm: level(rng, 3_000),
+            double_ack_ppm: level(rng, 50_000),
+            duplicates_mean_ms: mean_ms(rng, 60_000),
+            outage_max_ms: [100, 5_000, 300_000][rng.usize(0..3)],
+            sync_max_ms: u64::from(level(rng, 40)) + 1,
+            latency_max_ms: [2, 50, 3_000][rng.usize(0..3)],
         }
     }
 }
@@ -61,4 +82,42 @@ impl Faults {
 /// Whether something with this chance happens now.
 pub fn strikes(rng: &mut fastrand::Rng, ppm: u32) -> bool {
     ppm > 0 && rng.u32(0..1_000_000) < ppm
+}
+
+/// When one kind of event happens next.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    mean_ms: u64,
+    next_ms: u64,
+}
+
+impl Schedule {
+    /// From `now_ms` on, every `mean_ms` on average; 0 is never.
+    pub fn new(rng: &mut fastrand::Rng, now_ms: u64, mean_ms: u64) -> Self {
+        let mut schedule = Self { mean_ms, next_ms: u64::MAX };
+        schedule.draw(rng, now_ms);
+        schedule
+    }
+
+    fn draw(&mut self, rng: &mut fastrand::Rng, now_ms: u64) {
+        if self.mean_ms > 0 {
+            // Memoryless, as faults are.
+            let gap = -(1.0 - rng.f64()).ln() * self.mean_ms as f64;
+            self.next_ms = now_ms + (gap as u64).max(1);
+        }
+    }
+
+    /// When to look again; `u64::MAX` for never.
+    pub fn next_ms(&self) -> u64 {
+        self.next_ms
+    }
+
+    /// Whether it happens now; the next time is then drawn.
+    pub fn is_due(&mut self, rng: &mut fastrand::Rng, now_ms: u64) -> bool {
+        let due = now_ms >= self.next_ms;
+        if due {
+            self.draw(rng, now_ms);
+        }
+        due
+    }
 }

@@ -10,6 +10,7 @@
 //! - [`guest`]: the functions.
 //! - [`gateway`]: the state machine with a disk that tears and a sync that takes time or fails.
 //! - [`cloud`]: the brokers outputs go to, and what they saw.
+//! - `weather`: what befalls the world, and when.
 //! - [`world`]: the clock and the order of events.
 //! - [`check`]: what must hold, always and in the end.
 
@@ -22,4 +23,5 @@ pub mod cloud;
 pub mod faults;
 pub mod gateway;
 pub mod guest;
+mod weather;
 pub mod world;

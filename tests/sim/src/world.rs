@@ -1,4 +1,4 @@
-//! The clock and the order of events. One step is a millisecond.
+//! The clock and the order of events. Time leaps from one event to the next, so that a month costs what happens in it.
 
 use eyot_core::config::WhenFull;
 use eyot_core::io::{ConnId, Input, LinkId, Now};
@@ -7,89 +7,152 @@ use eyot_spool::memory::MemoryStorage;
 use crate::broker::{Broker, Published};
 use crate::check::Checks;
 use crate::cloud::Cloud;
-use crate::faults::{strikes, Faults};
-use crate::gateway::{Gateway, Outside, Setup};
+use crate::faults::{strikes, Faults, Schedule};
+use crate::gateway::{Gateway, Outside, Planted, Setup};
+use crate::weather::Weather;
 
 /// Sensors in the world.
 pub const TOPICS: u32 = 5;
+/// When the world begins, on its wall clocks.
+const BEGIN_MS: i64 = 1_700_000_000_000;
+/// Messages the local broker keeps at most.
+const BACKLOG_MAX: usize = 2000;
+/// Most time for everything to heal.
+const HEALING_MAX_MS: u64 = 6 * 3_600_000;
+/// Sensors send in bursts of this many now and then.
+const BURST: u32 = 100;
 
 /// One history.
 pub struct World {
-    seed: u64,
-    rng: fastrand::Rng,
-    faults: Faults,
-    setup: Setup,
-    now: Now,
-    storage: MemoryStorage,
-    gateway: Option<Gateway>,
-    boots_at_ms: u64,
-    broker: Broker,
-    intake: Option<ConnId>,
-    intake_down_until_ms: u64,
-    clouds: Vec<Cloud>,
+    pub(crate) seed: u64,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) faults: Faults,
+    pub(crate) weather: Weather,
+    pub(crate) setup: Setup,
+    pub(crate) now: Now,
+    /// What the gateway's wall clock is wrong by.
+    pub(crate) clock_error_ms: i64,
+    pub(crate) storage: MemoryStorage,
+    pub(crate) gateway: Option<Gateway>,
+    pub(crate) boots_at_ms: u64,
+    pub(crate) broker: Broker,
+    /// The intake's connection, as the gateway sees it.
+    pub(crate) intake: Option<ConnId>,
+    /// It is dead, and the gateway finds out then.
+    pub(crate) intake_dead_until_ms: Option<u64>,
+    pub(crate) intake_down_until_ms: u64,
+    pub(crate) clouds: Vec<Cloud>,
     next_conn: ConnId,
     numbers: [u64; TOPICS as usize],
-    publishing: bool,
+    publish: Schedule,
     qos0_share: u32,
-    disk_full_until_ms: u64,
     checks: Checks,
     /// Times the power failed.
     pub crashes: u64,
 }
 
 impl World {
-    /// The world of `seed`.
+    /// The world of `seed`: faults, sensors and configuration are drawn from it.
     pub fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let faults = Faults::draw(&mut rng);
-        let when_full = [WhenFull::DropOldest, WhenFull::DropNewest, WhenFull::Block][rng.usize(0..3)];
-        let setup =
-            Setup { when_full, max_bytes: if rng.bool() { 1 << 20 } else { 64 << 20 }, traps: rng.u32(0..4) == 0 };
-        let storage = MemoryStorage::new(rng.u64(..));
+        let setup = Setup {
+            when_full: [WhenFull::DropOldest, WhenFull::DropNewest, WhenFull::Block][rng.usize(0..3)],
+            max_bytes: if rng.bool() { 1 << 20 } else { 64 << 20 },
+            traps: rng.u32(0..4) == 0,
+            rate_max_per_s: (rng.u32(0..4) == 0).then_some(50),
+            ttl_ms: (rng.u32(0..4) == 0).then_some(120_000),
+            planted: None,
+        };
+        let publish_mean_ms = [50, 200, 2000][rng.usize(0..3)];
+        Self::with(seed, rng, faults, setup, publish_mean_ms)
+    }
+
+    /// As [`new`](Self::new), with a mistake that the checks must find.
+    pub fn with_planted(seed: u64, planted: Planted) -> Self {
+        let mut world = Self::new(seed);
+        world.setup = Setup { planted: Some(planted), when_full: WhenFull::Block, ttl_ms: None, ..world.setup };
+        world
+    }
+
+    /// A quiet world of given configuration, with a message every `publish_mean_ms`.
+    pub fn quiet(seed: u64, setup: Setup, publish_mean_ms: u64) -> Self {
+        Self::with(seed, fastrand::Rng::with_seed(seed), Faults::NONE, setup, publish_mean_ms)
+    }
+
+    fn with(seed: u64, mut rng: fastrand::Rng, faults: Faults, setup: Setup, publish_mean_ms: u64) -> Self {
         Self {
             seed,
+            storage: MemoryStorage::new(rng.u64(..)),
             broker: Broker::new(if rng.bool() { 20 } else { 1000 }),
             qos0_share: if rng.u32(0..4) == 0 { 30 } else { 0 },
+            weather: Weather::new(&mut rng, 0, &faults),
+            publish: Schedule::new(&mut rng, 0, publish_mean_ms),
             rng,
             faults,
             setup,
-            now: Now { mono_us: 0, unix_ms: 1_700_000_000_000 },
-            storage,
+            now: Now { mono_us: 0, unix_ms: BEGIN_MS },
+            clock_error_ms: 0,
             gateway: None,
             boots_at_ms: 0,
             intake: None,
+            intake_dead_until_ms: None,
             intake_down_until_ms: 0,
             clouds: vec![Cloud::new(LinkId::LOCAL), Cloud::new(LinkId::uplink(0))],
             next_conn: 0,
             numbers: [0; TOPICS as usize],
-            publishing: true,
-            disk_full_until_ms: 0,
             checks: Checks::default(),
             crashes: 0,
         }
     }
 
-    fn ms(&self) -> u64 {
+    /// Something else takes the disk but for `bytes`, or leaves it.
+    pub fn limit_disk(&self, bytes: Option<u64>) {
+        self.storage.set_capacity(bytes);
+    }
+
+    /// Simulated milliseconds since the beginning.
+    pub fn ms(&self) -> u64 {
         self.now.mono_us / 1000
+    }
+
+    /// Messages the sensors have sent.
+    pub fn published(&self) -> u64 {
+        self.numbers.iter().sum()
     }
 
     /// Runs `busy_ms` with sensors and faults, then lets everything heal and checks the end.
     pub fn run(&mut self, busy_ms: u64) {
-        for _ in 0..busy_ms {
+        self.advance(busy_ms);
+        self.heal();
+    }
+
+    /// Lets `span_ms` pass.
+    pub fn advance(&mut self, span_ms: u64) {
+        let until_ms = self.ms() + span_ms;
+        while self.ms() < until_ms {
             self.step();
         }
-        self.publishing = false;
+    }
+
+    /// Ends sensors and faults, waits until the backlog is gone, and checks what must hold in the end.
+    pub fn heal(&mut self) {
+        self.publish = Schedule::new(&mut self.rng, 0, 0);
         self.faults = Faults::NONE;
+        self.weather = Weather::new(&mut self.rng, 0, &self.faults);
         self.storage.set_capacity(None);
-        self.disk_full_until_ms = 0;
-        for _ in 0..120_000 {
-            self.step();
-            if self.is_quiet() {
-                break;
-            }
+        self.intake_down_until_ms = self.intake_down_until_ms.min(self.ms());
+        for cloud in &mut self.clouds {
+            cloud.down_until_ms = cloud.down_until_ms.min(self.now.mono_us / 1000);
         }
-        assert!(self.is_quiet(), "the backlog does not drain: {}", self.describe());
-        self.finish();
+        let until_ms = self.ms() + HEALING_MAX_MS;
+        while !self.is_quiet() {
+            assert!(self.ms() < until_ms, "the backlog does not drain: {}", self.describe());
+            self.step();
+        }
+        let gateway = self.gateway.as_ref().expect("the world is healed");
+        let cloud = self.clouds.iter().find(|c| c.link == LinkId::uplink(0)).expect("there is a cloud");
+        self.checks.finally(&self.setup, &gateway.core, &self.broker, &self.numbers, &cloud.arrivals);
     }
 
     fn is_quiet(&self) -> bool {
@@ -102,102 +165,67 @@ impl World {
         format!("seed {} broker backlog {} {:?} {:?}", self.seed, self.broker.backlog(), self.setup, status)
     }
 
-    fn finish(&mut self) {
-        let gateway = self.gateway.as_ref().expect("the world is healed");
-        let cloud = self.clouds.iter().find(|c| c.link == LinkId::uplink(0)).expect("there is a cloud");
-        self.checks.finally(&self.setup, &gateway.core, &self.broker, &self.numbers, &cloud.arrivals);
-    }
-
     /// Everything that came of this history, to compare two runs.
     pub fn fingerprint(&self) -> String {
         let ledger = self.gateway.as_ref().map(|g| g.core.ledger());
         format!("{ledger:?} {:?} {:?}", self.clouds, self.broker)
     }
 
-    /// One millisecond.
+    /// Outputs that arrived at the cloud, repetitions included.
+    pub fn arrivals(&self) -> usize {
+        self.clouds.iter().filter(|c| c.link == LinkId::uplink(0)).map(|c| c.arrivals.len()).sum()
+    }
+
+    /// Leaps to the next event and lets it happen.
     pub fn step(&mut self) {
-        self.now.mono_us += 1000;
-        self.now.unix_ms += 1;
+        self.leap();
         self.happen();
         self.sensors();
         self.power();
         self.connect();
         self.deliver();
+        let sync_ms = self.sync_ms();
         let fail = strikes(&mut self.rng, self.faults.sync_error_ppm);
-        let sync_ms = self.rng.u64(0..self.faults.sync_max_ms);
         if let Some(gateway) = &mut self.gateway {
             gateway.step(self.now, sync_ms, fail);
         }
         self.carry_out();
-        self.arrive(sync_ms);
+        self.arrive();
         if let Some(gateway) = &self.gateway {
             self.checks.always(&self.setup, &gateway.core, self.seed);
         }
     }
 
-    /// Faults of this step.
-    fn happen(&mut self) {
-        if strikes(&mut self.rng, self.faults.clock_jump_ppm) {
-            self.now.unix_ms += self.rng.i64(-86_400_000..86_400_000);
-        }
-        if strikes(&mut self.rng, self.faults.disk_full_ppm) {
-            self.disk_full_until_ms = self.ms() + self.rng.u64(1..=self.faults.outage_max_ms);
-            self.storage.set_capacity(Some(self.storage.used_bytes()));
-        } else if self.ms() == self.disk_full_until_ms {
-            self.storage.set_capacity(None);
-        }
-        if strikes(&mut self.rng, self.faults.cut_ppm) {
-            let until = self.ms() + self.rng.u64(1..=self.faults.outage_max_ms);
-            match self.rng.usize(0..3) {
-                0 => self.cut_intake(until),
-                other => self.cut_cloud(other - 1, until),
-            }
-        }
-        if self.gateway.is_some() && strikes(&mut self.rng, self.faults.crash_ppm) {
-            self.crash();
-        }
+    fn leap(&mut self) {
+        let down = self.intake.is_none().then_some(self.intake_down_until_ms);
+        let boot = self.gateway.is_none().then_some(self.boots_at_ms);
+        let events_ms = [self.publish.next_ms(), self.weather.next_ms()]
+            .into_iter()
+            .chain([down, boot, self.intake_dead_until_ms].into_iter().flatten())
+            .chain(self.clouds.iter().map(Cloud::next_ms));
+        // What the broker could not deliver because of its limit goes on after acknowledgements.
+        let next_us = events_ms.min().unwrap_or(u64::MAX).saturating_mul(1000);
+        let next_us = self.gateway.as_ref().map_or(next_us, |gateway| next_us.min(gateway.next_us()));
+        // An idle world looks around once a minute.
+        let leap_us = next_us.saturating_sub(self.now.mono_us).clamp(1000, 60_000_000);
+        self.now.mono_us += leap_us;
+        self.now.unix_ms = BEGIN_MS + self.clock_error_ms + (self.now.mono_us / 1000) as i64;
     }
 
-    fn cut_intake(&mut self, until_ms: u64) {
-        let Some(conn) = self.intake.take() else { return };
-        self.intake_down_until_ms = until_ms;
-        self.broker.disconnected(strikes(&mut self.rng, self.faults.forget_session_ppm));
-        if let Some(gateway) = &mut self.gateway {
-            gateway.handle(self.now, Input::LinkDown { link: LinkId::INTAKE, conn }, 1);
-        }
-    }
-
-    fn cut_cloud(&mut self, index: usize, until_ms: u64) {
-        let cloud = &mut self.clouds[index];
-        let Some(conn) = cloud.cut(until_ms) else { return };
-        if let Some(gateway) = &mut self.gateway {
-            gateway.handle(self.now, Input::LinkDown { link: cloud.link, conn }, 1);
-        }
-    }
-
-    fn crash(&mut self) {
-        self.gateway = None;
-        self.crashes += 1;
-        self.storage.crash();
-        let now = self.ms();
-        self.boots_at_ms = now + self.rng.u64(1..200);
-        if self.intake.take().is_some() {
-            self.broker.disconnected(false);
-        }
-        for cloud in &mut self.clouds {
-            cloud.cut(now);
-        }
+    pub(crate) fn sync_ms(&mut self) -> u64 {
+        self.rng.u64(0..self.faults.sync_max_ms)
     }
 
     fn sensors(&mut self) {
-        if !self.publishing || self.broker.backlog() > 2000 {
+        let now_ms = self.ms();
+        if !self.publish.is_due(&mut self.rng, now_ms) || self.broker.backlog() > BACKLOG_MAX {
             return;
         }
-        let burst = if self.rng.u32(0..500) == 0 { 100 } else { self.rng.u32(0..3) };
-        for _ in 0..burst {
+        let count = if self.rng.u32(0..500) == 0 { BURST } else { self.rng.u32(1..3) };
+        for _ in 0..count {
             let topic = self.rng.u32(0..TOPICS);
             let qos = u8::from(self.rng.u32(0..100) >= self.qos0_share);
-            if qos == 0 && self.intake.is_none() {
+            if qos == 0 && (self.intake.is_none() || self.intake_dead_until_ms.is_some()) {
                 continue;
             }
             let number = &mut self.numbers[topic as usize];
@@ -218,7 +246,7 @@ impl World {
             }
             // The disk may be full or failing at boot; an init system tries again.
             Err(error) => {
-                assert!(self.faults.disk_full_ppm > 0, "seed {}: boot failed: {error}", self.seed);
+                assert!(self.faults.disk_full_mean_ms > 0, "seed {}: boot failed: {error}", self.seed);
                 self.boots_at_ms = self.ms() + 100;
             }
         }
@@ -246,8 +274,11 @@ impl World {
     }
 
     fn deliver(&mut self) {
+        if self.intake_dead_until_ms.is_some() {
+            return;
+        }
         let (Some(gateway), Some(conn)) = (&mut self.gateway, self.intake) else { return };
-        for _ in 0..self.rng.u32(0..200) {
+        for _ in 0..self.rng.u32(1..200) {
             if gateway.inbox.len() >= 100 {
                 break;
             }
@@ -262,14 +293,16 @@ impl World {
 
     /// Does what the machine asked for.
     fn carry_out(&mut self) {
+        let now_ms = self.ms();
         let Some(gateway) = &mut self.gateway else { return };
+        let dead = self.intake_dead_until_ms.is_some();
         for outside in gateway.outside() {
             match outside {
-                Outside::Ack { conn, packet_id } if self.intake == Some(conn) => self.broker.ack(packet_id),
+                Outside::Ack { conn, packet_id } if self.intake == Some(conn) && !dead => self.broker.ack(packet_id),
                 Outside::Ack { .. } => {}
                 Outside::Publish(publish) => {
                     if let Some(cloud) = self.clouds.iter_mut().find(|c| c.link == publish.link) {
-                        cloud.send(publish);
+                        cloud.send(publish, now_ms + self.rng.u64(0..self.faults.latency_max_ms));
                     }
                 }
             }
@@ -277,20 +310,23 @@ impl World {
     }
 
     /// Publishes reach their brokers, answers reach the machine.
-    fn arrive(&mut self, sync_ms: u64) {
+    fn arrive(&mut self) {
+        let now_ms = self.ms();
         for index in 0..self.clouds.len() {
-            for _ in 0..self.rng.u32(0..50) {
+            for _ in 0..self.rng.u32(1..50) {
                 let cloud = &mut self.clouds[index];
-                let Some(token) = cloud.receive() else { break };
+                let Some(token) = cloud.receive(now_ms) else { break };
                 if strikes(&mut self.rng, self.faults.lost_ack_ppm) {
-                    let until = self.ms() + 1;
-                    self.cut_cloud(index, until);
+                    self.cut_cloud(index, now_ms + 1);
                     break;
                 }
+                let times = 1 + u32::from(strikes(&mut self.rng, self.faults.double_ack_ppm));
                 let (link, conn) = (self.clouds[index].link, self.clouds[index].conn);
+                let sync_ms = self.sync_ms();
                 let (Some(gateway), Some(conn), true) = (&mut self.gateway, conn, token != 0) else { continue };
-                let answer = Input::Published { link, conn, token, accepted: true };
-                gateway.handle(self.now, answer, sync_ms);
+                for _ in 0..times {
+                    gateway.handle(self.now, Input::Published { link, conn, token, accepted: true }, sync_ms);
+                }
             }
         }
     }

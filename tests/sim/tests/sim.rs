@@ -1,10 +1,20 @@
 //! Seeds, run one after another. `EYOT_SIM_SEEDS` sets how many, `EYOT_SIM_SEED` replays one.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::panic::{catch_unwind, resume_unwind};
+
+use eyot_core::config::WhenFull;
+use eyot_core::io::LinkId;
+use eyot_test_sim::gateway::{Planted, Setup};
 use eyot_test_sim::world::World;
 
-/// Busy time of one history.
-const BUSY_MS: u64 = 20_000;
+const HOUR_MS: u64 = 3_600_000;
+/// Busy time of one history. Without optimization the same costs ten times as much.
+const BUSY_MS: u64 = if cfg!(debug_assertions) { HOUR_MS / 30 } else { HOUR_MS };
+/// Histories of a run that asks for no other number.
+const SEEDS: u64 = if cfg!(debug_assertions) { 20 } else { 100 };
+/// Histories in which a planted mistake must show.
+const PLANTED_SEEDS: u64 = 30;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
@@ -12,24 +22,27 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn seeds() {
-    let count = number("EYOT_SIM_SEEDS").unwrap_or(60);
-    let mut crashes = 0;
+    let count = number("EYOT_SIM_SEEDS").unwrap_or(SEEDS);
+    let (mut crashes, mut published) = (0, 0);
     for seed in 0..count {
-        let run = std::panic::catch_unwind(|| {
+        let run = catch_unwind(|| {
             let mut world = World::new(seed);
             world.run(BUSY_MS);
-            world.crashes
+            (world.crashes, world.published())
         });
         match run {
-            Ok(of_run) => crashes += of_run,
+            Ok((of_run, messages)) => {
+                crashes += of_run;
+                published += messages;
+            }
             Err(panic) => {
                 eprintln!("reproduce with: EYOT_SIM_SEED={seed} cargo test -p eyot-test-sim one_seed -- --nocapture");
-                std::panic::resume_unwind(panic);
+                resume_unwind(panic);
             }
         }
     }
-    println!("{count} seeds, {crashes} power cuts");
-    assert!(count < 20 || crashes > 0, "no seed had a power cut: the faults are not armed");
+    println!("{count} seeds of {BUSY_MS} ms, {published} messages, {crashes} power cuts");
+    assert!(count < 5 || crashes > 0, "no seed had a power cut: the faults are not armed");
 }
 
 #[test]
@@ -43,9 +56,48 @@ fn one_seed() {
 fn the_same_seed_is_the_same_history() {
     let run = |seed| {
         let mut world = World::new(seed);
-        world.run(2_000);
+        world.run(60_000);
         world.fingerprint()
     };
     assert_eq!(run(7), run(7));
     assert_ne!(run(7), run(8));
+}
+
+/// Gateways that make a mistake on purpose: if no check finds it, the checks are worth nothing.
+#[track_caller]
+fn is_found(planted: Planted) {
+    let silent = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = (0..PLANTED_SEEDS).find(|seed| {
+        let run = catch_unwind(|| World::with_planted(*seed, planted).run(HOUR_MS / 6));
+        run.is_err()
+    });
+    std::panic::set_hook(silent);
+    assert!(found.is_some(), "{planted:?} went unnoticed in {PLANTED_SEEDS} histories");
+}
+
+#[test]
+fn planted_mistakes_are_found() {
+    is_found(Planted::AckBeforeSync);
+    is_found(Planted::ReorderOnReconnect);
+    is_found(Planted::SkipSegment);
+}
+
+#[test]
+fn a_month_without_the_cloud_arrives_afterwards() {
+    let setup = Setup {
+        when_full: WhenFull::Block,
+        max_bytes: 64 << 20,
+        traps: false,
+        rate_max_per_s: None,
+        ttl_ms: None,
+        planted: None,
+    };
+    let mut world = World::quiet(1, setup, 20_000);
+    world.cut_off(LinkId::uplink(0), 30 * 24 * HOUR_MS);
+    world.advance(30 * 24 * HOUR_MS);
+    assert_eq!(world.arrivals(), 0);
+    assert!(world.published() > 100_000, "{}", world.published());
+    world.heal();
+    assert_eq!(world.arrivals() as u64, world.published());
 }

@@ -47,6 +47,8 @@ pub(crate) struct Committer<S: Storage> {
     pub failed: bool,
     /// The open batch found no room to be written to.
     full: bool,
+    /// When to look again whether the disk has room; none while there is.
+    look_at_us: Option<u64>,
 }
 
 impl<S: Storage> Committer<S> {
@@ -64,6 +66,7 @@ impl<S: Storage> Committer<S> {
             commits: 0,
             failed: false,
             full: false,
+            look_at_us: None,
         }
     }
 
@@ -74,6 +77,17 @@ impl<S: Storage> Committer<S> {
             Room::Full
         } else {
             Room::Yes
+        }
+    }
+
+    /// While the log is full: finds out now and then whether the disk has space again. Commits do, but without a message
+    /// or an acknowledgement there is none.
+    pub fn look_for_room(&mut self, mono_us: u64) {
+        if self.room() != Room::Full {
+            self.look_at_us = None;
+        } else if mono_us >= *self.look_at_us.get_or_insert(mono_us + STORAGE_RETRY_US) {
+            self.look_at_us = Some(mono_us + STORAGE_RETRY_US);
+            self.spool.refresh_spare();
         }
     }
 
@@ -133,7 +147,7 @@ impl<S: Storage> Committer<S> {
         // Without room, only acknowledgements are worth the reserve: they make room.
         let worth_it = self.spool.has_unwritten_acks() || !(self.full || self.spool.is_full());
         let flush = self.flush_due_us.filter(|_| worth_it);
-        [self.window_ends_us(), flush].into_iter().flatten().min()
+        [self.window_ends_us(), flush, self.look_at_us].into_iter().flatten().min()
     }
 
     /// Nothing waits to be written or synced.

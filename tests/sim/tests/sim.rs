@@ -101,3 +101,18 @@ fn a_month_without_the_cloud_arrives_afterwards() {
     world.heal();
     assert_eq!(world.arrivals() as u64, world.published());
 }
+
+/// The disk fills up while nothing waits for it: no commit comes along that would find out that it has room again.
+#[test]
+fn room_on_the_disk_is_found_when_nothing_is_under_way() {
+    for (seed, when_full) in (0..4).flat_map(|seed| [(seed, WhenFull::DropOldest), (seed, WhenFull::Block)]) {
+        let setup =
+            Setup { when_full, max_bytes: 1 << 20, traps: false, rate_max_per_s: None, ttl_ms: None, planted: None };
+        let mut world = World::quiet(seed, setup, 2000);
+        world.limit_disk(Some(150_000));
+        world.advance(HOUR_MS);
+        assert!(world.arrivals() > 0, "the disk has room for one segment");
+        world.heal();
+        assert_eq!(world.arrivals() as u64, world.published());
+    }
+}

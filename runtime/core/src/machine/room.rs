@@ -53,6 +53,7 @@ impl<S: Storage> Core<S> {
 
     /// Applies the policy at the quota and notes begin and end of the episode.
     fn make_room(&mut self) {
+        self.committer.look_for_room(self.now.mono_us);
         self.room = self.committer.room();
         while self.room == Room::Full && self.config.when_full == WhenFull::DropOldest && self.evict() {
             self.room = self.committer.room();

@@ -11,6 +11,7 @@
 //! - `options`: sizes and errors.
 //! - `batch`: frames that wait for their commit.
 //! - `spool`: the log: append, commit, acknowledge, make room.
+//! - [`wear`]: what a commit costs the device.
 //! - `recover`: what an old log holds.
 //! - `reader`: durable frames in order.
 
@@ -22,6 +23,7 @@ mod reader;
 mod recover;
 mod spool;
 pub mod storage;
+pub mod wear;
 
 pub use options::{AppendError, CommitError, Options, Usage};
 pub use reader::{Frame, ReadError, Reader};

@@ -61,6 +61,8 @@ pub struct Usage {
     pub damaged_frames: u64,
     /// Bytes written since start.
     pub bytes_written: u64,
+    /// Bytes the device took for that, by the estimate of [`wear`](crate::wear).
+    pub device_bytes: u64,
     /// Syncs that succeeded since start.
     pub syncs: u64,
     /// Syncs that failed since start.

@@ -119,6 +119,7 @@ impl<S: Storage> Spool<S> {
                 bytes: s.bytes,
                 end: s.end,
                 durable_end: s.end,
+                filled: s.end,
             })
             .collect();
         let found = Found {

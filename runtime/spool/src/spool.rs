@@ -12,7 +12,7 @@ use crate::format::{
     KIND_RESERVED, NEXT_NAME, SPARE_NAME,
 };
 use crate::options::{AppendError, CommitError, Options, Usage};
-use crate::Storage;
+use crate::{wear, Storage};
 
 mod room;
 
@@ -40,6 +40,8 @@ pub(crate) struct Segment {
     pub end: u64,
     /// Where its durable frames end.
     pub durable_end: u64,
+    /// Where its blocks end that were ever written.
+    pub filled: u64,
 }
 
 /// The segment being written.
@@ -69,6 +71,8 @@ pub struct Spool<S: Storage> {
     current: Option<Current<S::File>>,
     next_segment: u64,
     spare_bytes: Option<u64>,
+    /// Of the spare's, how many were ever written.
+    spare_filled: u64,
     disk_full: bool,
     open: Batch,
     idle_batch: Batch,
@@ -116,6 +120,7 @@ impl<S: Storage> Spool<S> {
             current: None,
             next_segment: found.next_segment,
             spare_bytes: found.spare_bytes,
+            spare_filled: 0,
             disk_full: false,
             open: Batch::default(),
             idle_batch: Batch::default(),
@@ -317,16 +322,19 @@ impl<S: Storage> Spool<S> {
             acks: self.acks_durable.clone(),
         };
         self.open.encode(header, &mut buffer);
-        let result = if target.opens { self.write_new(target, &buffer) } else { self.write_current(&buffer) };
+        let result = if target.opens { self.write_new(target, &buffer) } else { self.write_current(&mut buffer) };
         self.write_buffer = buffer;
         result
     }
 
-    fn write_current(&mut self, bytes: &[u8]) -> Result<S::File, CommitError> {
+    fn write_current(&mut self, buffer: &mut Vec<u8>) -> Result<S::File, CommitError> {
         let (Some(current), Some(segment)) = (&mut self.current, self.segments.back_mut()) else {
             return Err(CommitError::Io("no segment is open".to_owned()));
         };
-        let result = self.storage.write_at(&current.file, segment.end, bytes);
+        let bytes = buffer.len() as u64;
+        let zeros = wear::fill_bytes(segment.end, bytes, segment.filled, segment.bytes);
+        buffer.resize(buffer.len() + usize::try_from(zeros).unwrap_or(0), 0);
+        let result = self.storage.write_at(&current.file, segment.end, buffer);
         if let Err(error) = result {
             let error = CommitError::from_io(&segment_name(current.id), &error);
             // A part may have been written, beyond what was reserved.
@@ -334,17 +342,20 @@ impl<S: Storage> Spool<S> {
             self.seal(None);
             return Err(error);
         }
-        segment.end += bytes.len() as u64;
+        let written = buffer.len() as u64;
+        self.usage.bytes_written += written;
+        self.usage.device_bytes += wear::write_bytes(segment.end, written, segment.filled);
+        segment.filled = segment.filled.max(segment.end + written);
+        segment.end += bytes;
         segment.bytes = segment.bytes.max(segment.end);
         current.next_batch += 1;
-        self.usage.bytes_written += bytes.len() as u64;
         Ok(current.file.clone())
     }
 
     /// Writes a new segment under a name that recovery ignores: it gets its own when it is durable, so that no name ever
     /// stands for what the file held before.
     fn write_new(&mut self, target: Target, bytes: &[u8]) -> Result<S::File, CommitError> {
-        let (file, reserved) = self.new_file()?;
+        let (file, reserved, filled) = self.new_file()?;
         self.next_segment = target.segment + 1;
         if let Err(error) = self.storage.write_at(&file, 0, bytes) {
             let error = CommitError::from_io(NEXT_NAME, &error);
@@ -352,6 +363,7 @@ impl<S: Storage> Spool<S> {
             return Err(error);
         }
         self.usage.bytes_written += bytes.len() as u64;
+        self.usage.device_bytes += wear::new_segment_bytes(bytes.len() as u64);
         self.segments.push_back(Segment {
             id: target.segment,
             salt: target.salt,
@@ -359,6 +371,7 @@ impl<S: Storage> Spool<S> {
             bytes: reserved.max(bytes.len() as u64),
             end: bytes.len() as u64,
             durable_end: HEADER_BYTES as u64,
+            filled: filled.max(bytes.len() as u64),
         });
         let has_checkpoint = self.open.has_checkpoint();
         self.current = Some(Current { id: target.segment, file: file.clone(), next_batch: 1, has_checkpoint });

@@ -14,14 +14,20 @@
 //! - [`run`][]: one measurement of one gateway.
 //! - [`report`][]: medians and ratios.
 //!
-//! Programs: `bench` is the one command; `native` is the peer; `broker` is rumqttd with bounded memory.
+//! Beside it, what storing records does to a flash:
+//! - [`flash`][]: a file system whose device counts.
+//! - [`store`][]: our log, and the stores it is compared with.
+//!
+//! Programs: `wear` counts what a flash has to take; `bench` is the one command; `native` is the peer; `broker` is rumqttd with bounded memory.
 // A benchmark that cannot go on has nobody to tell but its user.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod broker;
+pub mod flash;
 pub mod gateway;
 pub mod load;
 pub mod process;
 pub mod report;
 pub mod run;
+pub mod store;
 pub mod work;

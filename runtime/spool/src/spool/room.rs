@@ -6,8 +6,9 @@ use super::*;
 const RESERVE_SEGMENTS: u64 = 2;
 
 impl<S: Storage> Spool<S> {
-    /// A file for a new segment, under [`NEXT_NAME`]: the spare, or a new one.
-    pub(super) fn new_file(&mut self) -> Result<(S::File, u64), CommitError> {
+    /// A file for a new segment, under [`NEXT_NAME`]: the spare, or a new one. With it, how much it has room for, and how
+    /// much of that was ever written.
+    pub(super) fn new_file(&mut self) -> Result<(S::File, u64, u64), CommitError> {
         let segment_bytes = self.options.segment_bytes;
         let no_room = self.disk_full || self.used_bytes() + segment_bytes > self.options.segments_max_bytes();
         if self.spare_bytes.is_none() && no_room {
@@ -21,7 +22,7 @@ impl<S: Storage> Spool<S> {
             // The spare's earlier name must be gone for good before its content is overwritten.
             let renamed = self.storage.rename(SPARE_NAME, NEXT_NAME).and_then(|()| self.storage.sync_dir());
             if let Ok(file) = renamed.and_then(|()| self.storage.open(NEXT_NAME)) {
-                return Ok((file, bytes));
+                return Ok((file, bytes, self.spare_filled));
             }
             // Whichever name it has now: it is not counted any more.
             let _ = self.storage.unlink(NEXT_NAME);
@@ -33,7 +34,7 @@ impl<S: Storage> Spool<S> {
         match self.storage.create(NEXT_NAME, segment_bytes) {
             Ok(file) => {
                 self.disk_full = false;
-                Ok((file, segment_bytes))
+                Ok((file, segment_bytes, 0))
             }
             Err(error) => {
                 let error = CommitError::from_io(NEXT_NAME, &error);
@@ -66,6 +67,7 @@ impl<S: Storage> Spool<S> {
         let keep = self.spare_bytes.is_none() && segment.bytes == self.options.segment_bytes;
         if keep && self.storage.rename(&name, SPARE_NAME).is_ok() {
             self.spare_bytes = Some(segment.bytes);
+            self.spare_filled = segment.filled;
         } else if self.storage.unlink(&name).is_err() {
             return false;
         }
@@ -85,6 +87,7 @@ impl<S: Storage> Spool<S> {
         match self.storage.create(SPARE_NAME, self.options.segment_bytes) {
             Ok(_) => {
                 self.spare_bytes = Some(self.options.segment_bytes);
+                self.spare_filled = 0;
                 self.disk_full = false;
             }
             Err(error) => self.disk_full |= CommitError::from_io(SPARE_NAME, &error).is_full(),

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use eyot_spool::{FileStorage, Lsn, Options, Spool, Storage};
+use eyot_spool::memory::MemoryStorage;
+use eyot_spool::{FileStorage, Lsn, Options, Spool, Storage, Usage};
 
 use crate::model::{Recorder, State};
 
@@ -47,6 +48,46 @@ fn read_all(spool: &mut Spool<FileStorage>) {
         next += 1;
     }
     assert_eq!(next, spool.durable() + 1);
+}
+
+/// A device takes whole blocks, and a journal's for each block that is written for the first time.
+#[test]
+fn small_commits_write_ahead_where_nothing_was_written_and_nowhere_else() {
+    const COMMITS: u64 = 4000;
+    let storage = MemoryStorage::new(1);
+    let options = Options { segment_bytes: 256 << 10, ..Options::for_quota(4 << 20) };
+    for life in 0..2 {
+        let mut state = Recorder::default();
+        let mut spool = Spool::open(storage.clone(), options, 1 + life, &mut state).unwrap();
+        spool.set_streams(&[0]);
+        let (mut first, mut before) = (spool.next_lsn(), spool.usage());
+        // Checkpoints, headers and acknowledgements are in this as well: 200 KiB or so.
+        let ahead_bytes = |spool: &Spool<MemoryStorage>, first, before: Usage| {
+            spool.usage().bytes_written - before.bytes_written - frames_bytes(first, spool.next_lsn())
+        };
+        for at in 0..2 * COMMITS {
+            if at == COMMITS {
+                let ahead = ahead_bytes(&spool, first, before);
+                assert!((256 << 10..1 << 20).contains(&ahead), "{ahead} bytes ahead in new files");
+                (first, before) = (spool.next_lsn(), spool.usage());
+            }
+            if spool.wants_checkpoint() {
+                spool.checkpoint(&[0; 1000]);
+            }
+            spool.append(1, &body(spool.next_lsn())).unwrap();
+            spool.ack(0, spool.durable());
+            let commit = spool.begin_commit().unwrap().unwrap();
+            spool.end_commit(commit.id, storage.sync_data(&commit.file)).unwrap();
+        }
+        let ahead = ahead_bytes(&spool, first, before);
+        assert!(ahead < 220 << 10, "{ahead} bytes ahead in files that go round");
+        let per_commit = (spool.usage().device_bytes - before.device_bytes) / COMMITS;
+        assert!((4096..4096 + 1024).contains(&per_commit), "{per_commit} bytes each");
+    }
+}
+
+fn frames_bytes(from: Lsn, to: Lsn) -> u64 {
+    (from..to).map(|lsn| 24 + body(lsn).len().next_multiple_of(8) as u64).sum()
 }
 
 #[test]

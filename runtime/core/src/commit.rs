@@ -71,10 +71,13 @@ impl<S: Storage> Committer<S> {
     }
 
     pub fn room(&self) -> Room {
-        if self.failed || !self.spool.batch_has_room() {
+        if self.failed {
             Room::No
         } else if self.full || self.spool.is_full() {
+            // Also with a batch that is full: it stays so until the policy makes room.
             Room::Full
+        } else if !self.spool.batch_has_room() {
+            Room::No
         } else {
             Room::Yes
         }

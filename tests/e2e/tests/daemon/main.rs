@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod broker;
+mod disk;
 mod embedded;
 mod failures;
 mod hostile;

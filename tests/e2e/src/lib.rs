@@ -18,10 +18,13 @@
 //! - [`site`][]: a broker, a data directory and a configuration together.
 //! - [`checker`][]: whether what arrived is what was promised.
 //! - [`disk`][]: small and broken file systems.
+//! - [`proxy`][]: a connection that can be cut.
+//! - [`chaos`][]: all of it going wrong at once.
 // A harness reports by panicking: there is nobody else to tell.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod certs;
+pub mod chaos;
 pub mod checker;
 pub mod client;
 pub mod config;
@@ -31,6 +34,7 @@ pub mod guest;
 pub mod mosquitto;
 pub mod port;
 pub mod programs;
+pub mod proxy;
 pub mod site;
 pub mod stamp;
 pub mod wait;

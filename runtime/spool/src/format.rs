@@ -12,11 +12,17 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 24;
 pub(crate) const ALIGN: usize = 8;
 /// Most streams a segment header can list.
 pub(crate) const STREAMS_MAX: usize = 32;
+/// Largest note of the caller's about a rewrite.
+pub(crate) const REWRITE_NOTE_MAX_BYTES: usize = 416;
+/// Where the header of a rewritten segment says so.
+const REWRITE_OFFSET: usize = 64 + STREAMS_MAX * 16;
 
 /// Frame kind: the caller's state as of the frames before this segment.
 pub(crate) const KIND_CHECKPOINT: u8 = 0xf0;
 /// Frame kind: how far streams are done.
 pub(crate) const KIND_ACK: u8 = 0xf1;
+/// Frame kind: what a rewrite left in place of frames. Its body is the number of the first of them, then the caller's.
+pub const KIND_GONE: u8 = 0xf2;
 /// Kinds from here up to the log's own are notes: they have no number of their own but that of the frame before them.
 pub(crate) const KIND_NOTES: u8 = 0x40;
 /// Kinds from here up to the log's own end a batch, and are made anew when it is written again.
@@ -53,6 +59,38 @@ impl Acks {
     }
 }
 
+/// What the header of a rewritten segment says beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RewriteHeader {
+    /// Where its frames end, whatever the segment after it says of the one that was here before.
+    pub end: u64,
+    /// The caller's.
+    pub mark: u64,
+    /// The caller's.
+    pub note: Vec<u8>,
+}
+
+impl RewriteHeader {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let note = self.note.get(..REWRITE_NOTE_MAX_BYTES).unwrap_or(&self.note);
+        for number in [self.end, self.mark, note.len() as u64] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(note);
+    }
+
+    fn decode(covered: &[u8]) -> Option<Option<Self>> {
+        let end = u64_at(covered, REWRITE_OFFSET)?;
+        if end == 0 {
+            return Some(None);
+        }
+        let mark = u64_at(covered, REWRITE_OFFSET + 8)?;
+        let length = usize::try_from(u64_at(covered, REWRITE_OFFSET + 16)?).ok()?;
+        let note = covered.get(REWRITE_OFFSET + 24..)?.get(..length.min(REWRITE_NOTE_MAX_BYTES))?.to_vec();
+        Some(Some(Self { end, mark, note }))
+    }
+}
+
 /// What stands at the head of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
@@ -65,6 +103,7 @@ pub(crate) struct SegmentHeader {
     /// The segment before this one, and where its durable frames end: what stands there after that does not count.
     pub previous: (u64, u64),
     pub acks: Acks,
+    pub rewrite: Option<RewriteHeader>,
 }
 
 impl SegmentHeader {
@@ -82,6 +121,10 @@ impl SegmentHeader {
         for (stream, lsn) in &self.acks.0 {
             out.extend_from_slice(&u64::from(*stream).to_le_bytes());
             out.extend_from_slice(&lsn.to_le_bytes());
+        }
+        if let Some(rewrite) = &self.rewrite {
+            out.resize(start + REWRITE_OFFSET, 0);
+            rewrite.encode(out);
         }
         out.resize(start + HEADER_BYTES - 4, 0);
         let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
@@ -104,6 +147,7 @@ impl SegmentHeader {
             base_lsn: u64_at(covered, 32)?,
             previous: (u64_at(covered, 40)?, u64_at(covered, 48)?),
             acks: Acks(acks),
+            rewrite: RewriteHeader::decode(covered)?,
         })
     }
 }
@@ -185,6 +229,16 @@ pub(crate) fn checked_body<'a>(bytes: &'a [u8], header: &FrameHeader) -> Option<
     covered.get(FRAME_HEADER_BYTES - 4..)
 }
 
+/// Body of a frame that stands for those from `first` on.
+pub(crate) fn encode_gone(first: Lsn, out: &mut Vec<u8>) {
+    out.extend_from_slice(&first.to_le_bytes());
+}
+
+/// Reads the body of such a frame: the first number it stands for, and what the caller put there.
+pub(crate) fn decode_gone(body: &[u8]) -> Option<(Lsn, &[u8])> {
+    Some((u64_at(body, 0)?, body.get(8..)?))
+}
+
 /// Body of an ack frame.
 pub(crate) fn encode_acks(acks: &Acks, out: &mut Vec<u8>) {
     for (stream, lsn) in &acks.0 {
@@ -221,6 +275,8 @@ pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
 pub(crate) const SPARE_NAME: &str = "spare.log";
 /// File name of a segment that is not durable yet.
 pub(crate) const NEXT_NAME: &str = "next.log";
+/// File name of a segment that is being rewritten.
+pub(crate) const REWRITE_NAME: &str = "rewrite.log";
 
 #[cfg(test)]
 mod tests {
@@ -234,20 +290,38 @@ mod tests {
             base_lsn: 99,
             previous: (1, 0x400),
             acks: Acks(vec![(0, 5), (3, 98)]),
+            rewrite: None,
         }
+    }
+
+    fn rewritten() -> SegmentHeader {
+        let rewrite = RewriteHeader { end: 0x800, mark: 3, note: b"thinned".to_vec() };
+        SegmentHeader { rewrite: Some(rewrite), ..header() }
     }
 
     #[test]
     fn headers_read_back_and_reject_any_flipped_bit() {
-        let mut bytes = Vec::new();
-        header().encode(&mut bytes);
-        assert_eq!(bytes.len(), HEADER_BYTES);
-        assert_eq!(SegmentHeader::decode(&bytes), Some(header()));
-        for at in 0..bytes.len() {
-            bytes[at] ^= 1;
-            assert_eq!(SegmentHeader::decode(&bytes), None, "byte {at}");
-            bytes[at] ^= 1;
+        for header in [header(), rewritten()] {
+            let mut bytes = Vec::new();
+            header.encode(&mut bytes);
+            assert_eq!(bytes.len(), HEADER_BYTES);
+            assert_eq!(SegmentHeader::decode(&bytes), Some(header));
+            for at in 0..bytes.len() {
+                bytes[at] ^= 1;
+                assert_eq!(SegmentHeader::decode(&bytes), None, "byte {at}");
+                bytes[at] ^= 1;
+            }
         }
+    }
+
+    #[test]
+    fn a_full_header_has_room_for_the_longest_note() {
+        let acks = Acks((0..STREAMS_MAX as u8).map(|stream| (stream, u64::MAX)).collect());
+        let note = vec![7; REWRITE_NOTE_MAX_BYTES];
+        let full = SegmentHeader { acks, rewrite: Some(RewriteHeader { end: 1, mark: u64::MAX, note }), ..header() };
+        let mut bytes = Vec::new();
+        full.encode(&mut bytes);
+        assert_eq!((bytes.len(), SegmentHeader::decode(&bytes)), (HEADER_BYTES, Some(full)));
     }
 
     #[test]
@@ -286,6 +360,16 @@ mod tests {
              00040000000000000200000000000000\
              0000000000000000050000000000000003000000000000006200000000000000"
         );
+        bytes.clear();
+        rewritten().encode(&mut bytes);
+        let rewrite: String = bytes[576..608].iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(rewrite, "0008000000000000030000000000000007000000000000007468696e6e656400");
+        let (mut body, mut gone) = (Vec::new(), Vec::new());
+        encode_gone(40, &mut body);
+        body.extend_from_slice(b"why");
+        encode_frame(&mut gone, 2, 1, KIND_GONE, 42, &body);
+        let text: String = gone.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(text, "77a2c34e0b00000002000000f20100002a0000000000000028000000000000007768790000000000");
     }
 
     #[test]

@@ -10,12 +10,13 @@
 //! - `format`: frames and segment headers.
 //! - `options`: sizes and errors.
 //! - `batch`: frames that wait for their commit.
-//! - `spool`: the log: append, commit, acknowledge, make room.
+//! - `spool`: the log: append, commit, acknowledge, make room, rewrite what is old; `fate`: what of it is kept.
 //! - [`wear`]: what a commit costs the device.
 //! - `recover`: what an old log holds.
 //! - `reader`: durable frames in order.
 
 mod batch;
+mod fate;
 mod format;
 pub mod memory;
 mod options;
@@ -25,6 +26,8 @@ mod spool;
 pub mod storage;
 pub mod wear;
 
+pub use fate::{Fate, Rewrite, RewriteStep, Rewritten, Sealed};
+pub use format::KIND_GONE;
 pub use options::{AppendError, CommitError, Options, Usage};
 pub use reader::{Frame, ReadError, Reader};
 pub use recover::{OpenError, Replay};

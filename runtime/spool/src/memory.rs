@@ -34,6 +34,8 @@ pub enum Operation {
     SyncDir,
     /// [`Storage::len`]
     Len,
+    /// [`Storage::trim`]
+    Trim,
     /// [`Storage::write_at`]
     WriteAt,
     /// [`Storage::read_at`]
@@ -44,7 +46,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::List,
         Self::Create,
         Self::Open,
@@ -52,6 +54,7 @@ impl Operation {
         Self::Unlink,
         Self::SyncDir,
         Self::Len,
+        Self::Trim,
         Self::WriteAt,
         Self::ReadAt,
         Self::SyncData,
@@ -256,6 +259,16 @@ impl Storage for MemoryStorage {
         let disk = &mut *self.disk();
         disk.begin(Operation::Len)?;
         disk.inode(file).map(|inode| inode.len())
+    }
+
+    fn trim(&self, file: &MemoryFile, bytes: u64) -> io::Result<()> {
+        let disk = &mut *self.disk();
+        let is_silent = disk.begin(Operation::Trim)?;
+        disk.check_writable()?;
+        if !is_silent {
+            disk.inode(file)?.trim(bytes);
+        }
+        Ok(())
     }
 
     fn write_at(&self, file: &MemoryFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -488,6 +501,7 @@ mod tests {
             storage.unlink("a"),
             storage.sync_dir(),
             storage.len(&file).map(drop),
+            storage.trim(&file, 0),
             storage.write_at(&file, 0, b"x"),
             storage.read_at(&file, 0, &mut [0]).map(drop),
             storage.sync_data(&file),

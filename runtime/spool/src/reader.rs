@@ -3,7 +3,8 @@
 use std::io;
 
 use crate::format::{
-    checked_body, peek_frame, peek_salt, FrameHeader, ALIGN, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_NOTES,
+    checked_body, decode_gone, peek_frame, peek_salt, FrameHeader, ALIGN, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_GONE,
+    KIND_NOTES,
 };
 use crate::spool::{Segment, Spool};
 use crate::{Lsn, Storage};
@@ -116,23 +117,30 @@ pub struct Reader<F> {
     pub(crate) after: Lsn,
     at: Option<Place<F>>,
     scanner: Scanner,
+    /// What is missing is for others to count: it reads ahead of them.
+    pub(crate) is_ahead: bool,
 }
 
 #[derive(Debug)]
 struct Place<F> {
     segment: u64,
+    /// Another one when the segment was rewritten meanwhile.
+    salt: u32,
     file: F,
     offset: u64,
 }
 
-/// A frame as it was appended.
+/// A frame as it was appended, or what a rewrite made of it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame<'r> {
     /// Its number.
     pub lsn: Lsn,
-    /// The caller's kind.
+    /// The same; if it is of the kind [`KIND_GONE`], the first of the numbers it stands for, and one more than `lsn` if
+    /// there are none.
+    pub first: Lsn,
+    /// The caller's kind, or [`KIND_GONE`].
     pub kind: u8,
-    /// The caller's bytes.
+    /// The caller's bytes; of [`KIND_GONE`], those of [`Rewrite::take_gone`](crate::Rewrite::take_gone).
     pub body: &'r [u8],
 }
 
@@ -146,7 +154,11 @@ pub struct ReadError {
 
 impl<F> Reader<F> {
     pub(crate) fn new(after: Lsn) -> Self {
-        Self { after, at: None, scanner: Scanner::default() }
+        Self { after, at: None, scanner: Scanner::default(), is_ahead: false }
+    }
+
+    pub(crate) fn ahead(after: Lsn) -> Self {
+        Self { is_ahead: true, ..Self::new(after) }
     }
 }
 
@@ -157,12 +169,17 @@ impl<S: Storage> Spool<S> {
     }
 
     /// The next durable frame; none at the end of what is durable. Frames that are damaged, or were given up, are
-    /// passed over: their numbers are missing.
+    /// passed over: their numbers are missing. Where a rewrite dropped frames, one of [`KIND_GONE`] stands for them; it
+    /// may be read twice.
     pub fn read<'r>(&mut self, reader: &'r mut Reader<S::File>) -> Result<Option<Frame<'r>>, ReadError> {
         match self.find(reader) {
             Ok(Some((offset, header))) => {
                 let body = reader.scanner.body(offset, &header);
-                Ok(Some(Frame { lsn: header.lsn, kind: header.kind, body }))
+                let (first, body) = match header.kind {
+                    KIND_GONE => decode_gone(body).unwrap_or((header.lsn + 1, &[])),
+                    _ => (header.lsn, body),
+                };
+                Ok(Some(Frame { lsn: header.lsn, first, kind: header.kind, body }))
             }
             Ok(None) => Ok(None),
             Err((name, error)) => {
@@ -180,13 +197,13 @@ impl<S: Storage> Spool<S> {
             let (id, salt, end, base) = (segment.id, segment.salt, segment.end, segment.base_lsn);
             let fail = |error| (crate::format::segment_name(id), error);
             let mut place = match reader.at.take() {
-                Some(place) if place.segment == id => place,
+                Some(place) if place.segment == id && place.salt == salt => place,
                 _ => {
                     reader.scanner.reset();
                     let file = self.storage().open(&crate::format::segment_name(id)).map_err(fail)?;
                     // Segments before this one may have been given up meanwhile: that is no damage.
                     reader.after = reader.after.max(base.saturating_sub(1));
-                    Place { segment: id, file, offset: HEADER_BYTES as u64 }
+                    Place { segment: id, salt, file, offset: HEADER_BYTES as u64 }
                 }
             };
             if next_base.is_some_and(|base| reader.after + 1 >= base) {
@@ -206,8 +223,16 @@ impl<S: Storage> Spool<S> {
                     let offset = place.offset;
                     place.offset += header.span() as u64;
                     reader.at = Some(place);
-                    if header.kind < KIND_NOTES && header.lsn > reader.after && !superseded {
-                        self.note_gap(reader.after, header.lsn);
+                    let is_new = match header.kind {
+                        KIND_GONE => header.lsn >= reader.after,
+                        kind => kind < KIND_NOTES && header.lsn > reader.after,
+                    };
+                    if is_new && !superseded {
+                        let first = match header.kind {
+                            KIND_GONE => decode_gone(reader.scanner.body(offset, &header)).map(|(first, _)| first),
+                            _ => None,
+                        };
+                        self.note_gap(reader, first.unwrap_or(header.lsn));
                         reader.after = header.lsn;
                         return Ok(Some((offset, header)));
                     }
@@ -247,7 +272,7 @@ impl<S: Storage> Spool<S> {
         if let Some(next) = segments.get(segments.partition_point(|s| s.id <= id)) {
             let base = next.base_lsn;
             // What stands before the next segment and was not found is gone.
-            self.note_gap(reader.after, base);
+            self.note_gap(reader, base);
             reader.after = reader.after.max(base.saturating_sub(1));
         }
     }

@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::format::{
-    decode_acks, parse_segment_name, peek_salt, segment_name, Acks, FrameHeader, SegmentHeader, FRAME_HEADER_BYTES,
-    HEADER_BYTES, KIND_ACK, KIND_CHECKPOINT, KIND_NOTES, KIND_RESERVED, NEXT_NAME, SPARE_NAME,
+    decode_acks, decode_gone, parse_segment_name, peek_salt, segment_name, Acks, FrameHeader, RewriteHeader,
+    SegmentHeader, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_ACK, KIND_CHECKPOINT, KIND_GONE, KIND_NOTES, KIND_RESERVED,
+    NEXT_NAME, REWRITE_NAME, SPARE_NAME,
 };
 use crate::reader::{Parsed, Scanner};
 use crate::spool::{Found, Segment};
@@ -21,6 +22,8 @@ const BLANK_SEGMENTS_MAX: usize = 2;
 
 /// Takes what recovery finds, in order.
 pub trait Replay {
+    /// The note of a rewritten segment, oldest segment first; these come before all else.
+    fn rewritten(&mut self, _note: &[u8]) {}
     /// The newest checkpoint; comes first, and not at all for a new log.
     fn checkpoint(&mut self, bytes: &[u8]);
     /// A frame appended after that checkpoint.
@@ -61,6 +64,12 @@ struct Old<F> {
     base_lsn: Lsn,
 }
 
+impl<F> Old<F> {
+    fn rewrite(&self) -> Option<&RewriteHeader> {
+        self.header.as_ref()?.rewrite.as_ref()
+    }
+}
+
 impl<S: Storage> Spool<S> {
     /// Opens the log in `storage`, or begins a new one. Memory does not grow with the log.
     ///
@@ -89,6 +98,7 @@ impl<S: Storage> Spool<S> {
         if old.is_empty() && ids.len() > BLANK_SEGMENTS_MAX {
             return Err(OpenError::Unreadable { segments: ids.len() });
         }
+        supersede(&mut old);
         trim_sealed(&mut old);
         trim_tail(&storage, &mut scanner, &mut old).map_err(fail("tail"))?;
         for id in ids.iter().filter(|id| old.iter().all(|s| s.id != **id)) {
@@ -96,9 +106,9 @@ impl<S: Storage> Spool<S> {
             let _ = storage.unlink(&segment_name(*id));
         }
         let replayed = replay_all(&storage, &mut scanner, &old, replay).map_err(fail("replay"))?;
-        if names.iter().any(|name| name == NEXT_NAME) {
+        for name in names.iter().filter(|name| [NEXT_NAME, REWRITE_NAME].contains(&name.as_str())) {
             // It was on its way to become a segment; nothing in it was promised.
-            let _ = storage.unlink(NEXT_NAME);
+            let _ = storage.unlink(name);
         }
         storage.sync_dir().map_err(fail("directory"))?;
         let spare_bytes = match names.iter().any(|name| name == SPARE_NAME) {
@@ -120,6 +130,7 @@ impl<S: Storage> Spool<S> {
                 end: s.end,
                 durable_end: s.end,
                 filled: s.end,
+                mark: s.rewrite().map_or(0, |rewrite| rewrite.mark),
             })
             .collect();
         let found = Found {
@@ -148,6 +159,9 @@ fn look_at<S: Storage>(storage: &S, scanner: &mut Scanner, id: u64) -> io::Resul
     let header = SegmentHeader::decode(&head).filter(|h| h.segment == id);
     let salt = header.as_ref().map(|h| h.salt).or_else(|| peek_salt(head.get(HEADER_BYTES..)?)).unwrap_or(0);
     let mut segment = Old { id, salt, file, bytes, end: bytes, base_lsn: 0, header };
+    if let Some(rewrite) = segment.rewrite() {
+        segment.end = rewrite.end.min(bytes);
+    }
     segment.base_lsn = match &segment.header {
         Some(header) => header.base_lsn,
         None => {
@@ -189,11 +203,22 @@ fn walk<S: Storage>(
     }
 }
 
+/// What a rewritten segment replaces may still be there: it begins where that one does, and so holds nothing that counts.
+fn supersede<F>(old: &mut VecDeque<Old<F>>) {
+    let mut base_lsn = Lsn::MAX;
+    for segment in old.iter_mut().rev() {
+        if segment.rewrite().is_some() {
+            base_lsn = base_lsn.min(segment.base_lsn);
+        }
+        segment.base_lsn = segment.base_lsn.min(base_lsn);
+    }
+}
+
 /// Cuts off each segment what the one after it says was never durable.
 fn trim_sealed<F>(old: &mut VecDeque<Old<F>>) {
     let told: Vec<(u64, u64)> = old.iter().filter_map(|s| s.header.as_ref().map(|h| h.previous)).collect();
     for (previous, end) in told {
-        if let Some(segment) = old.iter_mut().find(|s| s.id == previous) {
+        if let Some(segment) = old.iter_mut().find(|s| s.id == previous && s.rewrite().is_none()) {
             segment.end = end.min(segment.end);
         }
     }
@@ -241,6 +266,9 @@ fn replay_all<S: Storage>(
     replay: &mut dyn Replay,
 ) -> io::Result<Replayed> {
     let mut replayed = Replayed::default();
+    for rewrite in old.iter().filter_map(Old::rewrite) {
+        replay.rewritten(&rewrite.note);
+    }
     for (stream, lsn) in old.iter().filter_map(|s| s.header.as_ref()).flat_map(|h| &h.acks.0) {
         replayed.acks.raise(*stream, *lsn);
     }
@@ -262,6 +290,10 @@ fn replay_all<S: Storage>(
                 replayed.damaged_frames += header.lsn - replayed.last_lsn - 1;
                 replayed.last_lsn = header.lsn;
                 replay.frame(header.lsn, header.kind, body);
+            } else if header.kind == KIND_GONE && header.lsn >= replayed.last_lsn && header.lsn < next_base {
+                let first = decode_gone(body).map_or(header.lsn + 1, |(first, _)| first);
+                replayed.damaged_frames += first.saturating_sub(replayed.last_lsn + 1);
+                replayed.last_lsn = header.lsn;
             } else if (KIND_NOTES..KIND_RESERVED).contains(&header.kind)
                 && header.lsn >= replayed.last_lsn
                 && header.lsn < next_base

@@ -9,12 +9,16 @@ use std::ops::Range;
 use crate::batch::{Batch, Target};
 use crate::format::{
     encode_acks, salt, segment_name, Acks, SegmentHeader, HEADER_BYTES, KIND_ACK, KIND_CLOSING, KIND_NOTES,
-    KIND_RESERVED, NEXT_NAME, SPARE_NAME,
+    KIND_RESERVED, NEXT_NAME, REWRITE_NAME, SPARE_NAME,
 };
 use crate::options::{AppendError, CommitError, Options, Usage};
+use crate::reader::Reader;
 use crate::{wear, Storage};
 
+mod rewrite;
 mod room;
+
+use rewrite::Rewriting;
 
 /// Log sequence number of a frame: contiguous from 1 over the life of a log.
 pub type Lsn = u64;
@@ -42,6 +46,8 @@ pub(crate) struct Segment {
     pub durable_end: u64,
     /// Where its blocks end that were ever written.
     pub filled: u64,
+    /// The caller's mark of its last rewrite; 0 if it is as it was appended.
+    pub mark: u64,
 }
 
 /// The segment being written.
@@ -91,6 +97,9 @@ pub struct Spool<S: Storage> {
     replayed: Range<Lsn>,
     /// Frames up to here were read, and what was missing among them counted.
     damage_seen: Lsn,
+    rewriting: Option<Rewriting<S::File>>,
+    /// Makes the salt of each rewrite its own.
+    rewrites: u64,
     usage: Usage,
 }
 
@@ -136,6 +145,8 @@ impl<S: Storage> Spool<S> {
             write_buffer: Vec::new(),
             replayed: found.replayed_from..found.next_lsn,
             damage_seen: 0,
+            rewriting: None,
+            rewrites: 0,
             usage,
         }
     }
@@ -148,9 +159,12 @@ impl<S: Storage> Spool<S> {
         &self.segments
     }
 
-    /// Frames between `after` and `found` are missing. Damage that recovery saw is not counted twice.
-    pub(crate) fn note_gap(&mut self, after: Lsn, found: Lsn) {
-        let missing = after.max(self.damage_seen) + 1..found;
+    /// Frames between those that were read and `found` are missing. Damage that recovery saw is not counted twice.
+    pub(crate) fn note_gap(&mut self, reader: &Reader<S::File>, found: Lsn) {
+        if reader.is_ahead {
+            return;
+        }
+        let missing = reader.after.max(self.damage_seen) + 1..found;
         let counted = missing.start.max(self.replayed.start)..missing.end.min(self.replayed.end);
         let length = |range: &Range<Lsn>| range.end.saturating_sub(range.start);
         self.usage.damaged_frames += length(&missing) - length(&counted);
@@ -320,6 +334,7 @@ impl<S: Storage> Spool<S> {
             base_lsn: self.open.first_lsn().unwrap_or(self.next_lsn),
             previous: self.segments.back().map_or((0, 0), |last| (last.id, last.end)),
             acks: self.acks_durable.clone(),
+            rewrite: None,
         };
         self.open.encode(header, &mut buffer);
         let result = if target.opens { self.write_new(target, &buffer) } else { self.write_current(&mut buffer) };
@@ -372,6 +387,7 @@ impl<S: Storage> Spool<S> {
             end: bytes.len() as u64,
             durable_end: HEADER_BYTES as u64,
             filled: filled.max(bytes.len() as u64),
+            mark: 0,
         });
         let has_checkpoint = self.open.has_checkpoint();
         self.current = Some(Current { id: target.segment, file: file.clone(), next_batch: 1, has_checkpoint });

@@ -34,6 +34,8 @@ pub trait Storage: Clone + Send + 'static {
     fn sync_dir(&self) -> io::Result<()>;
     /// Length of a file in bytes, with what is reserved.
     fn len(&self, file: &Self::File) -> io::Result<u64>;
+    /// Ends a file at `bytes` and gives back the room it has beyond.
+    fn trim(&self, file: &Self::File, bytes: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`, or fails with any part of them written.
     fn write_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Reads at `offset` until `buffer` is full or the file ends; returns how many bytes.

@@ -24,6 +24,17 @@ impl Inode {
         self.reserved.max(self.live.len() as u64)
     }
 
+    /// What is there beyond `bytes` goes at once: the log trims files that do not count yet.
+    pub fn trim(&mut self, bytes: u64) {
+        self.reserved = bytes;
+        let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.live.truncate(length);
+        self.durable.truncate(length);
+        for (offset, written) in &mut self.unsynced {
+            written.truncate(usize::try_from(bytes.saturating_sub(*offset)).unwrap_or(usize::MAX));
+        }
+    }
+
     pub fn write(&mut self, offset: u64, bytes: &[u8]) {
         write_to(&mut self.live, offset, bytes);
         self.unsynced.push((offset, bytes.to_vec()));

@@ -10,8 +10,11 @@ impl<S: Storage> Spool<S> {
     /// much of that was ever written.
     pub(super) fn new_file(&mut self) -> Result<(S::File, u64, u64), CommitError> {
         let segment_bytes = self.options.segment_bytes;
-        let no_room = self.disk_full || self.used_bytes() + segment_bytes > self.options.segments_max_bytes();
-        if self.spare_bytes.is_none() && no_room {
+        if self.spare_bytes.is_none() && self.has_no_room() {
+            // What is appended goes before what is rewritten.
+            self.cancel_rewrite();
+        }
+        if self.spare_bytes.is_none() && self.has_no_room() {
             // Last resort: acknowledgements that cannot be written any more make the room to write them. After a crash
             // the caller finds those frames gone and unacknowledged.
             self.recycle(&self.acks.clone());
@@ -44,6 +47,47 @@ impl<S: Storage> Spool<S> {
         }
     }
 
+    fn has_no_room(&self) -> bool {
+        self.disk_full || self.used_bytes() + self.options.segment_bytes > self.options.segments_max_bytes()
+    }
+
+    /// A file for a rewrite, under [`REWRITE_NAME`]: a new one if there is room, else the spare.
+    pub(super) fn rewrite_file(&mut self) -> Result<(S::File, u64), CommitError> {
+        let segment_bytes = self.options.segment_bytes;
+        // Left over from one that was given up, or not there.
+        let _ = self.storage.unlink(REWRITE_NAME);
+        if !self.has_no_room() {
+            match self.storage.create(REWRITE_NAME, segment_bytes) {
+                Ok(file) => return Ok((file, segment_bytes)),
+                Err(error) => self.disk_full |= CommitError::from_io(REWRITE_NAME, &error).is_full(),
+            }
+        }
+        let Some(bytes) = self.spare_bytes.take() else {
+            return Err(CommitError::Full("there is no reserve to rewrite old segments with".to_owned()));
+        };
+        let renamed = self.storage.rename(SPARE_NAME, REWRITE_NAME).and_then(|()| self.storage.sync_dir());
+        match renamed.and_then(|()| self.storage.open(REWRITE_NAME)) {
+            Ok(file) => Ok((file, bytes)),
+            Err(error) => {
+                // Whichever name it has now: it is not counted any more.
+                let _ = self.storage.unlink(REWRITE_NAME);
+                let _ = self.storage.unlink(SPARE_NAME);
+                Err(CommitError::from_io(REWRITE_NAME, &error))
+            }
+        }
+    }
+
+    /// Takes the file of a rewrite back, into the spare if there is none.
+    pub(super) fn drop_rewrite_file(&mut self, bytes: u64) {
+        let keep = self.spare_bytes.is_none() && bytes == self.options.segment_bytes;
+        if keep && self.storage.rename(REWRITE_NAME, SPARE_NAME).is_ok() {
+            self.spare_bytes = Some(bytes);
+            self.spare_filled = 0;
+        } else {
+            let _ = self.storage.unlink(REWRITE_NAME);
+        }
+    }
+
     /// Removes the segments that every stream is done with and recovery does not need.
     pub(super) fn recycle(&mut self, acks: &Acks) {
         let done = self.streams.iter().map(|s| acks.get(*s)).min().unwrap_or(self.durable);
@@ -62,6 +106,10 @@ impl<S: Storage> Spool<S> {
 
     /// Removes a segment, into the spare if there is none; false if the disk refuses.
     fn remove(&mut self, index: usize) -> bool {
+        let Some(segment) = self.segments.get(index) else { return false };
+        if self.rewriting.as_ref().is_some_and(|r| r.covers(segment.id)) {
+            self.cancel_rewrite();
+        }
         let Some(segment) = self.segments.get(index) else { return false };
         let name = segment_name(segment.id);
         let keep = self.spare_bytes.is_none() && segment.bytes == self.options.segment_bytes;
@@ -95,7 +143,8 @@ impl<S: Storage> Spool<S> {
     }
 
     pub(super) fn used_bytes(&self) -> u64 {
-        self.segments.iter().map(|s| s.bytes).sum::<u64>() + self.spare_bytes.unwrap_or(0)
+        let rewriting_bytes = self.rewriting.as_ref().map_or(0, |r| r.bytes);
+        self.segments.iter().map(|s| s.bytes).sum::<u64>() + rewriting_bytes + self.spare_bytes.unwrap_or(0)
     }
 
     /// Whether the reserve would be gone with another of the caller's frames, by quota or by disk: the room for
@@ -107,7 +156,9 @@ impl<S: Storage> Spool<S> {
             Some(current) => (current.base_lsn < self.next_lsn, current.bytes),
             None => (self.open.first_lsn().is_some(), 0),
         };
-        let frames_bytes = self.used_bytes() - self.spare_bytes.unwrap_or(0) - notes_only_bytes;
+        // A rewrite gives way to what is appended.
+        let rewriting_bytes = self.rewriting.as_ref().map_or(0, |r| r.bytes);
+        let frames_bytes = self.used_bytes() - self.spare_bytes.unwrap_or(0) - rewriting_bytes - notes_only_bytes;
         let reserved = frames_bytes + (1 + RESERVE_SEGMENTS) * self.options.segment_bytes;
         !holds_frames && (self.disk_full || reserved > self.options.segments_max_bytes())
     }

@@ -163,6 +163,10 @@ impl Storage for FileStorage {
         file.metadata().map(|m| m.len()).map_err(self.failed_in("asking for the length of a file in"))
     }
 
+    fn trim(&self, file: &Self::File, bytes: u64) -> io::Result<()> {
+        file.set_len(bytes).map_err(self.failed_in(format_args!("trimming to {bytes} bytes a file in")))
+    }
+
     fn write_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let what = format_args!("writing {} bytes at {offset} of a file in", bytes.len());
         file.write_all_at(bytes, offset).map_err(self.failed_in(what))
@@ -210,6 +214,7 @@ mod tests {
         assert_eq!(storage.len(&file).unwrap(), 8192);
         assert!(storage.create("a", 1).is_err());
         storage.write_at(&file, 8190, b"tail").unwrap();
+        storage.trim(&file, 8194).unwrap();
         storage.sync_data(&file).unwrap();
         storage.rename("a", "b").unwrap();
         storage.sync_dir().unwrap();

@@ -1,7 +1,7 @@
 //! Arbitrary damage to the files of a log: nothing panics, and nothing is read that was never written.
 
 use eyot_spool::memory::MemoryStorage;
-use eyot_spool::{Lsn, OpenError, Options, Spool, Storage};
+use eyot_spool::{Lsn, OpenError, Options, Spool, Storage, KIND_GONE};
 
 use crate::model::{ensure, Check, Event, Model, Recorder, State};
 use crate::random::number;
@@ -77,8 +77,12 @@ impl Damaged {
         let mut reader = spool.reader(after);
         let mut last = after;
         while let Some(frame) = spool.read(&mut reader).map_err(|error| error.to_string())? {
-            ensure!(frame.lsn > last, "{} is read after {last}", frame.lsn);
+            let is_gone = frame.kind == KIND_GONE;
+            ensure!(frame.lsn > last || is_gone && frame.lsn == last, "{} is read after {last}", frame.lsn);
             last = frame.lsn;
+            if is_gone {
+                continue;
+            }
             let known = self.model.written.contains(&(frame.lsn, frame.kind, frame.body.to_vec()));
             ensure!(known, "frame {last} is invented");
         }
@@ -108,7 +112,8 @@ impl Damaged {
                 let written = &self.model.written;
                 let evicted = spool
                     .evict_oldest(&mut |lsn, kind, body| {
-                        invented += u32::from(!written.contains(&(lsn, kind, body.to_vec())));
+                        let is_known = kind == KIND_GONE || written.contains(&(lsn, kind, body.to_vec()));
+                        invented += u32::from(!is_known);
                     })
                     .map_err(|error| error.to_string())?;
                 ensure!(invented == 0, "evicting ({evicted}) shows {invented} invented frames");

@@ -69,6 +69,14 @@ impl State {
     }
 }
 
+/// What a rewrite made of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Variant {
+    Original,
+    Body(Vec<u8>),
+    Gone,
+}
+
 /// Everything a log took, and what it promised.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
@@ -88,6 +96,8 @@ pub struct Model {
     /// Every frame ever taken and every state ever passed through, also those that a crash cut off.
     pub written: HashSet<(Lsn, u8, Vec<u8>)>,
     pub passed: HashSet<State>,
+    /// What frames may be now, if that is not only as they were appended.
+    variants: BTreeMap<Lsn, Vec<Variant>>,
     next_note: u64,
 }
 
@@ -114,6 +124,36 @@ impl Model {
             Event::Frame { kind, body, .. } => Some((*kind, body)),
             Event::Note { .. } => None,
         }
+    }
+
+    /// A frame was rewritten; if that is not durable it may come back.
+    pub fn rewrite(&mut self, lsn: Lsn, variant: Variant, is_durable: bool) {
+        let variants = self.variants.entry(lsn).or_insert_with(|| vec![Variant::Original]);
+        if is_durable {
+            variants.clear();
+        }
+        variants.push(variant);
+    }
+
+    /// Whether the frame may be read so.
+    pub fn allows(&self, lsn: Lsn, kind: u8, body: &[u8]) -> bool {
+        let Some((known, original)) = self.frame(lsn) else { return false };
+        let fits = |variant: &Variant| match variant {
+            Variant::Original => body == original,
+            Variant::Body(rewritten) => body == rewritten,
+            Variant::Gone => false,
+        };
+        known == kind && self.variants.get(&lsn).map_or(body == original, |variants| variants.iter().any(fits))
+    }
+
+    pub fn may_be_gone(&self, lsn: Lsn) -> bool {
+        self.variants.get(&lsn).is_some_and(|variants| variants.contains(&Variant::Gone))
+    }
+
+    /// Whether these may be all frames from `from` to before `to`.
+    pub fn may_be(&self, from: Lsn, lsns: &[Lsn], to: Lsn) -> bool {
+        let is_there = |lsn: &Lsn| lsns.binary_search(lsn).is_ok();
+        lsns.iter().all(|lsn| (from..to).contains(lsn)) && (from..to).all(|l| is_there(&l) || self.may_be_gone(l))
     }
 
     pub fn next_note(&mut self) -> u64 {

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::io;
 
 use eyot_spool::memory::{Fault, MemoryFile, MemoryStorage, Operation};
-use eyot_spool::{Commit, Lsn, Options, Reader, Spool, Storage};
+use eyot_spool::{Commit, Fate, Lsn, Options, Reader, Rewrite, RewriteStep, Spool, Storage, KIND_GONE};
 
-use crate::model::{ensure, Check, Event, Model, Recorder};
+use crate::model::{ensure, Check, Event, Model, Recorder, Variant};
 
 /// Operations a failure shows.
 const TRACE_LENGTH: usize = 60;
@@ -19,6 +19,52 @@ struct Flight {
     commit: Commit<MemoryFile>,
     events: usize,
     acks: std::collections::BTreeMap<u8, Lsn>,
+}
+
+/// Drops, replaces and keeps frames by a number of its own, and leaves a list of what it dropped.
+struct Thinning {
+    key: u64,
+    gone: Vec<u8>,
+    decided: Vec<(Lsn, Variant)>,
+    written: Vec<(Lsn, u8, Vec<u8>)>,
+}
+
+impl Rewrite for Thinning {
+    fn frame(&mut self, lsn: Lsn, kind: u8, body: &[u8], replacement: &mut Vec<u8>) -> Fate {
+        // Some drop nearly everything, some nearly nothing.
+        let luck = (lsn ^ self.key).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        let most = self.key % 256;
+        if luck < most {
+            self.gone.extend_from_slice(&lsn.to_le_bytes());
+            self.decided.push((lsn, Variant::Gone));
+            return Fate::Drop;
+        }
+        if !luck.is_multiple_of(3) {
+            return Fate::Keep;
+        }
+        replacement.extend_from_slice(&body[..body.len() / 2]);
+        self.decided.push((lsn, Variant::Body(replacement.clone())));
+        self.written.push((lsn, kind, replacement.clone()));
+        Fate::Replace
+    }
+
+    fn gone(&mut self, body: &[u8]) {
+        self.gone.extend_from_slice(body);
+    }
+
+    fn take_gone(&mut self, body: &mut Vec<u8>) {
+        body.append(&mut self.gone);
+    }
+
+    fn boundary(&mut self, note: &mut Vec<u8>) {
+        note.extend_from_slice(&self.key.to_le_bytes());
+    }
+}
+
+/// Whether a frame that stands for others lists them, and no more.
+pub fn lists(first: Lsn, last: Lsn, body: &[u8]) -> bool {
+    let listed: Vec<Lsn> = body.chunks(8).map(|b| Lsn::from_le_bytes(b.try_into().unwrap())).collect();
+    listed == (first..=last).collect::<Vec<_>>()
 }
 
 struct Position {
@@ -34,6 +80,8 @@ pub struct World {
     streams: Vec<u8>,
     spool: Option<Spool<MemoryStorage>>,
     flight: Option<Flight>,
+    thinning: Option<Thinning>,
+    rewrite_sync: Option<Commit<MemoryFile>>,
     positions: Vec<Position>,
     epoch: Option<u64>,
     /// How far batches larger than a segment may lead over the quota.
@@ -55,6 +103,7 @@ pub struct World {
     pub trace: VecDeque<String>,
     pub crashes: u32,
     pub commits: u32,
+    pub rewrites: u32,
 }
 
 impl World {
@@ -72,6 +121,8 @@ impl World {
             streams,
             spool: None,
             flight: None,
+            thinning: None,
+            rewrite_sync: None,
             positions,
             epoch: None,
             over_bytes: 0,
@@ -86,6 +137,7 @@ impl World {
             trace: VecDeque::new(),
             crashes: 0,
             commits: 0,
+            rewrites: 0,
             rng,
         }
     }
@@ -120,6 +172,9 @@ impl World {
 
     /// One random operation, and what must hold after any.
     pub fn step(&mut self) -> Check {
+        if self.rng.u8(0..4) == 0 {
+            self.rewrite()?;
+        }
         let choice = self.rng.u32(0..if self.faults { 110 } else { 97 });
         match choice {
             0..34 => self.append(),
@@ -258,6 +313,49 @@ impl World {
         Ok(())
     }
 
+    /// Begins a rewrite, goes on with it, or ends a sync of it.
+    fn rewrite(&mut self) -> Check {
+        if let Some(commit) = self.rewrite_sync.take() {
+            let result = self.storage.sync_data(&commit.file);
+            let ended = self.spool().end_rewrite_sync(commit.id, result);
+            self.log(format!("rewrite sync {ended:?}"));
+            let Ok(Some(rewritten)) = ended else { return Ok(()) };
+            let thinning = self.thinning.take().expect("a rewrite that ends was begun");
+            self.rewrites += 1;
+            let range = rewritten.first_lsn..=rewritten.last_lsn;
+            ensure!(self.may_fail || rewritten.is_durable, "nothing failed, and a rewrite is not durable");
+            for (lsn, variant) in thinning.decided.into_iter().filter(|(lsn, _)| range.contains(lsn)) {
+                self.model.rewrite(lsn, variant, rewritten.is_durable);
+            }
+            return Ok(());
+        }
+        if self.spool().rewriting().is_none() {
+            let sealed: Vec<_> = self.spool().sealed().collect();
+            let Some(index) = self.rng.choice(0..sealed.len()) else { return Ok(()) };
+            let last = sealed.len().min(index + self.rng.usize(1..5)) - 1;
+            let (first, last, mark) = (sealed[index].id, sealed[last].id, self.rng.u64(1..3));
+            let begun = self.spool().begin_rewrite(first, last, mark);
+            self.log(format!("rewrite {first} to {last}, {begun:?}"));
+            let (gone, decided, written) = (Vec::new(), Vec::new(), Vec::new());
+            self.thinning = Some(Thinning { key: self.rng.u64(..), gone, decided, written });
+            return Ok(());
+        }
+        let (mut spool, mut thinning) = (self.spool.take().unwrap(), self.thinning.take().unwrap());
+        let mut end = "goes on".to_owned();
+        for _ in 0..self.rng.u32(1..200) {
+            match spool.step_rewrite(&mut thinning) {
+                Ok(RewriteStep::More) => continue,
+                Ok(RewriteStep::Sync(commit)) => self.rewrite_sync = Some(commit),
+                other => end = format!("ends: {other:?}"),
+            }
+            break;
+        }
+        self.log(format!("rewrite {end}, sync {:?}", self.rewrite_sync));
+        self.model.written.extend(thinning.written.drain(..));
+        (self.spool, self.thinning) = (Some(spool), Some(thinning));
+        Ok(())
+    }
+
     fn evict(&mut self) -> Check {
         let Some(spool) = self.spool.as_mut() else { return Ok(()) };
         let before = spool.usage().oldest_lsn;
@@ -265,15 +363,16 @@ impl World {
         let result = spool.evict_oldest(&mut |lsn, kind, body| shown.push((lsn, kind, body.to_vec())));
         let after = spool.usage().oldest_lsn;
         self.log(format!("evict {result:?}, {before} to {after}"));
+        shown.retain(|(_, kind, _)| *kind != KIND_GONE);
         for (lsn, kind, body) in &shown {
-            ensure!(self.model.frame(*lsn) == Some((*kind, body)), "evicted {lsn} is not what was appended");
+            ensure!(self.model.allows(*lsn, *kind, body), "evicted {lsn} is not what was appended");
         }
         if matches!(result, Ok(true)) {
             ensure!(after - 1 <= self.model.durable_lsn(), "evicted up to {after}, more than is durable");
             self.model.gone = self.model.gone.max(after - 1);
             let lsns: Vec<Lsn> = shown.iter().map(|(lsn, ..)| *lsn).collect();
             ensure!(
-                self.may_fail || self.has_leaked || lsns == (before..after).collect::<Vec<_>>(),
+                self.may_fail || self.has_leaked || self.model.may_be(before, &lsns, after),
                 "evicting showed {lsns:?}"
             );
         }
@@ -300,13 +399,19 @@ impl World {
         for _ in 0..most {
             let next = (position.after + 1).max(oldest);
             match spool.read(&mut reader) {
+                Ok(Some(frame)) if frame.kind == KIND_GONE => {
+                    ensure!(lists(frame.first, frame.lsn, frame.body), "{frame:?} does not list what it stands for");
+                    let is_missing = (frame.first.max(next)..=frame.lsn).all(|lsn| self.model.may_be_gone(lsn));
+                    ensure!(frame.first <= next && is_missing, "{frame:?} stands for frames from {next} on");
+                    position.after = position.after.max(frame.lsn);
+                }
                 Ok(Some(frame)) => {
                     // A file that could not be removed comes back with the next open; its neighbours stay away.
                     let passes_gone = self.has_leaked && frame.lsn > next && frame.lsn <= self.model.gone + 1;
                     ensure!(frame.lsn == next || passes_gone, "reader {index} sees {}, not {next}", frame.lsn);
                     ensure!(frame.lsn <= self.model.durable_lsn(), "{} is read and not durable", frame.lsn);
-                    let expected = self.model.frame(frame.lsn);
-                    ensure!(expected == Some((frame.kind, frame.body)), "{} is not what was appended", frame.lsn);
+                    let is_known = self.model.allows(frame.lsn, frame.kind, frame.body);
+                    ensure!(is_known, "{} is not what was appended or rewritten", frame.lsn);
                     position.after = frame.lsn;
                 }
                 Ok(None) => {
@@ -327,6 +432,7 @@ impl World {
     fn close(&mut self) {
         self.spool = None;
         self.flight = None;
+        self.rewrite_sync = None;
         for position in &mut self.positions {
             position.reader = None;
         }

@@ -42,12 +42,51 @@ pub struct Config {
 pub struct Uplink {
     /// Its name in configuration, status and ledger.
     pub name: String,
+    /// Topic filters of the outputs it takes that no route of its own takes: its default route, of normal priority. None
+    /// if there are routes only.
+    pub topics: Vec<String>,
+    /// Routes in the order they are tried.
+    pub routes: Vec<Route>,
+    /// Most publishes a second, all routes together, so that a gateway that was away does not flood its link or cloud.
+    pub rate_max_per_s: Option<u32>,
+    /// Outputs of the default route older than this are of no use any more: they are dropped instead of sent.
+    pub ttl_ms: Option<u64>,
+}
+
+/// Outputs of an uplink that are numbered, ordered and accounted for on their own. All routes share the uplink's link.
+#[derive(Clone, Debug, Default)]
+pub struct Route {
+    /// Its name; `uplink/route` in status and ledger.
+    pub name: String,
     /// Topic filters of the outputs it takes.
     pub topics: Vec<String>,
-    /// Most publishes a second, so that a gateway that was away does not flood its link or cloud.
-    pub rate_max_per_s: Option<u32>,
-    /// Outputs older than this are of no use any more: they are dropped instead of sent.
+    /// What is sent first.
+    pub priority: Priority,
+    /// As [`Uplink::ttl_ms`].
     pub ttl_ms: Option<u64>,
+}
+
+/// What is sent first when both wait, and given up last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// After everything else.
+    Low,
+    /// Telemetry.
+    #[default]
+    Normal,
+    /// Alarms.
+    High,
+}
+
+impl Priority {
+    /// One word, as in configuration and status.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
 }
 
 /// Spool policy at the quota.

@@ -10,10 +10,13 @@ use eyot_spool::{Lsn, ReadError, Reader, Spool, Storage};
 use eyot_wire::code::DropReason;
 use eyot_wire::record::Record;
 
-use crate::io::{ConnId, LinkId, Now, Publish, Stamp};
+use crate::config::Priority;
+use crate::io::{LinkId, Now, Publish, Stamp};
+use crate::lane::{token, Traffic};
 use crate::ledger::{bit, Ledger, Passing};
-use crate::pace::Pace;
+use crate::pace::Ttl;
 use crate::recover::KIND_COMMIT;
+use crate::streams::Stream;
 
 /// Most log frames looked at for one stream before other work gets its turn.
 const FRAMES_PER_TURN_MAX: u32 = 512;
@@ -44,94 +47,54 @@ struct Sending {
 /// The delivery of one stream.
 pub(crate) struct Forwarder<F> {
     pub stream: u8,
-    /// None: the uplink is gone from the configuration, its backlog is counted as dropped.
-    pub link: Option<LinkId>,
-    conn: Option<ConnId>,
-    window: usize,
+    pub priority: Priority,
+    epoch: u64,
+    ttl: Ttl,
     reader: Reader<F>,
     sending: Option<Sending>,
     /// Every frame up to here was looked at, and, but for `sending` and `in_flight`, is done with.
     scanned: Lsn,
     in_flight: VecDeque<InFlight>,
-    /// Token of the first entry of `in_flight`; tokens count up from 1 and are not reused.
-    first_token: u64,
-    pace: Pace,
-    /// When the pace allows the next publish that waits.
-    pub waits_until_us: Option<u64>,
+    /// Count of the first entry of `in_flight`; counts go up from 1 and are not reused.
+    first_count: u64,
     refused_in_record: u64,
     /// Sequence number the next record must begin with; a gap was lost in the log.
     expected_seq: u64,
     /// How far the log was told that the stream is done.
     pub acked: Lsn,
-}
-
-/// What a turn of [`Forwarder::pump`] came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pumped {
-    /// Nothing more can be done until something happens.
-    Idle,
-    /// The turn is over, the work is not.
-    More,
+    /// The lane's number of its last publish.
+    pub last_send: u64,
 }
 
 impl<F: Clone> Forwarder<F> {
-    pub fn new<S: Storage<File = F>>(
-        stream: u8,
-        link: Option<LinkId>,
-        pace: Pace,
-        ledger: &Ledger,
-        spool: &Spool<S>,
-    ) -> Self {
-        let passed = ledger.passed(stream);
+    pub fn new<S: Storage<File = F>>(stream: &Stream, ledger: &Ledger, spool: &Spool<S>) -> Self {
+        let passed = ledger.passed(stream.number);
         Self {
-            stream,
-            link,
-            conn: None,
-            window: 0,
+            stream: stream.number,
+            priority: stream.priority,
+            epoch: ledger.stream(stream.number).map_or(0, |s| s.epoch),
+            ttl: Ttl(stream.ttl_ms),
             reader: spool.reader(passed),
             sending: None,
             scanned: passed,
             in_flight: VecDeque::new(),
-            first_token: 1,
-            pace,
-            waits_until_us: None,
+            first_count: 1,
             refused_in_record: 0,
-            expected_seq: ledger.first_pending_seq(stream),
+            expected_seq: ledger.resume_seq(stream.number),
             acked: passed,
+            last_send: 0,
         }
-    }
-
-    pub fn conn(&self) -> Option<ConnId> {
-        self.conn
-    }
-
-    /// Most outputs in flight.
-    pub fn window(&self) -> u64 {
-        self.window as u64
     }
 
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    pub fn link_up<S: Storage<File = F>>(&mut self, conn: ConnId, window: usize, ledger: &Ledger, spool: &Spool<S>) {
-        self.rewind(ledger, spool);
-        self.conn = Some(conn);
-        self.window = window.max(1);
-    }
-
-    pub fn link_down<S: Storage<File = F>>(&mut self, conn: ConnId, ledger: &Ledger, spool: &Spool<S>) {
-        if self.conn == Some(conn) {
-            self.conn = None;
-            self.rewind(ledger, spool);
-        }
-    }
-
     /// Back to the first record the stream is not done with.
-    fn rewind<S: Storage<File = F>>(&mut self, ledger: &Ledger, spool: &Spool<S>) {
+    pub fn rewind<S: Storage<File = F>>(&mut self, ledger: &Ledger, spool: &Spool<S>) {
         let passed = ledger.passed(self.stream);
-        self.expected_seq = ledger.first_pending_seq(self.stream);
-        self.first_token += self.in_flight.len() as u64;
+        self.expected_seq = ledger.resume_seq(self.stream);
+        self.first_count += self.in_flight.len() as u64;
         self.in_flight.clear();
         self.sending = None;
         self.refused_in_record = 0;
@@ -141,43 +104,42 @@ impl<F: Clone> Forwarder<F> {
 
     /// Segments were given up: what is left of the backlog starts later.
     pub fn evicted(&mut self, ledger: &Ledger) {
-        self.expected_seq = self.expected_seq.max(ledger.first_pending_seq(self.stream));
+        self.expected_seq = self.expected_seq.max(ledger.resume_seq(self.stream));
         self.scanned = self.scanned.max(ledger.passed(self.stream));
     }
 
-    /// Reads and sends as far as window and log allow.
+    /// Reads and sends as far as window and log allow; true if the turn is over and the work is not.
     pub fn pump<S: Storage<File = F>>(
         &mut self,
+        link: Option<LinkId>,
+        traffic: &mut Traffic,
         spool: &mut Spool<S>,
         ledger: &mut Ledger,
         out: &mut VecDeque<Publish>,
-        epoch: u64,
         now: Now,
-    ) -> Result<Pumped, ReadError> {
-        self.waits_until_us = None;
+    ) -> Result<bool, ReadError> {
         for _ in 0..FRAMES_PER_TURN_MAX {
             if self.sending.is_none() && !self.read_next(spool, ledger)? {
-                return Ok(Pumped::Idle);
+                return Ok(false);
             }
             let Some(sending) = &self.sending else { continue };
-            let Some(link) = self.link else {
+            let Some(link) = link else {
                 let passing = sending.passing;
                 self.sending = None;
                 ledger.pass(self.stream, &passing, passing.outputs, DropReason::UplinkRemoved);
                 self.scanned = passing.lsn;
                 continue;
             };
-            let may_wait = self.conn.is_none() || self.in_flight.len() < self.window;
-            if may_wait && sending.next_output == 0 && self.pace.is_expired(now, sending.passing.received_at_ms) {
-                self.expire(ledger);
+            let may_wait = traffic.conn.is_none() || traffic.has_room(self.priority, now);
+            if may_wait && sending.next_output == 0 && self.ttl.is_expired(now, sending.passing.received_at_ms) {
+                self.expire(traffic, ledger);
                 continue;
             }
-            let Some(conn) = self.conn else { return Ok(Pumped::Idle) };
-            if !self.send(link, conn, out, epoch, now) {
-                return Ok(Pumped::Idle);
+            if !self.send(link, traffic, out, now) {
+                return Ok(false);
             }
         }
-        Ok(Pumped::More)
+        Ok(true)
     }
 
     /// Takes the next record with outputs for this stream into `sending`; false at the end of the log.
@@ -189,12 +151,9 @@ impl<F: Clone> Forwarder<F> {
         let Some(frame) = spool.read(&mut self.reader)? else { return Ok(false) };
         let lsn = frame.lsn;
         if frame.kind == KIND_COMMIT {
-            if let Some((passing, first_seq)) = survey(lsn, frame.body, self.stream).filter(|(p, _)| p.outputs > 0) {
-                let gap = first_seq.saturating_sub(self.expected_seq);
-                if gap > 0 {
-                    ledger.lose(self.stream, gap);
-                }
-                self.expected_seq = first_seq + passing.outputs;
+            if let Some(passing) = survey(lsn, frame.body, self.stream).filter(|p| p.outputs > 0) {
+                ledger.lose(self.stream, self.expected_seq, passing.first_seq);
+                self.expected_seq = passing.end_seq;
                 let body = Bytes::copy_from_slice(frame.body);
                 self.sending = Some(Sending { body, passing, next_output: 0 });
                 return Ok(true);
@@ -204,26 +163,23 @@ impl<F: Clone> Forwarder<F> {
         Ok(true)
     }
 
-    /// Sends the outputs of `sending`; false when the window is full before its end.
-    fn send(&mut self, link: LinkId, conn: ConnId, out: &mut VecDeque<Publish>, epoch: u64, now: Now) -> bool {
+    /// Sends the outputs of `sending`; false when window, pace or link say no before its end.
+    fn send(&mut self, link: LinkId, traffic: &mut Traffic, out: &mut VecDeque<Publish>, now: Now) -> bool {
+        let Some(conn) = traffic.conn else { return false };
         let Some(sending) = &mut self.sending else { return true };
         let Ok(record) = Record::decode(&sending.body) else { return true };
         let mut left = sending.passing.outputs.saturating_sub(sending.next_output as u64);
         let stream = self.stream;
         let outputs = record.outputs().filter_map(|o| o.seq_in(stream).map(|seq| (o, seq)));
         for (output, seq) in outputs.skip(sending.next_output) {
-            if self.in_flight.len() >= self.window {
+            if !traffic.has_room(self.priority, now) || !traffic.may_go(now) {
                 return false;
             }
-            self.waits_until_us = self.pace.waits_until_us(now);
-            if self.waits_until_us.is_some() {
-                return false;
-            }
-            self.pace.sent(now);
+            self.last_send = traffic.sent(now);
             left = left.saturating_sub(1);
             sending.next_output += 1;
             let closes = (left == 0).then_some(sending.passing);
-            let token = self.first_token + self.in_flight.len() as u64;
+            let token = token(stream, self.first_count + self.in_flight.len() as u64);
             self.in_flight.push_back(InFlight { closes, answer: None });
             out.push_back(Publish {
                 link,
@@ -232,7 +188,7 @@ impl<F: Clone> Forwarder<F> {
                 topic: sending.body.slice_ref(output.topic.as_bytes()),
                 payload: sending.body.slice_ref(output.payload),
                 retain: false,
-                stamp: Some(Stamp { epoch, seq }),
+                stamp: Some(Stamp { epoch: self.epoch, seq }),
             });
         }
         self.scanned = sending.passing.lsn;
@@ -241,29 +197,28 @@ impl<F: Clone> Forwarder<F> {
     }
 
     /// The broker answered one publish. Records are passed in order, so an early answer waits for its turn.
-    pub fn answered(&mut self, conn: ConnId, token: u64, accepted: bool, ledger: &mut Ledger) {
-        if self.conn != Some(conn) {
-            return;
-        }
-        let Some(index) = token.checked_sub(self.first_token) else { return };
+    pub fn answered(&mut self, answered: u64, accepted: bool, traffic: &mut Traffic, ledger: &mut Ledger) {
+        let Some(index) = answered.checked_sub(token(self.stream, self.first_count)) else { return };
         let Some(entry) = usize::try_from(index).ok().and_then(|i| self.in_flight.get_mut(i)) else { return };
         entry.answer = Some(if accepted { Answer::Accepted } else { Answer::Refused });
-        self.pass_answered(ledger);
+        self.pass_answered(traffic, ledger);
     }
 
     /// Drops the record at hand, when those before it are done with.
-    fn expire(&mut self, ledger: &mut Ledger) {
+    fn expire(&mut self, traffic: &mut Traffic, ledger: &mut Ledger) {
         let Some(Sending { passing, .. }) = self.sending.take() else { return };
         self.scanned = passing.lsn;
         self.in_flight.push_back(InFlight { closes: Some(passing), answer: Some(Answer::Expired) });
-        self.pass_answered(ledger);
+        traffic.took_place();
+        self.pass_answered(traffic, ledger);
     }
 
-    fn pass_answered(&mut self, ledger: &mut Ledger) {
+    fn pass_answered(&mut self, traffic: &mut Traffic, ledger: &mut Ledger) {
         while let Some(answer) = self.in_flight.front().and_then(|e| e.answer) {
             self.refused_in_record += u64::from(answer == Answer::Refused);
-            self.first_token += 1;
+            self.first_count += 1;
             let Some(entry) = self.in_flight.pop_front() else { break };
+            traffic.left(1);
             if let Some(passing) = entry.closes {
                 let (given_up, reason) = match answer {
                     Answer::Expired => (passing.outputs, DropReason::Expired),
@@ -284,9 +239,8 @@ impl<F: Clone> Forwarder<F> {
     }
 }
 
-/// What the ledger must know of a record when `stream` passes it, and its first sequence number there; none if the
-/// bytes are not a record.
-pub(crate) fn survey(lsn: Lsn, body: &[u8], stream: u8) -> Option<(Passing, u64)> {
+/// What the ledger must know of a record when `stream` passes it; none if the bytes are not a record.
+pub(crate) fn survey(lsn: Lsn, body: &[u8], stream: u8) -> Option<Passing> {
     let record = Record::decode(body).ok()?;
     let mut passing = Passing {
         lsn,
@@ -294,17 +248,17 @@ pub(crate) fn survey(lsn: Lsn, body: &[u8], stream: u8) -> Option<(Passing, u64)
         message_is_open: record.dropped.is_none(),
         ..Passing::default()
     };
-    let mut first_seq = 0;
     for output in record.outputs() {
         for route in output.routes() {
             passing.mask |= bit(route.stream);
             if route.stream == stream {
                 if passing.outputs == 0 {
-                    first_seq = route.seq;
+                    passing.first_seq = route.seq;
                 }
                 passing.outputs += 1;
+                passing.end_seq = route.seq + 1;
             }
         }
     }
-    Some((passing, first_seq))
+    Some(passing)
 }

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use eyot_engine::{Function, Invocation, StateOp};
 use eyot_wire::code::Failure;
 use eyot_wire::record::{Builder, Route};
-use eyot_wire::topic::matches;
 
-use crate::config::Uplink;
 use crate::dead;
-use crate::ledger::{bit, Ledger};
+use crate::ledger::Ledger;
 use crate::notices::Notices;
+use crate::streams::Streams;
 
 /// A function ready to run.
 pub struct Loaded {
@@ -35,28 +34,8 @@ pub(crate) struct Active {
 
 /// What the outputs of one message need to know about their destinations.
 pub(crate) struct Outlets<'a> {
-    pub uplinks: &'a [(u8, Uplink)],
-    pub local_stream: u8,
+    pub streams: &'a Streams,
     pub gateway_id: &'a str,
-}
-
-impl Outlets<'_> {
-    /// Gives the output a number in every stream it goes to.
-    fn route(&self, topic: &str, ledger: &mut Ledger, routes: &mut Vec<Route>) -> u32 {
-        routes.clear();
-        let mut mask = 0;
-        for (stream, uplink) in self.uplinks {
-            if uplink.topics.iter().any(|filter| matches(filter, topic)) {
-                routes.push(Route { stream: *stream, seq: ledger.enter_output(*stream) });
-                mask |= bit(*stream);
-            }
-        }
-        if routes.is_empty() {
-            routes.push(Route { stream: self.local_stream, seq: ledger.enter_output(self.local_stream) });
-            mask |= bit(self.local_stream);
-        }
-        mask
-    }
 }
 
 /// A message on its way through the functions.
@@ -147,7 +126,7 @@ impl Functions {
                     outcome.random_used = true;
                     active.note_failure(&failure, waking.mono_us, notices);
                     let (topic, payload) = dead::letter(outlets.gateway_id, active, waking, &failure);
-                    outcome.mask |= outlets.route(&topic, ledger, &mut self.routes);
+                    outcome.mask |= outlets.streams.route(&topic, ledger, &mut self.routes);
                     record.output(&topic, &payload, &self.routes);
                 }
             }
@@ -167,7 +146,7 @@ impl Active {
         let mut mask = 0;
         let effects = self.function.effects();
         for emit in effects.emits() {
-            mask |= outlets.route(emit.topic, ledger, routes);
+            mask |= outlets.streams.route(emit.topic, ledger, routes);
             record.output(emit.topic, emit.payload, routes);
         }
         let count = effects.state_ops().count() as u32;

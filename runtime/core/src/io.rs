@@ -158,9 +158,9 @@ pub struct Publish {
 /// What makes an output unique together with the gateway id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
-    /// Changes when the gateway's log is made anew.
+    /// Random, of one route of one uplink; changes when the log is made anew, or the route comes back after it was removed.
     pub epoch: u64,
-    /// Counts the outputs of one uplink, without gaps, from 1.
+    /// Counts the outputs of one epoch, without gaps, from 1.
     pub seq: u64,
 }
 

@@ -79,15 +79,21 @@ impl Account {
     }
 }
 
-/// The outputs of one uplink.
+/// The outputs of one route of an uplink.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamAccount {
     /// Number in the log's records.
     pub stream: u8,
-    /// Name of the uplink; `local` for the local broker.
+    /// Name of the uplink, with a slash and the route's name if it has one; `local` for the local broker.
     pub name: String,
+    /// Identity of this count of outputs: drawn at random when the stream was new, below 2^53 and not 0.
+    pub epoch: u64,
     /// Every record up to here is done with, for this stream.
     pub passed: Lsn,
+    /// Sequence number of the first output after `passed`.
+    pub resume_seq: u64,
+    /// Numbers below this that the log does not hold are counted as dropped already.
+    pub counted_seq: u64,
     /// Sequence number of the next output.
     pub next_seq: u64,
     /// Its outputs.
@@ -155,17 +161,21 @@ impl Ledger {
         seq
     }
 
-    /// The sequence number of the first output `stream` is not done with.
-    pub(crate) fn first_pending_seq(&self, stream: u8) -> u64 {
-        self.stream(stream).map_or(1, |s| s.next_seq.saturating_sub(s.outputs.pending))
+    /// The sequence number of the first output after what `stream` passed.
+    pub(crate) fn resume_seq(&self, stream: u8) -> u64 {
+        self.stream(stream).map_or(1, |s| s.resume_seq)
     }
 
-    /// Outputs of `stream` that the log held and cannot be read back. Their messages are taken for one each.
-    pub(crate) fn lose(&mut self, stream: u8, outputs: u64) {
-        if let Some(account) = self.stream_mut(stream) {
+    /// The outputs of `stream` with numbers from `expected` and below `found` cannot be read back from the log. Their
+    /// messages are taken for one each. What was found missing before is not counted again.
+    pub(crate) fn lose(&mut self, stream: u8, expected: u64, found: u64) {
+        let Some(account) = self.stream_mut(stream) else { return };
+        let outputs = found.saturating_sub(expected.max(account.counted_seq));
+        if outputs > 0 {
+            account.counted_seq = found;
             account.outputs.drop_pending(DropReason::Corrupt, outputs);
+            self.messages.drop_pending(DropReason::Corrupt, outputs);
         }
-        self.messages.drop_pending(DropReason::Corrupt, outputs);
     }
 
     /// The log gives up the record at `lsn`: whatever streams are not done with it drop its outputs.
@@ -173,7 +183,7 @@ impl Ledger {
         let streams: Vec<u8> = self.streams.iter().filter(|s| s.passed < lsn).map(|s| s.stream).collect();
         for stream in streams {
             match survey(lsn, body, stream) {
-                Some((passing, _)) if passing.outputs > 0 => {
+                Some(passing) if passing.outputs > 0 => {
                     self.pass(stream, &passing, passing.outputs, DropReason::SpoolFullOldest);
                 }
                 _ => {}
@@ -207,6 +217,7 @@ impl Ledger {
             return;
         }
         account.passed = record.lsn;
+        account.resume_seq = account.resume_seq.max(record.end_seq);
         account.outputs.deliver_pending(record.outputs.saturating_sub(given_up));
         account.outputs.drop_pending(reason, given_up.min(record.outputs));
         if record.message_is_open && others_done {
@@ -229,6 +240,9 @@ pub(crate) struct Passing {
     pub mask: u32,
     /// Outputs in the stream at hand.
     pub outputs: u64,
+    /// Number of the first of them, and the one after the last.
+    pub first_seq: u64,
+    pub end_seq: u64,
     /// The message is not counted as dropped already.
     pub message_is_open: bool,
 }
@@ -250,7 +264,7 @@ mod tests {
     use super::*;
 
     fn two_streams() -> Ledger {
-        let stream = |stream| StreamAccount { stream, next_seq: 1, ..StreamAccount::default() };
+        let stream = |stream| StreamAccount { stream, next_seq: 1, resume_seq: 1, ..StreamAccount::default() };
         Ledger { streams: vec![stream(0), stream(1)], ..Ledger::default() }
     }
 

@@ -13,7 +13,9 @@
 //! - `intake`: admits messages and learns how many the broker sends before it waits.
 //! - `functions`: routes a message to the functions it triggers and invokes them; `dead`: what becomes of failures.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.
-//! - `forward`: delivers each stream from the log, in order, from its own place; `pace`: how fast, and how old at most.
+//! - `streams`: which outputs go where: each route of an uplink is a stream with numbers of its own.
+//! - `forward`: delivers each stream from the log, in order, from its own place; `lane`: streams that share a link, the
+//!   urgent ones first; `pace`: how fast, and how old at most.
 //! - [`ledger`]: accounts for every message and output.
 //! - `notices`, `status`: what operators get to read.
 
@@ -26,11 +28,13 @@ mod dead;
 mod forward;
 mod functions;
 mod intake;
+mod lane;
 mod machine;
 mod notices;
 mod pace;
 mod recover;
 mod status;
+mod streams;
 
 pub use functions::Loaded;
 pub use machine::{Core, OpenError};

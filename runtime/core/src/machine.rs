@@ -9,13 +9,14 @@ use eyot_wire::record::{Builder, Record};
 use eyot_wire::topic::parse_topic;
 
 use crate::commit::{Committer, Room, Step};
-use crate::config::{Config, Uplink, WhenFull};
-use crate::forward::{Forwarder, Pumped};
+use crate::config::{Config, Priority, WhenFull};
 use crate::functions::{Functions, Loaded, Outlets, States, Waking};
 use crate::intake::Intake;
 use crate::io::{ConnId, Effect, Input, LinkId, Message, Notice, Now, Publish};
+use crate::lane::Lane;
 use crate::ledger::Ledger;
 use crate::notices::{Item, Notices, NOTICE_INTERVAL_US};
+use crate::streams::Streams;
 
 mod open;
 mod report;
@@ -27,8 +28,7 @@ pub use open::OpenError;
 pub struct Core<S: Storage> {
     config: Config,
     max_bytes: u64,
-    uplinks: Vec<(u8, Uplink)>,
-    local_stream: u8,
+    streams: Streams,
     committer: Committer<S>,
     ledger: Ledger,
     functions: Functions,
@@ -36,7 +36,7 @@ pub struct Core<S: Storage> {
     orphans: States,
     intake: Intake,
     intake_conn: Option<ConnId>,
-    forwarders: Vec<Forwarder<S::File>>,
+    lanes: Vec<Lane<S::File>>,
     record: Builder,
     rng: fastrand::Rng,
     now: Now,
@@ -75,7 +75,12 @@ impl<S: Storage> Core<S> {
         &self.ledger
     }
 
-    /// The log's epoch: part of every output's identity.
+    /// What of `stream`, by its number in the log, is sent first and given up last.
+    pub fn priority(&self, stream: u8) -> Priority {
+        self.streams.priority(stream)
+    }
+
+    /// The log's identity: it changes when a log is made anew.
     pub fn epoch(&self) -> u64 {
         self.committer.spool.epoch()
     }
@@ -109,7 +114,7 @@ impl<S: Storage> Core<S> {
         let timers = [self.status_due_us, self.notices_due_us];
         let commit = self.committer.deadline_us();
         let burst = commit.and(self.intake.burst_ends_us());
-        let paced = self.forwarders.iter().filter_map(|f| f.waits_until_us);
+        let paced = self.lanes.iter().filter_map(|lane| lane.traffic.waits_until_us);
         timers.into_iter().chain(commit).chain(burst).chain(paced).min()
     }
 
@@ -121,8 +126,8 @@ impl<S: Storage> Core<S> {
             Input::LinkDown { link, conn } => self.link_down(link, conn),
             Input::Message(message) => self.message(&message),
             Input::Published { link, conn, token, accepted } => {
-                if let Some(forwarder) = self.forwarders.iter_mut().find(|f| f.link == Some(link)) {
-                    forwarder.answered(conn, token, accepted, &mut self.ledger);
+                if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.link == Some(link)) {
+                    lane.answered(conn, token, accepted, &mut self.ledger, now);
                     self.more = true;
                 }
             }
@@ -185,8 +190,8 @@ impl<S: Storage> Core<S> {
             return;
         }
         let window = usize::from(inflight_max.min(self.config.inflight_max));
-        if let Some(forwarder) = self.forwarders.iter_mut().find(|f| f.link == Some(link)) {
-            forwarder.link_up(conn, window, &self.ledger, &self.committer.spool);
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.link == Some(link)) {
+            lane.link_up(conn, window, &self.ledger, &self.committer.spool);
         }
     }
 
@@ -195,8 +200,8 @@ impl<S: Storage> Core<S> {
             self.intake_conn = None;
             self.intake.reconnected();
         }
-        if let Some(forwarder) = self.forwarders.iter_mut().find(|f| f.link == Some(link)) {
-            forwarder.link_down(conn, &self.ledger, &self.committer.spool);
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.link == Some(link)) {
+            lane.link_down(conn, &self.ledger, &self.committer.spool);
         }
     }
 
@@ -248,8 +253,7 @@ impl<S: Storage> Core<S> {
             seed: self.rng.u64(..),
             mono_us: self.now.mono_us,
         };
-        let outlets =
-            Outlets { uplinks: &self.uplinks, local_stream: self.local_stream, gateway_id: &self.config.gateway_id };
+        let outlets = Outlets { streams: &self.streams, gateway_id: &self.config.gateway_id };
         let outcome = self.functions.run(&waking, &outlets, &mut self.ledger, &mut self.record, &mut self.notices);
         let dropped = match outcome {
             outcome if outcome.woken == 0 => Some(DropReason::NoFunction),
@@ -298,23 +302,24 @@ impl<S: Storage> Core<S> {
     }
 
     fn forward(&mut self) {
-        let epoch = self.committer.spool.epoch();
-        for forwarder in &mut self.forwarders {
-            match forwarder.pump(&mut self.committer.spool, &mut self.ledger, &mut self.publishes, epoch, self.now) {
-                Ok(Pumped::More) => self.more = true,
-                Ok(Pumped::Idle) => {}
+        for lane in &mut self.lanes {
+            match lane.pump(&mut self.committer.spool, &mut self.ledger, &mut self.publishes, self.now) {
+                Ok(more) => self.more |= more,
                 Err(error) => {
                     self.notices.storage_failed(&format!("the log cannot be read: {error}"), self.now.mono_us);
                 }
             }
-            forwarder.settle(&mut self.ledger);
-            let passed = self.ledger.passed(forwarder.stream);
-            if passed > forwarder.acked {
-                forwarder.acked = passed;
-                self.committer.spool.ack(forwarder.stream, passed);
-                match self.ledger.stream(forwarder.stream).map_or(0, |s| s.outputs.pending) > forwarder.window() {
-                    true => self.committer.backlog_shrank(self.now.mono_us),
-                    false => self.committer.ledger_changed(self.now.mono_us),
+            let window = lane.window() as u64;
+            for forwarder in lane.forwarders_mut() {
+                forwarder.settle(&mut self.ledger);
+                let passed = self.ledger.passed(forwarder.stream);
+                if passed > forwarder.acked {
+                    forwarder.acked = passed;
+                    self.committer.spool.ack(forwarder.stream, passed);
+                    match self.ledger.stream(forwarder.stream).map_or(0, |s| s.outputs.pending) > window {
+                        true => self.committer.backlog_shrank(self.now.mono_us),
+                        false => self.committer.ledger_changed(self.now.mono_us),
+                    }
                 }
             }
         }

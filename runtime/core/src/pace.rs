@@ -1,6 +1,5 @@
 //! Pace: how fast an uplink may be sent to, and how old what is sent may be.
 
-use crate::config::Uplink;
 use crate::io::Now;
 
 /// A pause is made up for by this much at most.
@@ -8,19 +7,18 @@ const CATCH_UP_US: u64 = 100_000;
 /// Wall clocks below this (2020-01-01) were never set: the board has no battery for its clock and no network yet.
 const CLOCK_SET_MS: i64 = 1_577_836_800_000;
 
-/// The limits of one uplink, and where it stands.
+/// How fast one link may be sent to, and where it stands.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     interval_ns: u64,
     /// When the next publish would be due at an even pace.
     due_ns: u64,
-    ttl_ms: Option<u64>,
 }
 
 impl Pace {
-    pub fn new(uplink: &Uplink) -> Self {
-        let interval_ns = uplink.rate_max_per_s.map_or(0, |rate| 1_000_000_000 / u64::from(rate.max(1)));
-        Self { interval_ns, due_ns: 0, ttl_ms: uplink.ttl_ms }
+    /// No limit if `rate_max_per_s` is none.
+    pub fn new(rate_max_per_s: Option<u32>) -> Self {
+        Self { interval_ns: rate_max_per_s.map_or(0, |rate| 1_000_000_000 / u64::from(rate.max(1))), due_ns: 0 }
     }
 
     /// When the next publish may be sent; none if at once.
@@ -33,11 +31,17 @@ impl Pace {
     pub fn sent(&mut self, now: Now) {
         self.due_ns = self.due_ns.max(now.mono_us.saturating_mul(1000)).saturating_add(self.interval_ns);
     }
+}
 
+/// How old the outputs of a stream may become, in milliseconds; for ever if none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ttl(pub Option<u64>);
+
+impl Ttl {
     /// Whether what came at `received_at_ms` is of no use any more. What came, or is looked at, before the clock was set
     /// has no age.
-    pub fn is_expired(&self, now: Now, received_at_ms: i64) -> bool {
-        let Some(ttl_ms) = self.ttl_ms else { return false };
+    pub fn is_expired(self, now: Now, received_at_ms: i64) -> bool {
+        let Some(ttl_ms) = self.0 else { return false };
         let clocks_are_set = received_at_ms >= CLOCK_SET_MS && now.unix_ms >= CLOCK_SET_MS;
         let age_ms = u64::try_from(now.unix_ms.saturating_sub(received_at_ms)).unwrap_or(0);
         clocks_are_set && age_ms > ttl_ms
@@ -56,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_made_up_for_a_little_and_then_the_pace_is_even() {
-        let mut pace = Pace::new(&Uplink { rate_max_per_s: Some(100), ..Uplink::default() });
+        let mut pace = Pace::new(Some(100));
         let (mut sent, mut now_us) = (0, 5_000_000);
         while now_us < 6_000_000 {
             match pace.waits_until_us(at(now_us)) {
@@ -68,17 +72,17 @@ mod tests {
             }
         }
         assert!((109..=112).contains(&sent), "{sent} in a second at 100/s, with 100 ms to make up for");
-        assert_eq!(Pace::new(&Uplink::default()).waits_until_us(at(0)), None);
+        assert_eq!(Pace::new(None).waits_until_us(at(0)), None);
     }
 
     #[test]
     fn age_needs_a_clock() {
-        let pace = Pace::new(&Uplink { ttl_ms: Some(1000), ..Uplink::default() });
-        assert!(pace.is_expired(at(0), SET_MS - 1001));
-        assert!(!pace.is_expired(at(0), SET_MS - 1000));
-        assert!(!pace.is_expired(at(0), SET_MS + 5000), "the clock stepped back");
-        assert!(!pace.is_expired(at(0), 5000), "received before the clock was set");
-        assert!(!pace.is_expired(Now { mono_us: 0, unix_ms: 5000 }, SET_MS), "the clock is not set now");
-        assert!(!Pace::new(&Uplink::default()).is_expired(at(0), SET_MS - 1_000_000_000));
+        let ttl = Ttl(Some(1000));
+        assert!(ttl.is_expired(at(0), SET_MS - 1001));
+        assert!(!ttl.is_expired(at(0), SET_MS - 1000));
+        assert!(!ttl.is_expired(at(0), SET_MS + 5000), "the clock stepped back");
+        assert!(!ttl.is_expired(at(0), 5000), "received before the clock was set");
+        assert!(!ttl.is_expired(Now { mono_us: 0, unix_ms: 5000 }, SET_MS), "the clock is not set now");
+        assert!(!Ttl(None).is_expired(at(0), SET_MS - 1_000_000_000));
     }
 }

@@ -12,7 +12,7 @@ pub const KIND_COMMIT: u8 = 1;
 /// Closing note: the whole ledger as of this place, in postcard.
 pub const KIND_LEDGER: u8 = 0x60;
 
-const CHECKPOINT_VERSION: u8 = 2;
+const CHECKPOINT_VERSION: u8 = 3;
 
 /// Everything that is not in the log behind it.
 #[derive(Serialize, Deserialize)]
@@ -94,7 +94,8 @@ impl Recovery {
     fn stream(&mut self, stream: u8) -> &mut StreamAccount {
         let streams = &mut self.ledger.streams;
         let index = streams.iter().position(|s| s.stream == stream).unwrap_or_else(|| {
-            streams.push(StreamAccount { stream, next_seq: 1, name: format!("stream-{stream}"), ..Default::default() });
+            let name = format!("stream-{stream}");
+            streams.push(StreamAccount { stream, next_seq: 1, resume_seq: 1, name, ..Default::default() });
             streams.len() - 1
         });
         #[allow(clippy::indexing_slicing)] // the index was just found or made

@@ -36,9 +36,13 @@ pub(crate) struct SpoolStatus {
     pub sync_failures: u64,
 }
 
+/// One route of an uplink, or the local broker.
 #[derive(Serialize)]
 pub(crate) struct UplinkStatus<'a> {
     pub name: &'a str,
+    /// Of the outputs' stamps.
+    pub epoch: u64,
+    pub priority: &'static str,
     pub connected: bool,
     pub in_flight: usize,
     pub pending: u64,

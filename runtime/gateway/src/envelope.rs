@@ -5,8 +5,8 @@
 //! | member | what |
 //! |---|---|
 //! | `gateway` | gateway id |
-//! | `epoch` | number below 2^53: changes when the gateway's log is made anew |
-//! | `seq` | number: counts the outputs of this uplink without gaps, from 1 |
+//! | `epoch` | number below 2^53: of this route of this uplink, until the gateway's log is made anew |
+//! | `seq` | number: counts the outputs of the epoch without gaps, from 1 |
 //! | `topic` | topic the function emitted to |
 //! | `payload` | the payload, if it is JSON text; otherwise absent |
 //! | `payload_base64` | the payload in base64 (RFC 4648, padded), if it is not JSON text; otherwise absent |

@@ -17,7 +17,7 @@ use eyot_wire::module::PAYLOAD_MAX_BYTES;
 use flume::{Receiver, Sender};
 
 use crate::broker::Embedded;
-use crate::config::{BrokerAt, Config, Problem, Uplink};
+use crate::config::{BrokerAt, Config, Problem};
 use crate::driver::{Clock, Driver, Inbox, Orders};
 use crate::functions;
 use crate::metrics::{self, Ask};
@@ -263,15 +263,10 @@ fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result
 
 fn core_config(config: &Config) -> eyot_core::config::Config {
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    let uplink = |u: &Uplink| eyot_core::config::Uplink {
-        name: u.name.clone(),
-        topics: u.topics.clone(),
-        ..eyot_core::config::Uplink::default()
-    };
     eyot_core::config::Config {
         gateway_id: config.id.clone(),
         version: env!("CARGO_PKG_VERSION"),
-        uplinks: config.uplinks.iter().map(uplink).collect(),
+        uplinks: config.uplinks.iter().map(|u| u.delivery.clone()).collect(),
         when_full: config.spool.when_full,
         commit_window_us: micros(config.spool.commit_window),
         receive_max: config.broker.receive_max,

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use eyot_core::config::Priority;
 use eyot_gateway::config::{BrokerAt, Config, ConfigError, WhenFull};
 use eyot_gateway::mqtt::Version;
 
@@ -47,7 +48,7 @@ fn the_contract_example_is_read() {
     assert_eq!((config.broker.version, config.broker.receive_max), (Version::V5, 1000));
     let cloud = &config.uplinks[0];
     assert_eq!((cloud.name.as_str(), cloud.endpoint.address().as_str()), ("cloud", "cloud.example:8883"));
-    assert_eq!((cloud.topics[0].as_str(), cloud.inflight, cloud.envelope), ("cloud/#", 500, false));
+    assert_eq!((cloud.delivery.topics[0].as_str(), cloud.inflight, cloud.envelope), ("cloud/#", 500, false));
     assert_eq!((config.spool.max_bytes, config.spool.when_full), (512 << 20, WhenFull::DropOldest));
     assert_eq!(config.spool.commit_window, Duration::from_millis(10));
     assert_eq!((config.trust.keys.len(), config.trust.allow_unsigned), (1, false));
@@ -98,6 +99,23 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("topics = [\"cloud/#\"]", "topics = [1]", 13, "uplink.topics", "quote it"),
     ("topics = [\"cloud/#\"]", "envelope = \"xml\"", 13, "uplink.envelope", "write \"json\""),
     ("topics = [\"cloud/#\"]", "inflight = 0", 13, "uplink.inflight", "from 1 to 32768"),
+    ("topics = [\"cloud/#\"]", "rate = 100", 13, "uplink.rate", "is a integer; write a string"),
+    ("topics = [\"cloud/#\"]", "rate = \"100\"", 13, "uplink.rate", "\"100/s\""),
+    ("topics = [\"cloud/#\"]", "rate = \"0/s\"", 13, "uplink.rate", "1 to 1000000"),
+    ("topics = [\"cloud/#\"]", "ttl = \"7\"", 13, "uplink.ttl", "not a duration"),
+    ("topics = [\"cloud/#\"]", "ttl = \"1ms\"", 13, "uplink.ttl", "at least 1s"),
+    ("topics = [\"cloud/#\"]", "[[uplink.route]]", 13, "uplink.route.name", "is missing"),
+    ("topics = [\"cloud/#\"]", "[[uplink.route]]\nname = \"A\"", 14, "uplink.route.name", "a-z, 0-9 and -"),
+    ("topics = [\"cloud/#\"]", "[[uplink.route]]\nname = \"a\"", 13, "uplink.route.topics", "missing or empty"),
+    ("topics = [\"cloud/#\"]", "[[uplink.route]]\npriority = \"top\"", 14, "uplink.route.priority", "\"high\""),
+    (
+        "topics = [\"cloud/#\"]",
+        "[[uplink.route]]\nprio = \"low\"",
+        14,
+        "uplink.route.prio",
+        "use one of: name, topics, priority, ttl",
+    ),
+    ("topics = [\"cloud/#\"]", "[[uplink.route]]\nttl = \"x\"", 14, "uplink.route.ttl", "not a duration"),
     ("512MiB", "512", 16, "spool.max_bytes", "write a number and a unit"),
     ("512MiB", "100KiB", 16, "spool.max_bytes", "at least 512 KiB"),
     ("drop-oldest\"", "drop\"", 17, "spool.when_full", "\"drop-newest\""),
@@ -146,6 +164,48 @@ fn two_uplinks_cannot_share_a_name() {
     let text = format!("{CONTRACT}\n[[uplink]]\nname = \"cloud\"\nurl = \"mqtt://b\"\ntopics = [\"b/#\"]\n");
     let error = parse(&text).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("28: uplink.name: \"cloud\" is the name of another uplink"), "{error}");
+}
+
+#[test]
+fn routes_have_priorities_and_an_age_limit() {
+    let more = r##"
+[[uplink]]
+name = "far"
+url = "mqtt://b"
+rate = "100/s"
+ttl = "7days"
+[[uplink.route]]
+name = "alarms"
+topics = ["alarms/#"]
+priority = "high"
+ttl = "1h"
+[[uplink.route]]
+name = "rest"
+topics = ["#"]
+"##;
+    let config = parse(&format!("{CONTRACT}{more}")).unwrap();
+    let far = &config.uplinks[1].delivery;
+    assert_eq!((far.name.as_str(), far.topics.len(), far.rate_max_per_s), ("far", 0, Some(100)));
+    assert_eq!(far.ttl_ms, Some(7 * 86_400_000));
+    let routes: Vec<_> = far.routes.iter().map(|r| (r.name.as_str(), r.priority, r.ttl_ms)).collect();
+    let expected = [("alarms", Priority::High, Some(3_600_000)), ("rest", Priority::Normal, Some(7 * 86_400_000))];
+    assert_eq!(routes, expected);
+    assert_eq!(config.uplinks[0].delivery.ttl_ms, None);
+
+    let error = parse(&format!("{CONTRACT}{}", more.replace("rest", "alarms"))).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("38: uplink.route.name: \"alarms\" is the name of another route"), "{error}");
+}
+
+#[test]
+fn streams_have_a_limit() {
+    let with = |routes: usize| {
+        let route = |n| format!("[[uplink.route]]\nname = \"r{n}\"\ntopics = [\"r{n}/#\"]\n");
+        let more: String = (0..routes).map(route).collect();
+        parse(&format!("{CONTRACT}\n[[uplink]]\nname = \"far\"\nurl = \"mqtt://b\"\n{more}"))
+    };
+    assert_eq!(with(30).unwrap().uplinks[1].delivery.routes.len(), 30, "with local and cloud that is 32");
+    let error = with(31).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains(":27: uplink: makes 33 streams"), "{error}");
 }
 
 #[test]

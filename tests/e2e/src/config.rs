@@ -39,12 +39,14 @@ pub struct Uplink {
     pub topics: Vec<String>,
     /// `tls.ca`.
     pub ca: Option<PathBuf>,
+    /// Lines at the end, as they stand: other keys, and routes after them.
+    pub more: String,
 }
 
 impl Uplink {
     /// The uplink `cloud`, for `cloud/#`.
     pub fn cloud(url: String) -> Self {
-        Self { name: "cloud".into(), url, topics: vec!["cloud/#".into()], ca: None }
+        Self { name: "cloud".into(), url, topics: vec!["cloud/#".into()], ca: None, more: String::new() }
     }
 }
 
@@ -76,11 +78,12 @@ impl Config {
             let _ = write!(text, "\n[broker.tls]\nca = {ca:?}\n");
         }
         for uplink in &self.uplinks {
-            let Uplink { name, url, topics, ca } = uplink;
+            let Uplink { name, url, topics, ca, more } = uplink;
             let _ = write!(text, "\n[[uplink]]\nname = {name:?}\nurl = {url:?}\ntopics = {topics:?}\n");
             if let Some(ca) = ca {
-                let _ = write!(text, "[uplink.tls]\nca = {ca:?}\n");
+                let _ = writeln!(text, "tls = {{ ca = {ca:?} }}");
             }
+            text += more;
         }
         if !self.spool.is_empty() {
             let _ = write!(text, "\n[spool]\n{}\n", self.spool);

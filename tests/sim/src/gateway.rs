@@ -82,6 +82,7 @@ impl Gateway {
                 topics: vec!["cloud/#".to_owned()],
                 rate_max_per_s: setup.rate_max_per_s,
                 ttl_ms: setup.ttl_ms,
+                ..Uplink::default()
             }],
             when_full: setup.when_full,
             commit_window_us: 10_000,

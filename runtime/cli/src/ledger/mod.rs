@@ -19,7 +19,7 @@ mod status;
 
 use std::path::{Path, PathBuf};
 
-use self::audit::{Audit, Full, Stream, RANGES_MAX, STREAMS_MAX};
+use self::audit::{Audit, Full, Key, Stream, RANGES_MAX, STREAMS_MAX};
 use self::lines::Lines;
 use self::report::{Finding, Report};
 use self::status::Status;
@@ -35,7 +35,8 @@ pub struct Args {
     /// A gateway's status document: gaps its ledger has as pending or dropped are explained; once for each gateway.
     #[arg(long, value_name = "STATUS.json")]
     status: Vec<PathBuf>,
-    /// The uplink the dump is from; records that name another one in a member `uplink` are left out.
+    /// The uplink the dump is from, with all its routes; records of another one, by a member `uplink` or by the status,
+    /// are left out.
     #[arg(long, value_name = "NAME")]
     uplink: Option<String>,
     /// Print one JSON object.
@@ -53,8 +54,8 @@ Examples:
 
 A record is a JSON object with the stamp of one output: the MQTT 5 user properties eyot-gateway, eyot-epoch and
 eyot-seq, as mosquitto_sub -F %j prints them or as members of their own, or the envelope of envelope = \"json\". Use %j: %J
-leaves out payloads that are not JSON. For each gateway and epoch the outputs of an uplink count from 1 without gaps;
-audit uplinks one by one, or add a member `uplink` to each line. Save the status before the dump ends: what is delivered
+leaves out payloads that are not JSON. For each gateway and epoch outputs count from 1 without gaps; each uplink, and each
+route of one, has an epoch of its own, and the status says which. Save the status before the dump ends: what is delivered
 after the dump ended is missing from it, and what is sent after the status can only be checked for gaps.
 
 Exit codes: 0 nothing is missing, or all of it is pending or dropped by the gateway's ledger; 1 gaps without explanation,
@@ -70,7 +71,12 @@ pub fn execute(args: &Args) -> Result<(), Error> {
             "check what it was dumped from; with --status the gateway says whether there should be any",
         ));
     }
-    report.findings = findings(streams, &statuses, args.uplink.as_deref())?;
+    let asked = args.uplink.as_deref();
+    let (ours, others): (Vec<Stream>, Vec<Stream>) = streams
+        .into_iter()
+        .partition(|stream| asked.is_none_or(|asked| statuses.iter().all(|status| status.is_of(&stream.key, asked))));
+    report.other_uplinks += others.iter().map(|stream| stream.records).sum::<u64>();
+    report.findings = findings(ours, &statuses, asked)?;
     report.print(args.json)?;
     report.verdict()
 }
@@ -83,7 +89,7 @@ fn read_statuses(args: &Args) -> Result<Vec<Status>, Error> {
     let mut statuses: Vec<Status> = Vec::new();
     for path in &args.status {
         let status = Status::read(path)?;
-        if statuses.iter().any(|other| other.covers(&status.key(None))) {
+        if statuses.iter().any(|other| other.overlaps(&status)) {
             let reason = "is a second status of the same gateway and epoch";
             return Err(Error::bad_input(path.display(), reason, "give the one from about the end of the dump"));
         }
@@ -127,17 +133,18 @@ fn too_much(lines: &Lines<'_>, full: &Full) -> Error {
     }
 }
 
-/// Each stream with what its gateway says; a gateway of which nothing arrived has one as well.
+/// Each stream with what its gateway says; one that should be there and is not has a place as well.
 fn findings(mut streams: Vec<Stream>, statuses: &[Status], asked: Option<&str>) -> Result<Vec<Finding>, Error> {
     for status in statuses {
-        if !streams.iter().any(|stream| status.covers(&stream.key)) {
-            streams.push(Stream::new(status.key(None)));
-        }
+        let arrived: Vec<Key> = streams.iter().map(|stream| stream.key.clone()).collect();
+        let expected = status.expected(asked, &arrived)?;
+        let has = |key: &Key| arrived.iter().any(|a| a.gateway == key.gateway && a.epoch == key.epoch);
+        streams.extend(expected.into_iter().filter(|key| !has(key)).map(Stream::new));
     }
     let finding = |stream: Stream| {
         let status = statuses.iter().find(|status| status.covers(&stream.key));
-        let reconciled = status.map(|status| status.reconcile(&stream, asked)).transpose()?;
-        Ok(Finding { stream, reconciled })
+        let reconciled = status.and_then(|status| status.reconcile(&stream));
+        Finding { stream, reconciled }
     };
-    streams.into_iter().map(finding).collect()
+    Ok(streams.into_iter().map(finding).collect())
 }

@@ -22,20 +22,26 @@ const LOCAL: &str = "local";
 #[derive(Debug, Deserialize)]
 pub struct Status {
     pub gateway: String,
-    spool: Spool,
     uplinks: Vec<Uplink>,
     ledger: Ledger,
 }
 
-#[derive(Debug, Deserialize)]
-struct Spool {
-    epoch: u64,
-}
-
+/// A stream: an uplink's default route, or `uplink/route`.
 #[derive(Debug, Deserialize)]
 struct Uplink {
     name: String,
+    epoch: u64,
     next_seq: u64,
+}
+
+impl Uplink {
+    fn is_of(&self, uplink: &str) -> bool {
+        self.uplink() == uplink
+    }
+
+    fn uplink(&self) -> &str {
+        self.name.split('/').next().unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,22 +111,65 @@ impl Status {
             .map_err(|e| bad(format!("is not a status document: {}", shown(e.to_string().as_bytes()))))
     }
 
-    /// The log this document is about, with the name of the uplink if the dump has it.
-    pub fn key(&self, uplink: Option<String>) -> Key {
-        Key { gateway: self.gateway.clone(), epoch: self.spool.epoch, uplink }
+    fn stream(&self, key: &Key) -> Option<&Uplink> {
+        self.uplinks.iter().find(|u| key.gateway == self.gateway && key.epoch == u.epoch)
     }
 
     /// Whether this document is about `key`.
     pub fn covers(&self, key: &Key) -> bool {
-        key.gateway == self.gateway && key.epoch == self.spool.epoch
+        self.stream(key).is_some()
     }
 
-    /// Sets `stream` against the account of the uplink `asked`, else the one it names, else the only one.
+    /// Whether one of them makes the other superfluous.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.gateway == other.gateway && self.uplinks.iter().any(|u| other.uplinks.iter().any(|o| o.epoch == u.epoch))
+    }
+
+    /// Whether `key` is of the uplink `asked`, as far as this document knows.
+    pub fn is_of(&self, key: &Key, asked: &str) -> bool {
+        self.stream(key).is_none_or(|stream| stream.is_of(asked))
+    }
+
+    /// The streams the dump must be about: all routes of the uplink `asked`, else of the uplinks that something `arrived`
+    /// of, else of the only one.
     ///
     /// # Errors
     /// There is no such uplink, or several.
-    pub fn reconcile(&self, stream: &Stream, asked: Option<&str>) -> Result<Reconciled, Error> {
-        let (uplink, account) = self.account(asked.or(stream.key.uplink.as_deref()))?;
+    pub fn expected(&self, asked: Option<&str>, arrived: &[Key]) -> Result<Vec<Key>, Error> {
+        let mut wanted: Vec<&str> = match asked {
+            Some(name) => vec![name],
+            None => arrived.iter().filter_map(|key| self.stream(key)).map(Uplink::uplink).collect(),
+        };
+        if wanted.is_empty() {
+            wanted = self.uplinks.iter().map(Uplink::uplink).filter(|name| *name != LOCAL).collect();
+            wanted.dedup();
+            if wanted.len() > 1 {
+                return Err(self.which("has several uplinks", &wanted));
+            }
+        }
+        if wanted.is_empty() {
+            wanted.push(LOCAL);
+        }
+        let streams: Vec<&Uplink> = self.uplinks.iter().filter(|u| wanted.iter().any(|name| u.is_of(name))).collect();
+        if streams.is_empty() {
+            let names: Vec<&str> = self.uplinks.iter().map(|u| u.name.as_str()).collect();
+            return Err(self.which(&format!("has no uplink {}, only", shown(wanted.concat().as_bytes())), &names));
+        }
+        let key = |u: &&Uplink| Key { gateway: self.gateway.clone(), epoch: u.epoch, uplink: None };
+        Ok(streams.iter().map(key).collect())
+    }
+
+    fn which(&self, reason: &str, names: &[&str]) -> Error {
+        let names: Vec<String> = names.iter().map(|name| shown(name.as_bytes())).collect();
+        let thing = format!("the status of {}", shown(self.gateway.as_bytes()));
+        let reason = format!("{reason}: {}", names.join(", "));
+        Error::bad_input(thing, reason, "say with --uplink which of them the dump is from")
+    }
+
+    /// Sets `stream` against its account; none if this document has none of it.
+    pub fn reconcile(&self, stream: &Stream) -> Option<Reconciled> {
+        let uplink = self.stream(&stream.key)?;
+        let account = self.ledger.streams.get(&uplink.name)?;
         let arrived = &stream.arrived;
         let numbered = uplink.next_seq.saturating_sub(1);
         let settled = numbered.saturating_sub(account.pending);
@@ -133,7 +182,7 @@ impl Status {
         let missing_dropped = missing_settled.min(dropped_numbered);
         let explained = missing_pending + missing_dropped;
         let arrived_within = numbered - missing_pending - missing_settled;
-        Ok(Reconciled {
+        Some(Reconciled {
             uplink: uplink.name.clone(),
             account: account.clone(),
             numbered,
@@ -143,26 +192,6 @@ impl Status {
             arrived_unacknowledged: account.pending.saturating_add(dropped_numbered).saturating_sub(explained),
             after_status: arrived.count() - arrived_within,
             fault: account.fault(),
-        })
-    }
-
-    fn account(&self, name: Option<&str>) -> Result<(&Uplink, &Account), Error> {
-        let clouds: Vec<&Uplink> = self.uplinks.iter().filter(|uplink| uplink.name != LOCAL).collect();
-        let uplink = match (name, clouds.as_slice()) {
-            (Some(name), _) => self.uplinks.iter().find(|uplink| uplink.name == name),
-            (None, [only]) => Some(*only),
-            (None, []) => self.uplinks.first(),
-            (None, _) => None,
-        };
-        let found = uplink.and_then(|uplink| Some((uplink, self.ledger.streams.get(&uplink.name)?)));
-        found.ok_or_else(|| {
-            let names: Vec<String> = self.uplinks.iter().map(|uplink| shown(uplink.name.as_bytes())).collect();
-            let reason = match name {
-                Some(name) => format!("has no uplink {}, only {}", shown(name.as_bytes()), names.join(", ")),
-                None => format!("has several uplinks: {}", names.join(", ")),
-            };
-            let thing = format!("the status of {}", shown(self.gateway.as_bytes()));
-            Error::bad_input(thing, reason, "say with --uplink which of them the dump is from")
         })
     }
 }
@@ -176,19 +205,22 @@ mod tests {
         let account = Account { received, delivered, pending, dropped, dropped_by_reason };
         Status {
             gateway: "g".to_owned(),
-            spool: Spool { epoch: 1 },
-            uplinks: vec![Uplink { name: "cloud".to_owned(), next_seq }],
+            uplinks: vec![Uplink { name: "cloud".to_owned(), epoch: 1, next_seq }],
             ledger: Ledger { streams: BTreeMap::from([("cloud".to_owned(), account)]) },
         }
     }
 
+    fn key(epoch: u64) -> Key {
+        Key { gateway: "g".to_owned(), epoch, uplink: None }
+    }
+
     /// (pending, dropped, unexplained, unacknowledged, after) of these numbers under this status.
     fn reconciled(numbers: impl IntoIterator<Item = u64>, status: &Status) -> (u64, u64, u64, u64, u64) {
-        let mut stream = Stream::new(status.key(None));
+        let mut stream = Stream::new(key(1));
         for number in numbers {
             stream.arrived.insert(number);
         }
-        let r = status.reconcile(&stream, None).unwrap();
+        let r = status.reconcile(&stream).unwrap();
         (r.missing_pending, r.missing_dropped, r.unexplained, r.arrived_unacknowledged, r.after_status)
     }
 
@@ -211,11 +243,32 @@ mod tests {
     }
 
     #[test]
+    fn every_route_of_the_uplink_is_expected() {
+        let mut status = status(1, [0; 4]);
+        for (epoch, name) in [(2, "cloud/alarms"), (3, "local"), (4, "lake")] {
+            status.uplinks.push(Uplink { name: name.to_owned(), epoch, next_seq: 1 });
+        }
+        let epochs = |asked, arrived: &[Key]| {
+            let keys = status.expected(asked, arrived)?;
+            Ok::<_, Error>(keys.iter().map(|key| key.epoch).collect::<Vec<_>>())
+        };
+        assert_eq!(epochs(None, &[key(2)]).unwrap(), [1, 2]);
+        assert_eq!(epochs(None, &[key(2), key(4)]).unwrap(), [1, 2, 4]);
+        assert_eq!(epochs(Some("lake"), &[key(2)]).unwrap(), [4]);
+        assert_eq!(epochs(Some("local"), &[]).unwrap(), [3]);
+        let several = format!("{:?}", epochs(None, &[]).unwrap_err());
+        assert!(several.contains("several uplinks: cloud, lake"), "{several}");
+        let none = format!("{:?}", epochs(Some("sea"), &[]).unwrap_err());
+        assert!(none.contains("no uplink sea, only: cloud, cloud/alarms, local, lake"), "{none}");
+        assert!(status.is_of(&key(2), "cloud") && !status.is_of(&key(4), "cloud") && status.is_of(&key(9), "cloud"));
+    }
+
+    #[test]
     fn absurd_numbers_do_no_harm() {
         let most = u64::MAX;
         assert_eq!(reconciled([1], &status(0, [0; 4])), (0, 0, 0, 0, 1));
         assert_eq!(reconciled([most], &status(most, [most; 4])).1, 0, "all that is missing is pending");
-        let r = status(0, [most; 4]).reconcile(&Stream::new(status(0, [0; 4]).key(None)), None).unwrap();
+        let r = status(0, [most; 4]).reconcile(&Stream::new(key(1))).unwrap();
         assert!(r.fault.unwrap().contains("accounted for"));
     }
 

@@ -1,14 +1,18 @@
 //! Opening: from an old log, or none, to a machine ready to run.
 
-use eyot_spool::{Lsn, OpenError as SpoolError, Options, Spool, Storage};
+use std::ops::Range;
+
+use eyot_spool::{OpenError as SpoolError, Options, Spool, Storage};
 
 use super::*;
-use crate::ledger::{Account, StreamAccount, STREAMS_MAX};
+use crate::forward::Forwarder;
+use crate::ledger::STREAMS_MAX;
 use crate::pace::Pace;
 use crate::recover::Recovery;
+use crate::streams::TooMany;
 
-/// Name of the stream to the local broker.
-const LOCAL: &str = "local";
+/// An epoch fits a JSON number (53 bits) and never is 0.
+const EPOCHS: Range<u64> = 1..1 << 53;
 
 /// Why the machine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +20,8 @@ pub enum OpenError {
     /// The log does not open.
     #[error("{0}")]
     Spool(#[from] SpoolError),
-    /// More uplinks, over the life of this data directory, than the log can number.
-    #[error("uplink \"{0}\" is one more than the {STREAMS_MAX} this data directory can number; uplinks removed from the configuration keep their number until their backlog is gone: wait for that, or remove an uplink")]
+    /// More uplinks and routes, over the life of this data directory, than the log can number.
+    #[error("uplink or route \"{0}\" is one more than the {STREAMS_MAX} this data directory can number; those removed from the configuration keep their number until their backlog is gone: wait for that, or remove one")]
     TooManyStreams(String),
     /// Two functions of one name.
     #[error("two functions are called \"{0}\"; names must differ, rename one in its function.toml")]
@@ -39,23 +43,20 @@ impl<S: Storage> Core<S> {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut recovery = Recovery::default();
         let max_bytes = spool.max_bytes;
-        // An epoch fits a JSON number (53 bits) and never is 0.
-        let fresh = rng.u64(1..1 << 53);
+        let fresh = rng.u64(EPOCHS);
         let mut spool = Spool::open(storage, spool, fresh, &mut recovery)?;
         let Recovery { mut ledger, mut states, malformed } = recovery;
 
-        let numbers = number_streams(&config, &mut ledger, spool.next_lsn().saturating_sub(1))?;
+        let end = spool.next_lsn().saturating_sub(1);
+        let streams = Streams::open(&config.uplinks, &mut ledger, end, || rng.u64(EPOCHS))
+            .map_err(|TooMany(name)| OpenError::TooManyStreams(name))?;
         let mut functions = Functions::new(loaded);
         adopt_states(&mut functions, &mut states)?;
 
-        let mut forwarders = Vec::new();
         for account in &ledger.streams {
-            let link = numbers.iter().position(|n| *n == account.stream).map(|i| LinkId(i as u8 + 1));
             spool.ack(account.stream, account.passed);
-            let uplink = numbers.iter().skip(1).position(|n| *n == account.stream).and_then(|i| config.uplinks.get(i));
-            let pace = uplink.map_or_else(Pace::default, Pace::new);
-            forwarders.push(Forwarder::new(account.stream, link, pace, &ledger, &spool));
         }
+        let lanes = lanes(&config, &streams, &ledger, &spool);
         spool.set_streams(&ledger.streams.iter().map(|s| s.stream).collect::<Vec<_>>());
 
         let mut notices = Notices::default();
@@ -63,18 +64,16 @@ impl<S: Storage> Core<S> {
         if damaged > 0 {
             notices.push(Notice::LogDamaged { frames: damaged });
         }
-        let uplinks = numbers.iter().skip(1).copied().zip(config.uplinks.iter().cloned()).collect();
         Ok(Self {
             max_bytes,
-            uplinks,
-            local_stream: numbers.first().copied().unwrap_or(0),
+            streams,
             committer: Committer::new(spool, config.commit_window_us, config.ack_flush_us),
             ledger,
             functions,
             orphans: states,
             intake: Intake::new(config.receive_max),
             intake_conn: None,
-            forwarders,
+            lanes,
             record: Builder::default(),
             rng,
             now,
@@ -95,30 +94,16 @@ impl<S: Storage> Core<S> {
     }
 }
 
-/// Finds or gives a number to the local stream and every configured uplink, in this order. A new stream begins at the
-/// `end` of the log: what stands there under a number used before is not for it.
-fn number_streams(config: &Config, ledger: &mut Ledger, end: Lsn) -> Result<Vec<u8>, OpenError> {
-    let names = std::iter::once(LOCAL).chain(config.uplinks.iter().map(|u| u.name.as_str()));
-    let names: Vec<&str> = names.collect();
-    ledger.streams.retain(|s| names.contains(&s.name.as_str()) || s.outputs.pending > 0);
-    let mut numbers = Vec::new();
-    for name in names {
-        if let Some(known) = ledger.streams.iter().find(|s| s.name == name) {
-            numbers.push(known.stream);
-            continue;
-        }
-        let free = (0..STREAMS_MAX).find(|n| ledger.stream(*n).is_none());
-        let stream = free.ok_or_else(|| OpenError::TooManyStreams(name.to_owned()))?;
-        ledger.streams.push(StreamAccount {
-            stream,
-            name: name.to_owned(),
-            passed: end,
-            next_seq: 1,
-            outputs: Account::default(),
-        });
-        numbers.push(stream);
-    }
-    Ok(numbers)
+/// A lane for each link, and one for what has lost its link.
+fn lanes<S: Storage>(config: &Config, streams: &Streams, ledger: &Ledger, spool: &Spool<S>) -> Vec<Lane<S::File>> {
+    let uplinks = (0..).map(LinkId::uplink).zip(&config.uplinks).map(|(link, u)| (Some(link), u.rate_max_per_s));
+    let links = [(Some(LinkId::LOCAL), None), (None, None)].into_iter().chain(uplinks);
+    let lane = |(link, rate_max_per_s)| {
+        let streams = streams.iter().filter(|s| s.link == link);
+        let forwarders = streams.map(|s| Forwarder::new(s, ledger, spool)).collect();
+        Lane::new(link, Pace::new(rate_max_per_s), forwarders)
+    };
+    links.map(lane).collect()
 }
 
 /// Hands each function the state recovery found for it.

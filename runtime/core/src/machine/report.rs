@@ -5,7 +5,8 @@ use crate::status::{FunctionList, FunctionReport, LedgerStatus, SpoolStatus, Sta
 
 impl<S: Storage> Core<S> {
     pub(super) fn publish_status(&mut self) {
-        let conns = self.forwarders.iter().filter(|f| f.link != Some(LinkId::LOCAL)).map(|f| (f.link, f.conn()));
+        let uplinks = self.lanes.iter().filter(|lane| lane.link != Some(LinkId::LOCAL));
+        let conns = uplinks.map(|lane| (lane.link, lane.traffic.conn));
         let targets: Vec<(LinkId, ConnId)> = std::iter::once((Some(LinkId::INTAKE), self.intake_conn))
             .chain(conns)
             .filter_map(|(link, conn)| Some((link?, conn?)))
@@ -32,12 +33,16 @@ impl<S: Storage> Core<S> {
     /// The status document: see the README for its fields.
     pub fn status_json(&self) -> Vec<u8> {
         let usage = self.committer.spool.usage();
-        let uplinks = self.forwarders.iter().filter_map(|f| {
-            let account = self.ledger.stream(f.stream)?;
+        let uplinks = self.streams.iter().filter_map(|stream| {
+            let account = self.ledger.stream(stream.number)?;
+            let lane = self.lanes.iter().find(|lane| lane.link == stream.link)?;
+            let forwarder = lane.forwarders().find(|f| f.stream == stream.number)?;
             Some(UplinkStatus {
                 name: &account.name,
-                connected: f.conn().is_some(),
-                in_flight: f.in_flight(),
+                epoch: account.epoch,
+                priority: stream.priority.word(),
+                connected: lane.traffic.conn.is_some(),
+                in_flight: forwarder.in_flight(),
                 pending: account.outputs.pending,
                 next_seq: account.next_seq,
             })

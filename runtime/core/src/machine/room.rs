@@ -90,7 +90,7 @@ impl<S: Storage> Core<S> {
                 if count > 0 {
                     self.notices.dropped(DropReason::SpoolFullOldest, b"", count, self.now.mono_us);
                 }
-                for forwarder in &mut self.forwarders {
+                for forwarder in self.lanes.iter_mut().flat_map(Lane::forwarders_mut) {
                     forwarder.evicted(&self.ledger);
                 }
                 self.committer.ledger_changed(self.now.mono_us);

@@ -16,10 +16,20 @@
 //! | `uplink.protocol` | 5 | or 4 |
 //! | `uplink.inflight` | 500 | most unacknowledged publishes |
 //! | `uplink.envelope` | none | `"json"`: wrap each payload, see [`envelope`](crate::envelope) |
+//! | `uplink.topics` | none | filters of the emitted topics it takes; may be left out beside routes |
+//! | `uplink.rate` | none | most publishes a second, all routes together: `"100/s"` |
+//! | `uplink.ttl` | none | outputs older than this are dropped instead of sent, at least 1s; of routes too |
+//! | `[[uplink.route]]` `name`, `topics` | none | outputs with a stream of their own; the first route that matches wins |
+//! | `uplink.route.priority` | `"normal"` | or `"high"`, `"low"`: what is sent first, and given up last |
+//! | `uplink.route.ttl` | the uplink's | as `uplink.ttl` |
+//!
+//! All routes of an uplink, its own `topics` among them, share its link. There are at most 32 streams, that to the local
+//! broker included.
 //!
 //! Relative paths are relative to the configuration file. An `embedded://` broker speaks both protocol versions;
 //! `broker.protocol` is then the one the gateway itself uses.
 
+mod delivery;
 mod metrics;
 mod read;
 mod section;
@@ -100,8 +110,8 @@ pub struct Uplink {
     pub client_id: Option<String>,
     /// User name and password.
     pub login: Option<(String, String)>,
-    /// Filters of the topics it takes.
-    pub topics: Vec<String>,
+    /// What it takes, and how that is sent; under the same name.
+    pub delivery: eyot_core::config::Uplink,
     /// Most unacknowledged publishes.
     pub inflight: u16,
     /// Wrap payloads.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use eyot_wire::manifest::parse_size;
-use eyot_wire::topic::parse_filter;
 use toml::de::DeTable;
 
+use super::delivery::delivery;
 use super::section::{At, Reader, Section};
 use super::url::{self, Url};
 use super::*;
@@ -230,6 +230,7 @@ impl Walk<'_> {
         let sections = root.tables(&mut self.reader, "uplink");
         let mut uplinks: Vec<Uplink> = Vec::new();
         let mut names = Vec::new();
+        let mut streams = 1;
         for (index, mut section) in sections.into_iter().enumerate() {
             if index == UPLINKS_MAX {
                 let reason = format!("one too many; at most {UPLINKS_MAX}");
@@ -247,7 +248,7 @@ impl Walk<'_> {
             let version = self.version(&mut section);
             let client_id = self.client_id(&mut section);
             let login = self.login(&mut section);
-            let topics = self.topics(&mut section);
+            let delivery = delivery(&name, &mut section, &mut self.reader, &mut streams);
             let inflight = section.number(&mut self.reader, "inflight", 1..=WINDOW_MAX, 500);
             let envelope = section.parsed(&mut self.reader, "envelope", false, |text| match text {
                 "json" => Ok(true),
@@ -255,7 +256,7 @@ impl Walk<'_> {
             });
             section.finish(&mut self.reader);
             if let Some(endpoint) = endpoint {
-                uplinks.push(Uplink { name, endpoint, version, client_id, login, topics, inflight, envelope });
+                uplinks.push(Uplink { name, endpoint, version, client_id, login, delivery, inflight, envelope });
             }
         }
         uplinks
@@ -281,21 +282,6 @@ impl Walk<'_> {
         };
         self.reader.problem(&span, section.key("name"), format!("\"{name}\" {reason}"));
         name.to_owned()
-    }
-
-    fn topics(&mut self, section: &mut Section<'_, '_>) -> Vec<String> {
-        let topics = section.strings(&mut self.reader, "topics");
-        if topics.is_empty() {
-            let remedy = "is missing or empty; say which topics go up, for example topics = [\"cloud/#\"]";
-            self.reader.problem(section.span(), section.key("topics"), remedy);
-        }
-        for At { value, span } in &topics {
-            if let Err(error) = parse_filter(value.as_bytes()) {
-                let reason = format!("topic filter \"{value}\" {error}; see MQTT's rules for filters");
-                self.reader.problem(span, section.key("topics"), reason);
-            }
-        }
-        topics.into_iter().map(|at| at.value.to_owned()).collect()
     }
 
     fn spool(&mut self, root: &mut Section<'_, '_>) -> Spool {

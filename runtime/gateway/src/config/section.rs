@@ -156,7 +156,7 @@ impl<'a, 'i> Section<'a, 'i> {
         }
     }
 
-    /// A duration with its unit, at most `most`.
+    /// A duration with its unit.
     pub fn duration(
         &mut self,
         reader: &mut Reader<'_>,
@@ -164,16 +164,7 @@ impl<'a, 'i> Section<'a, 'i> {
         default: Duration,
         allowed: RangeInclusive<Duration>,
     ) -> Duration {
-        self.parsed(reader, key, default, |text| match humantime::parse_duration(text) {
-            Ok(duration) if duration < *allowed.start() => {
-                Err(format!("is too short; at least {}", humantime::format_duration(*allowed.start())))
-            }
-            Ok(duration) if duration > *allowed.end() => {
-                Err(format!("is too long; at most {}", humantime::format_duration(*allowed.end())))
-            }
-            Ok(duration) => Ok(duration),
-            Err(_) => Err(format!("\"{text}\" is not a duration; write a number and a unit, for example \"10ms\"")),
-        })
+        self.parsed(reader, key, default, |text| within(text, &allowed))
     }
 
     /// An array of strings.
@@ -231,5 +222,22 @@ impl<'a, 'i> Section<'a, 'i> {
             };
             reader.problem(&key.span(), format!("{}{name}", self.prefix), reason);
         }
+    }
+}
+
+/// Reads a duration with its unit.
+///
+/// # Errors
+/// It is none, or not `allowed`: what to write instead.
+pub fn within(text: &str, allowed: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration < *allowed.start() => {
+            Err(format!("is too short; at least {}", humantime::format_duration(*allowed.start())))
+        }
+        Ok(duration) if duration > *allowed.end() => {
+            Err(format!("is too long; at most {}", humantime::format_duration(*allowed.end())))
+        }
+        Ok(duration) => Ok(duration),
+        Err(_) => Err(format!("\"{text}\" is not a duration; write a number and a unit, for example \"10ms\"")),
     }
 }

@@ -1,0 +1,199 @@
+//! Lanes: a link, and the streams that share it. Of those that wait, the one with the highest priority sends first; equals
+//! take turns.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+use eyot_spool::{ReadError, Spool, Storage};
+
+use crate::config::Priority;
+use crate::forward::Forwarder;
+use crate::io::{ConnId, LinkId, Now, Publish};
+use crate::ledger::Ledger;
+use crate::pace::Pace;
+
+/// Of its window, a lane keeps one part in so many for what has a higher priority than the rest.
+const RESERVE_PARTS: usize = 8;
+/// Beside an urgent stream, the others together may have so much in flight at least.
+const SHARED_MIN: usize = 16;
+
+/// Where the number of a stream is in a token.
+const TOKEN_STREAM_SHIFT: u32 = 56;
+
+/// The token of the `count`-th publish of a stream.
+pub(crate) const fn token(stream: u8, count: u64) -> u64 {
+    (stream as u64) << TOKEN_STREAM_SHIFT | count & ((1 << TOKEN_STREAM_SHIFT) - 1)
+}
+
+/// What the streams of a lane share.
+pub(crate) struct Traffic {
+    pub conn: Option<ConnId>,
+    /// Most outputs in flight.
+    window: usize,
+    in_flight: usize,
+    pace: Pace,
+    answers: Answers,
+    highest: Priority,
+    /// Publishes handed out.
+    sends: u64,
+    /// When the pace allows the next publish that waits.
+    pub waits_until_us: Option<u64>,
+}
+
+/// What was answered in this second and in the one before.
+#[derive(Debug, Default)]
+struct Answers {
+    second: u64,
+    this: usize,
+    last: usize,
+}
+
+impl Answers {
+    fn count(&mut self, now: Now) {
+        self.roll(now);
+        self.this += 1;
+    }
+
+    fn roll(&mut self, now: Now) {
+        let second = now.mono_us / 1_000_000;
+        if second != self.second {
+            self.last = if second == self.second + 1 { self.this } else { 0 };
+            self.this = 0;
+            self.second = second;
+        }
+    }
+}
+
+impl Traffic {
+    fn new(pace: Pace, highest: Priority) -> Self {
+        Self {
+            conn: None,
+            window: 0,
+            in_flight: 0,
+            pace,
+            answers: Answers::default(),
+            highest,
+            sends: 0,
+            waits_until_us: None,
+        }
+    }
+
+    /// Whether the window has room for one more. What is in flight stands in front of an alarm that comes next, in
+    /// buffers that nothing can overtake it in: so the others get no more of the window than about two seconds' worth.
+    pub fn has_room(&mut self, priority: Priority, now: Now) -> bool {
+        let mut window = self.window;
+        if priority < self.highest {
+            self.answers.roll(now);
+            let worth = 2 * self.answers.this.max(self.answers.last);
+            let reserve = window.div_ceil(RESERVE_PARTS).min(window.saturating_sub(1));
+            window = (window - reserve).min(worth.max(SHARED_MIN));
+        }
+        self.in_flight < window
+    }
+
+    /// Whether the pace allows a publish; if not, notes when it will.
+    pub fn may_go(&mut self, now: Now) -> bool {
+        self.waits_until_us = self.pace.waits_until_us(now);
+        self.waits_until_us.is_none()
+    }
+
+    /// A publish is on its way; returns its number on this lane.
+    pub fn sent(&mut self, now: Now) -> u64 {
+        self.pace.sent(now);
+        self.took_place();
+        self.sends += 1;
+        self.sends
+    }
+
+    /// Something takes a place in the window that is not sent.
+    pub fn took_place(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// So many places of the window are free again.
+    pub fn left(&mut self, places: usize) {
+        self.in_flight = self.in_flight.saturating_sub(places);
+    }
+}
+
+/// One link with its streams.
+pub(crate) struct Lane<F> {
+    /// None: the uplink is gone from the configuration.
+    pub link: Option<LinkId>,
+    pub traffic: Traffic,
+    forwarders: Vec<Forwarder<F>>,
+}
+
+impl<F: Clone> Lane<F> {
+    pub fn new(link: Option<LinkId>, pace: Pace, forwarders: Vec<Forwarder<F>>) -> Self {
+        let highest = forwarders.iter().map(|f| f.priority).max().unwrap_or_default();
+        Self { link, traffic: Traffic::new(pace, highest), forwarders }
+    }
+
+    /// Most outputs in flight.
+    pub fn window(&self) -> usize {
+        self.traffic.window
+    }
+
+    pub fn forwarders(&self) -> impl Iterator<Item = &Forwarder<F>> {
+        self.forwarders.iter()
+    }
+
+    pub fn forwarders_mut(&mut self) -> impl Iterator<Item = &mut Forwarder<F>> {
+        self.forwarders.iter_mut()
+    }
+
+    pub fn link_up<S: Storage<File = F>>(&mut self, conn: ConnId, window: usize, ledger: &Ledger, spool: &Spool<S>) {
+        self.rewind(ledger, spool);
+        self.traffic.conn = Some(conn);
+        self.traffic.window = window.max(1);
+    }
+
+    pub fn link_down<S: Storage<File = F>>(&mut self, conn: ConnId, ledger: &Ledger, spool: &Spool<S>) {
+        if self.traffic.conn == Some(conn) {
+            self.traffic.conn = None;
+            self.rewind(ledger, spool);
+        }
+    }
+
+    fn rewind<S: Storage<File = F>>(&mut self, ledger: &Ledger, spool: &Spool<S>) {
+        self.traffic.in_flight = 0;
+        for forwarder in &mut self.forwarders {
+            forwarder.rewind(ledger, spool);
+        }
+    }
+
+    /// Reads and sends as far as window and log allow; true if there is more to do at once. A stream that cannot be read
+    /// does not hold up the others.
+    pub fn pump<S: Storage<File = F>>(
+        &mut self,
+        spool: &mut Spool<S>,
+        ledger: &mut Ledger,
+        out: &mut VecDeque<Publish>,
+        now: Now,
+    ) -> Result<bool, ReadError> {
+        self.traffic.waits_until_us = None;
+        self.forwarders.sort_by_key(|f| (Reverse(f.priority), f.last_send));
+        let mut more = Ok(false);
+        for forwarder in &mut self.forwarders {
+            match (forwarder.pump(self.link, &mut self.traffic, spool, ledger, out, now), &mut more) {
+                (Ok(pumped), Ok(more)) => *more |= pumped,
+                (Err(error), Ok(_)) => more = Err(error),
+                (_, Err(_)) => {}
+            }
+        }
+        more
+    }
+
+    /// The broker answered one publish.
+    pub fn answered(&mut self, conn: ConnId, token: u64, accepted: bool, ledger: &mut Ledger, now: Now) {
+        if self.traffic.conn != Some(conn) {
+            return;
+        }
+        self.traffic.answers.count(now);
+        if let Some(forwarder) = self.forwarders.iter_mut().find(|f| u64::from(f.stream) == token >> TOKEN_STREAM_SHIFT)
+        {
+            forwarder.answered(token, accepted, &mut self.traffic, ledger);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A gateway whose every step is the test's.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use eyot_core::config::{Config, Uplink, WhenFull};
+use eyot_core::io::{Effect, Input, LinkId, Message, Notice, Now, Publish};
+use eyot_core::ledger::StreamAccount;
+use eyot_core::{Core, Loaded};
+use eyot_engine::{Function, LoadOptions};
+use eyot_spool::memory::MemoryStorage;
+use eyot_spool::{Options, Storage};
+use eyot_wire::manifest::{Limits, Manifest};
+
+/// The uplink of most tests.
+pub const CLOUD: LinkId = LinkId::uplink(0);
+
+/// Emits each payload to the topic that stands behind `in/`.
+const PASS: &str = r#"(module
+  (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 3)
+  (func (export "eyot_abi") (result i32) (i32.const 1))
+  (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
+    (call $emit (i32.add (local.get $t) (i32.const 3)) (i32.sub (local.get $tl) (i32.const 3))
+                (local.get $p) (local.get $pl))))"#;
+
+fn functions() -> Vec<Loaded> {
+    let manifest = "name = \"pass\"\nversion = \"1.0.0\"\n[[trigger]]\nmqtt = \"in/#\"\n[allow]\nemit = [\"#\"]";
+    let manifest = Manifest::parse(manifest).unwrap();
+    let options = LoadOptions { manifest: Some(manifest), ceiling: Limits::CEILING, ..LoadOptions::default() };
+    let function = Function::load(&wat::parse_str(PASS).unwrap(), options).unwrap();
+    vec![Loaded { function, sha256: [0; 32] }]
+}
+
+/// A running gateway and everything around it.
+pub struct Bench {
+    pub core: Core<MemoryStorage>,
+    pub storage: MemoryStorage,
+    pub now: Now,
+    /// Publishes nobody has answered or taken, in the order they were sent; without control documents.
+    pub sent: Vec<Publish>,
+    pub notices: Vec<Notice>,
+    /// Acknowledged sensor messages.
+    pub acks: u64,
+    config: Config,
+    max_bytes: u64,
+    next_conn: u64,
+    conns: BTreeMap<LinkId, u64>,
+}
+
+impl Bench {
+    /// With these uplinks, nothing connected.
+    pub fn new(uplinks: Vec<Uplink>) -> Self {
+        let config = Config {
+            gateway_id: "bench".to_owned(),
+            version: "0.0.0",
+            uplinks,
+            when_full: WhenFull::DropOldest,
+            commit_window_us: 10_000,
+            receive_max: 1000,
+            inflight_max: 500,
+            payload_max_bytes: 256 << 10,
+            ceiling: Limits::CEILING,
+            status_interval_us: 1 << 60,
+            ack_flush_us: 1000,
+        };
+        Self::with(config, 64 << 20)
+    }
+
+    /// With this configuration and quota.
+    pub fn with(config: Config, max_bytes: u64) -> Self {
+        let storage = MemoryStorage::new(1);
+        let now = Now { mono_us: 0, unix_ms: 1_700_000_000_000 };
+        let core = open(&config, max_bytes, &storage, now);
+        let (sent, notices, conns) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut bench = Self { core, storage, now, sent, notices, acks: 0, config, max_bytes, next_conn: 0, conns };
+        bench.run();
+        bench
+    }
+
+    /// The power fails, and comes back to a gateway with these uplinks.
+    pub fn crash(&mut self, uplinks: Vec<Uplink>) {
+        self.config.uplinks = uplinks;
+        self.storage.crash();
+        self.conns.clear();
+        self.sent.clear();
+        self.core = open(&self.config, self.max_bytes, &self.storage, self.now);
+        self.run();
+    }
+
+    /// As [`crash`](Self::crash), with the same uplinks.
+    pub fn restart(&mut self) {
+        self.crash(self.config.uplinks.clone());
+    }
+
+    /// Lets time pass, as the machine's deadlines have it.
+    pub fn wait_ms(&mut self, ms: u64) {
+        let ends_us = self.now.mono_us + ms * 1000;
+        while let Some(due_us) = self.core.deadline_us().filter(|due_us| *due_us <= ends_us) {
+            self.advance_to(due_us.max(self.now.mono_us + 1));
+        }
+        self.advance_to(ends_us);
+    }
+
+    fn advance_to(&mut self, mono_us: u64) {
+        let ms = mono_us / 1000 - self.now.mono_us / 1000;
+        self.now.mono_us = mono_us;
+        self.now.unix_ms += ms as i64;
+        self.handle(Input::Tick);
+    }
+
+    pub fn handle(&mut self, input: Input) {
+        self.core.handle(self.now, input);
+        self.run();
+    }
+
+    /// Does what the machine wants; syncs end at once.
+    fn run(&mut self) {
+        while let Some(effect) = self.core.poll() {
+            match effect {
+                Effect::Ack { .. } => self.acks += 1,
+                Effect::Publish(publish) if publish.token == 0 => {}
+                Effect::Publish(publish) => self.sent.push(publish),
+                Effect::Sync(commit) => {
+                    let result = self.storage.sync_data(&commit.file);
+                    self.core.handle(self.now, Input::Synced { commit: commit.id, result });
+                }
+                Effect::Notice(notice) => self.notices.push(notice),
+                Effect::FunctionLog { .. } | Effect::Drained => {}
+            }
+        }
+        assert!(self.core.ledger().is_balanced(), "{:?}", self.core.ledger());
+    }
+
+    /// A sensor publishes on `in/<topic>`, and it is committed. True if the machine took it.
+    pub fn message(&mut self, topic: &str, payload: impl Into<Bytes>) -> bool {
+        let taken = self.core.accepts_messages();
+        if taken {
+            let topic = Bytes::from(format!("in/{topic}"));
+            let message = Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload: payload.into() };
+            self.handle(Input::Message(message));
+            self.wait_ms(20);
+        }
+        taken
+    }
+
+    pub fn connect(&mut self, link: LinkId, inflight_max: u16) {
+        self.next_conn += 1;
+        self.conns.insert(link, self.next_conn);
+        self.handle(Input::LinkUp { link, conn: self.next_conn, inflight_max });
+    }
+
+    pub fn disconnect(&mut self, link: LinkId) {
+        if let Some(conn) = self.conns.remove(&link) {
+            self.sent.retain(|p| p.link != link);
+            self.handle(Input::LinkDown { link, conn });
+        }
+    }
+
+    /// The far end takes the first publish that waits there; none if nothing does.
+    pub fn take(&mut self) -> Option<Publish> {
+        let publish = (!self.sent.is_empty()).then(|| self.sent.remove(0))?;
+        self.answer(&publish, true);
+        Some(publish)
+    }
+
+    pub fn answer(&mut self, publish: &Publish, accepted: bool) {
+        let Publish { link, conn, token, .. } = *publish;
+        self.handle(Input::Published { link, conn, token, accepted });
+    }
+
+    /// Payloads of everything that arrives from here on until nothing more does, as text, in order.
+    pub fn drain(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.take()).map(|p| String::from_utf8(p.payload.to_vec()).unwrap()).collect()
+    }
+
+    pub fn stream(&self, name: &str) -> &StreamAccount {
+        let streams = &self.core.ledger().streams;
+        streams.iter().find(|s| s.name == name).unwrap_or_else(|| panic!("no stream {name} in {streams:?}"))
+    }
+}
+
+fn open(config: &Config, max_bytes: u64, storage: &MemoryStorage, now: Now) -> Core<MemoryStorage> {
+    let seed = storage.bytes_written() + 1;
+    Core::open(config.clone(), Options::for_quota(max_bytes), storage.clone(), functions(), now, seed).unwrap()
+}

@@ -1,0 +1,92 @@
+//! What every `[[uplink]]` says about its outputs, whatever it speaks: which it takes, in what order, how fast, how long.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use eyot_core::config::{Priority, Route, Uplink};
+use eyot_core::ledger::STREAMS_MAX;
+use eyot_wire::topic::parse_filter;
+
+use super::section::{within, At, Reader, Section};
+
+const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
+const RATES_PER_S: RangeInclusive<u32> = 1..=1_000_000;
+
+/// Reads the keys of one uplink. `streams` counts those of all uplinks; the first is the local broker's.
+pub fn delivery(name: &str, section: &mut Section<'_, '_>, r: &mut Reader<'_>, streams: &mut usize) -> Uplink {
+    let rate_max_per_s = section.parsed(r, "rate", None, |text| rate(text).map(Some));
+    let ttl_ms = ttl(section, r);
+    let mut routes: Vec<Route> = Vec::new();
+    for mut table in section.tables(r, "route") {
+        let route = Route {
+            name: route_name(&mut table, r, &routes),
+            topics: topics(&mut table, r, true),
+            priority: priority(&mut table, r),
+            ttl_ms: ttl(&mut table, r).or(ttl_ms),
+        };
+        table.finish(r);
+        routes.push(route);
+    }
+    let topics = topics(section, r, routes.is_empty());
+    *streams += routes.len() + usize::from(!topics.is_empty());
+    if *streams > usize::from(STREAMS_MAX) {
+        let reason = format!(
+            "makes {streams} streams with the local broker and what stands above; at most {STREAMS_MAX}. Each \
+             uplink's own topics and each route are one: join some"
+        );
+        r.problem(section.span(), section.key("").trim_end_matches('.'), reason);
+    }
+    Uplink { name: name.to_owned(), topics, routes, rate_max_per_s, ttl_ms }
+}
+
+fn route_name(section: &mut Section<'_, '_>, r: &mut Reader<'_>, others: &[Route]) -> String {
+    let Some(At { value: name, span }) = section.string(r, "name") else {
+        r.problem(section.span(), section.key("name"), "is missing; name the route, for example \"alarms\"");
+        return String::new();
+    };
+    if !eyot_wire::manifest::is_name(name) {
+        let reason = format!("\"{name}\" is not a name; write 1 to 32 characters of a-z, 0-9 and -");
+        r.problem(&span, section.key("name"), reason);
+    } else if others.iter().any(|other| other.name == name) {
+        let reason = format!("\"{name}\" is the name of another route of this uplink; choose another");
+        r.problem(&span, section.key("name"), reason);
+    }
+    name.to_owned()
+}
+
+fn topics(section: &mut Section<'_, '_>, r: &mut Reader<'_>, needed: bool) -> Vec<String> {
+    let topics = section.strings(r, "topics");
+    if topics.is_empty() && needed {
+        let remedy = "is missing or empty; say which topics go up, for example topics = [\"cloud/#\"]";
+        r.problem(section.span(), section.key("topics"), remedy);
+    }
+    for At { value, span } in &topics {
+        if let Err(error) = parse_filter(value.as_bytes()) {
+            let reason = format!("topic filter \"{value}\" {error}; see MQTT's rules for filters");
+            r.problem(span, section.key("topics"), reason);
+        }
+    }
+    topics.into_iter().map(|at| at.value.to_owned()).collect()
+}
+
+fn priority(section: &mut Section<'_, '_>, r: &mut Reader<'_>) -> Priority {
+    section.parsed(r, "priority", Priority::Normal, |text| match text {
+        "high" => Ok(Priority::High),
+        "normal" => Ok(Priority::Normal),
+        "low" => Ok(Priority::Low),
+        _ => Err(format!("\"{text}\" is unknown; write \"high\", \"normal\" or \"low\"")),
+    })
+}
+
+fn ttl(section: &mut Section<'_, '_>, r: &mut Reader<'_>) -> Option<u64> {
+    let ttl = section.parsed(r, "ttl", None, |text| within(text, &TTLS).map(Some))?;
+    u64::try_from(ttl.as_millis()).ok()
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix("/s").and_then(|number| number.trim_end().parse().ok());
+    number.filter(|rate| RATES_PER_S.contains(rate)).ok_or_else(|| {
+        let (least, most) = RATES_PER_S.into_inner();
+        format!("\"{text}\" is not a rate; write how many publishes a second, {least} to {most}, as \"100/s\"")
+    })
+}

@@ -14,6 +14,7 @@ use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
 use crate::config::{FunctionFile, Problem};
+use crate::file;
 
 /// Stack of a thread in which functions run: theirs, and what calls them.
 pub const THREAD_STACK_BYTES: usize = GUEST_STACK_MIN_BYTES + (1 << 20);
@@ -52,12 +53,8 @@ pub fn load(files: &[FunctionFile]) -> Result<Vec<Loaded>, Vec<Problem>> {
 }
 
 fn load_one(path: &Path) -> Result<Loaded, String> {
-    let unreadable = |e: io::Error| format!("cannot be read: {e}; check the path and its permissions");
-    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
-    if bytes > MODULE_MAX_BYTES as u64 {
-        return Err(format!("has {bytes} bytes; a module has at most {MODULE_MAX_BYTES}"));
-    }
-    let module = std::fs::read(path).map_err(unreadable)?;
+    let module = file::read(path, MODULE_MAX_BYTES)
+        .map_err(|e| format!("cannot be read: {e}; name a module with at most {MODULE_MAX_BYTES} bytes"))?;
     let function = Function::load(&module, LoadOptions::default()).map_err(|e| format!("is refused: {e}"))?;
     Ok(Loaded { function, sha256: Sha256::digest(&module).into() })
 }

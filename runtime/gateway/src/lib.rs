@@ -5,6 +5,7 @@
 //!
 //! Modules, in the order a message passes through them:
 //! - [`config`]: `gateway.toml`, read and checked as a whole.
+//! - [`file`]: files it names, read up to a limit.
 //! - [`functions`]: modules from files.
 //! - [`broker`]: a broker in this process, for `embedded://`.
 //! - [`mqtt`]: links to brokers: session, transport, reconnecting.
@@ -19,6 +20,7 @@ pub mod broker;
 pub mod config;
 pub mod driver;
 pub mod envelope;
+pub mod file;
 pub mod functions;
 pub mod gateway;
 pub mod journal;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use eyot_core::config::Priority;
-use eyot_gateway::config::{BrokerAt, Config, ConfigError, WhenFull};
+use eyot_gateway::config::{BrokerAt, Config, ConfigError, WhenFull, FILE_MAX_BYTES, PROBLEMS_MAX};
 use eyot_gateway::mqtt::Version;
 
 const CONTRACT: &str = r#"
@@ -72,7 +72,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("barn-7", "barn/7", 3, "gateway.id", "without / + #"),
     ("barn-7", "@all", 3, "gateway.id", "@ in front"),
     ("barn-7", "", 3, "gateway.id", "1 to 64 bytes"),
-    ("id = \"barn-7\"", "id = 7", 3, "gateway.id", "is a integer; write a string"),
+    ("id = \"barn-7\"", "id = 7", 3, "gateway.id", "is an integer; write a string"),
     ("data_dir", "datadir", 4, "gateway.datadir", "did you mean \"data_dir\"?"),
     ("[broker]", "[brocker]", 6, "brocker", "did you mean \"broker\"?"),
     ("[broker]", "[brocker]", 1, "broker", "is missing"),
@@ -223,4 +223,37 @@ fn secrets_come_from_files() {
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Path::new("/nowhere/gateway.toml")).map(|_| ()).unwrap_err();
     assert!(error.to_string().starts_with("/nowhere/gateway.toml:1: cannot be read"), "{error}");
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_before_it_is_read() {
+    let error = Config::load(Path::new("/dev/null")).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+    for (key, text) in [
+        ("broker.password_file", "[broker]\nurl='mqtt://b'\nusername='ada'\npassword_file='/dev/null'"),
+        ("broker.tls.ca", "[broker]\nurl='mqtts://b'\ntls.ca='/dev/null'"),
+    ] {
+        let problems = parse(text).map(|_| ()).unwrap_err().problems;
+        let problem = problems.iter().find(|p| p.key == key).unwrap();
+        assert!(problem.reason.contains("not a regular file"), "{problem:?}");
+    }
+}
+
+#[test]
+fn files_over_their_limit_are_refused() {
+    let file = std::env::temp_dir().join(format!("eyot-large-{}.toml", std::process::id()));
+    std::fs::write(&file, vec![b'#'; FILE_MAX_BYTES + 1]).unwrap();
+    let error = Config::load(&file).map(|_| ()).unwrap_err();
+    std::fs::remove_file(&file).unwrap();
+    assert!(error.to_string().contains("more than 1048576 bytes"), "{error}");
+}
+
+#[test]
+fn of_very_many_problems_the_first_are_told() {
+    let keys: String = (0..5_000).map(|n| format!("k{n} = 0\n")).collect();
+    let problems = parse(&keys).map(|_| ()).unwrap_err().problems;
+    assert_eq!(problems.len(), PROBLEMS_MAX + 1);
+    let last = problems.last().unwrap();
+    assert!(last.reason.starts_with("4901 more problems"), "{last:?}");
+    assert!(problems.iter().any(|p| p.key == "k0"));
 }

@@ -42,11 +42,14 @@ use std::time::Duration;
 
 pub use eyot_core::config::WhenFull;
 
+use crate::file::read_text;
 use crate::mqtt::transport::Endpoint;
 use crate::mqtt::Version;
 
 /// Largest `gateway.toml`.
-pub const FILE_MAX_BYTES: u64 = 1 << 20;
+pub const FILE_MAX_BYTES: usize = 1 << 20;
+/// Most problems told of one file; the first ones, since the rest often follow from them.
+pub const PROBLEMS_MAX: usize = 100;
 /// Smallest `spool.max_bytes`.
 pub const SPOOL_MIN_BYTES: u64 = eyot_spool::Options::MAX_BYTES_MIN;
 
@@ -184,9 +187,9 @@ impl std::error::Error for ConfigError {}
 impl Config {
     /// Reads and checks a file and the files it names, except functions.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text = read_bounded(file).map_err(|reason| ConfigError {
-            file: file.to_owned(),
-            problems: vec![Problem { line: 1, key: String::new(), reason }],
+        let text = read_text(file, FILE_MAX_BYTES).map_err(|error| {
+            let reason = format!("cannot be read: {error}; check --config and the file's permissions");
+            ConfigError { file: file.to_owned(), problems: vec![Problem { line: 1, key: String::new(), reason }] }
         })?;
         Self::parse(file, &text)
     }
@@ -196,12 +199,4 @@ impl Config {
         let base = file.parent().unwrap_or(Path::new(""));
         read::read(text, base).map_err(|problems| ConfigError { file: file.to_owned(), problems })
     }
-}
-
-fn read_bounded(file: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(file).map(|m| m.len());
-    if size.is_ok_and(|bytes| bytes > FILE_MAX_BYTES) {
-        return Err(format!("is over {FILE_MAX_BYTES} bytes; this is no gateway.toml"));
-    }
-    std::fs::read_to_string(file).map_err(|e| format!("cannot be read: {e}; check --config and the file's permissions"))
 }

@@ -363,8 +363,8 @@ fn check_id(id: &str) -> Result<(), String> {
 
 fn secret_file(path: &Path) -> Result<String, String> {
     let shown = path.display();
-    let text =
-        std::fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}; check path and permissions"))?;
+    let text = read_text(path, 2 * SECRET_MAX_BYTES)
+        .map_err(|e| format!("cannot read {shown}: {e}; check path and permissions"))?;
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.is_empty() || secret.len() > SECRET_MAX_BYTES {
         return Err(format!("{shown} holds no password of 1 to {SECRET_MAX_BYTES} bytes; write it there"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
-use super::Problem;
+use super::{Problem, PROBLEMS_MAX};
 
 /// Distance up to which an unknown key is taken for a misspelt one.
 const TYPO_DISTANCE_MAX: usize = 3;
@@ -15,12 +15,14 @@ const TYPO_DISTANCE_MAX: usize = 3;
 pub struct Reader<'t> {
     text: &'t str,
     problems: Vec<Problem>,
+    /// Problems beyond [`PROBLEMS_MAX`].
+    untold: usize,
 }
 
 impl<'t> Reader<'t> {
     /// Reads `text`.
     pub fn new(text: &'t str) -> Self {
-        Self { text, problems: Vec::new() }
+        Self { text, problems: Vec::new(), untold: 0 }
     }
 
     /// The line, from 1, in which `span` begins.
@@ -31,13 +33,21 @@ impl<'t> Reader<'t> {
 
     /// Notes a problem with the value or key at `span`.
     pub fn problem(&mut self, span: &Range<usize>, key: impl Into<String>, reason: impl Into<String>) {
+        if self.problems.len() == PROBLEMS_MAX {
+            self.untold += 1;
+            return;
+        }
         let line = self.line(span);
         self.problems.push(Problem { line, key: key.into(), reason: reason.into() });
     }
 
-    /// Everything noted, in the order of the file.
+    /// Everything noted, in the order of the file; beyond [`PROBLEMS_MAX`] only how much.
     pub fn finish(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|p| p.line);
+        if let (Some(Problem { line, .. }), true) = (self.problems.last(), self.untold > 0) {
+            let reason = format!("{} more problems are not listed; correct these first", self.untold);
+            self.problems.push(Problem { line: *line, key: String::new(), reason });
+        }
         self.problems
     }
 }
@@ -99,7 +109,8 @@ impl<'a, 'i> Section<'a, 'i> {
             Some(value) => Some(At { value, span }),
             None => {
                 let got = found.get_ref().type_str();
-                reader.problem(&span, self.key(key), format!("is a {got}; write {what}"));
+                let article = if matches!(got, "integer" | "array") { "an" } else { "a" };
+                reader.problem(&span, self.key(key), format!("is {article} {got}; write {what}"));
                 None
             }
         }

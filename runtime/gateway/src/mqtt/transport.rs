@@ -13,8 +13,12 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
+use crate::file;
+
 /// Name lookup, TCP and TLS together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest PEM file; the certificates of all public authorities are a quarter of it.
+pub const PEM_MAX_BYTES: usize = 1 << 20;
 
 /// A byte stream to a broker.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -58,7 +62,8 @@ fn bad(key: &'static str, path: &Path, error: impl std::fmt::Display) -> TlsErro
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|e| bad(key, path, e))?.collect();
+    let pem = file::read(path, PEM_MAX_BYTES).map_err(|e| bad(key, path, e))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
         Ok(list) if !list.is_empty() => Ok(list),
         Ok(_) => Err(bad(key, path, "it holds no certificate")),
@@ -95,7 +100,8 @@ pub fn tls(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => {
             let chain = certificates("cert", cert)?;
-            let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| bad("key", key, e))?;
+            let pem = file::read(key, PEM_MAX_BYTES).map_err(|e| bad("key", key, e))?;
+            let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| bad("key", key, e))?;
             builder.with_client_auth_cert(chain, secret).map_err(|e| bad("key", key, e))?
         }
         (Some(_), None) => return Err(TlsError { key: "cert", reason: "cert without key; set key too".to_owned() }),

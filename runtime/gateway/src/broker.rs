@@ -5,8 +5,9 @@
 //! a word; it forgets everything when the process ends; it has no access control; it refuses clients with keep alive 0.
 //! Where sensors must not lose data, run a real broker beside the gateway and give its `mqtt://` URL.
 //!
-//! rumqttd answers with a panic when a message with MQTT 5 properties goes to a 3.1.1 subscriber; the properties are dropped
-//! first.
+//! rumqttd panics, and the process with it, on some of what clients send; `guard` stands before it.
+
+mod guard;
 
 use std::future::Future;
 use std::io;
@@ -14,13 +15,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::task::Poll;
 use std::thread::JoinHandle;
 
-use bytes::BytesMut;
-use rumqttd::protocol::v4::V4;
-use rumqttd::protocol::v5::V5;
-use rumqttd::protocol::{Error, Packet, Protocol};
 use rumqttd::{ConnectionSettings, LinkType, Router, RouterConfig, Server, ServerSettings};
 
-use crate::mqtt::codec;
+use guard::Guard;
 
 /// Clients connected at the same time.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -82,7 +79,7 @@ fn serve(addr: SocketAddr, ready: &flume::Sender<io::Result<()>>, stopped: &flum
         Err(error) => return drop(ready.send(Err(error))),
     };
     let router = Router::new(0, router_config()).spawn();
-    let mut server = Server::new(server_settings(addr), router, AnyVersion::Unknown);
+    let mut server = Server::new(server_settings(addr), router, Guard::new());
     runtime.block_on(async {
         let mut serving = std::pin::pin!(server.start(LinkType::Remote));
         // The first poll binds; what is pending after it listens.
@@ -126,53 +123,5 @@ fn server_settings(listen: SocketAddr) -> ServerSettings {
             external_auth: None,
             dynamic_filters: false,
         },
-    }
-}
-
-/// The protocol of one connection: whichever version its CONNECT names.
-#[derive(Clone, Copy)]
-enum AnyVersion {
-    Unknown,
-    Four,
-    Five,
-}
-
-impl Protocol for AnyVersion {
-    fn read_mut(&mut self, stream: &mut BytesMut, max_size: usize) -> Result<Packet, Error> {
-        if let Self::Unknown = self {
-            *self = version_of(stream)?;
-        }
-        match self {
-            Self::Five => V5.read_mut(stream, max_size),
-            _ => V4.read_mut(stream, max_size),
-        }
-    }
-
-    fn write(&self, mut packet: Packet, buffer: &mut BytesMut) -> Result<usize, Error> {
-        if let Self::Five = self {
-            return V5.write(packet, buffer);
-        }
-        match &mut packet {
-            Packet::Publish(_, properties) => *properties = None,
-            Packet::PubAck(_, properties) => *properties = None,
-            Packet::SubAck(_, properties) => *properties = None,
-            Packet::PubRec(_, properties) => *properties = None,
-            Packet::PubRel(_, properties) => *properties = None,
-            Packet::PubComp(_, properties) => *properties = None,
-            Packet::UnsubAck(_, properties) => *properties = None,
-            Packet::Disconnect(_, properties) => *properties = None,
-            _ => {}
-        }
-        V4.write(packet, buffer)
-    }
-}
-
-/// The protocol level in CONNECT follows the fixed header and `0 4 M Q T T`.
-fn version_of(stream: &[u8]) -> Result<AnyVersion, Error> {
-    let head = codec::head(stream).map_err(|_| Error::MalformedPacket)?;
-    match head.and_then(|head| stream.get(head.head_bytes + 6)) {
-        Some(5) => Ok(AnyVersion::Five),
-        Some(_) => Ok(AnyVersion::Four),
-        None => Err(Error::InsufficientBytes(1)),
     }
 }

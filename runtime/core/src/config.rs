@@ -51,6 +51,10 @@ pub struct Uplink {
     pub rate_max_per_s: Option<u32>,
     /// Outputs of the default route older than this are of no use any more: they are dropped instead of sent.
     pub ttl_ms: Option<u64>,
+    /// Most bytes, of topics and payloads, that may wait for it, all routes together.
+    pub backlog_max_bytes: Option<u64>,
+    /// What happens then; as for the spool if none.
+    pub when_full: Option<WhenFull>,
 }
 
 /// Outputs of an uplink that are numbered, ordered and accounted for on their own. All routes share the uplink's link.
@@ -89,12 +93,12 @@ impl Priority {
     }
 }
 
-/// Spool policy at the quota.
+/// Policy at the quota of the spool or of an uplink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Give up the oldest segment of the backlog.
+    /// Give up the oldest of the backlog; of an uplink, that of the lowest priority first.
     DropOldest,
-    /// Acknowledge and discard what arrives.
+    /// Acknowledge and discard what arrives; of an uplink, its outputs.
     DropNewest,
     /// Hold what arrives unacknowledged, so that the broker keeps it.
     Block,

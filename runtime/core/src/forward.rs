@@ -34,7 +34,7 @@ enum Answer {
     Accepted,
     Refused,
     /// Stands for all outputs of a record, none of which was sent.
-    Expired,
+    GivenUp(DropReason),
 }
 
 /// A record that is being sent.
@@ -42,6 +42,15 @@ struct Sending {
     body: Bytes,
     passing: Passing,
     next_output: usize,
+}
+
+/// The part of a backlog that is given up as soon as its turn comes.
+struct Doom<F> {
+    /// Records after this, and up to that.
+    after: Lsn,
+    until: Lsn,
+    bytes: u64,
+    reader: Reader<F>,
 }
 
 /// The delivery of one stream.
@@ -60,6 +69,9 @@ pub(crate) struct Forwarder<F> {
     refused_in_record: u64,
     /// Sequence number the next record must begin with; a gap was lost in the log.
     expected_seq: u64,
+    doom: Option<Doom<F>>,
+    /// Bytes of doomed records in `in_flight`: they wait for those before them.
+    given_up_bytes: u64,
     /// How far the log was told that the stream is done.
     pub acked: Lsn,
     /// The lane's number of its last publish.
@@ -81,6 +93,8 @@ impl<F: Clone> Forwarder<F> {
             first_count: 1,
             refused_in_record: 0,
             expected_seq: ledger.resume_seq(stream.number),
+            doom: None,
+            given_up_bytes: 0,
             acked: passed,
             last_send: 0,
         }
@@ -98,6 +112,8 @@ impl<F: Clone> Forwarder<F> {
         self.in_flight.clear();
         self.sending = None;
         self.refused_in_record = 0;
+        self.doom = None;
+        self.given_up_bytes = 0;
         self.scanned = passed;
         self.reader = spool.reader(passed);
     }
@@ -106,6 +122,38 @@ impl<F: Clone> Forwarder<F> {
     pub fn evicted(&mut self, ledger: &Ledger) {
         self.expected_seq = self.expected_seq.max(ledger.resume_seq(self.stream));
         self.scanned = self.scanned.max(ledger.passed(self.stream));
+        // What of it is gone already is not known; if that was not enough, it begins anew.
+        self.doom = None;
+    }
+
+    /// Bytes that are given up as soon as their turn comes.
+    pub fn doomed_bytes(&self) -> u64 {
+        self.given_up_bytes + self.doom.as_ref().map_or(0, |doom| doom.bytes)
+    }
+
+    /// Gives up the oldest records that are not in flight, of `excess_bytes` if there are so many; true if the turn is
+    /// over and the work is not.
+    pub fn doom<S: Storage<File = F>>(&mut self, spool: &mut Spool<S>, excess_bytes: u64) -> Result<bool, ReadError> {
+        let begun = self.sending.as_ref().filter(|s| s.next_output > 0).map(|s| s.passing.lsn);
+        let after = begun.unwrap_or(self.scanned);
+        let doom = match &mut self.doom {
+            Some(doom) if doom.until > after => doom,
+            doom => doom.insert(Doom { after, until: after, bytes: 0, reader: spool.reader(after) }),
+        };
+        let enough = doom.bytes.saturating_add(excess_bytes);
+        for _ in 0..FRAMES_PER_TURN_MAX {
+            if doom.bytes >= enough {
+                return Ok(false);
+            }
+            let Some(frame) = spool.read(&mut doom.reader)? else { return Ok(false) };
+            if frame.kind == KIND_COMMIT {
+                if let Some(passing) = survey(frame.lsn, frame.body, self.stream).filter(|p| p.outputs > 0) {
+                    doom.until = frame.lsn;
+                    doom.bytes += passing.bytes;
+                }
+            }
+        }
+        Ok(doom.bytes < enough)
     }
 
     /// Reads and sends as far as window and log allow; true if the turn is over and the work is not.
@@ -131,8 +179,8 @@ impl<F: Clone> Forwarder<F> {
                 continue;
             };
             let may_wait = traffic.conn.is_none() || traffic.has_room(self.priority, now);
-            if may_wait && sending.next_output == 0 && self.ttl.is_expired(now, sending.passing.received_at_ms) {
-                self.expire(traffic, ledger);
+            if let (true, 0, Some(reason)) = (may_wait, sending.next_output, self.worthless(&sending.passing, now)) {
+                self.give_up(reason, traffic, ledger);
                 continue;
             }
             if !self.send(link, traffic, out, now) {
@@ -204,11 +252,23 @@ impl<F: Clone> Forwarder<F> {
         self.pass_answered(traffic, ledger);
     }
 
+    /// Why the record is not to be sent.
+    fn worthless(&self, record: &Passing, now: Now) -> Option<DropReason> {
+        if self.doom.as_ref().is_some_and(|doom| record.lsn > doom.after && record.lsn <= doom.until) {
+            return Some(DropReason::UplinkFull);
+        }
+        self.ttl.is_expired(now, record.received_at_ms).then_some(DropReason::Expired)
+    }
+
     /// Drops the record at hand, when those before it are done with.
-    fn expire(&mut self, traffic: &mut Traffic, ledger: &mut Ledger) {
+    fn give_up(&mut self, reason: DropReason, traffic: &mut Traffic, ledger: &mut Ledger) {
         let Some(Sending { passing, .. }) = self.sending.take() else { return };
         self.scanned = passing.lsn;
-        self.in_flight.push_back(InFlight { closes: Some(passing), answer: Some(Answer::Expired) });
+        if let (DropReason::UplinkFull, Some(doom)) = (reason, &mut self.doom) {
+            doom.bytes = doom.bytes.saturating_sub(passing.bytes);
+            self.given_up_bytes += passing.bytes;
+        }
+        self.in_flight.push_back(InFlight { closes: Some(passing), answer: Some(Answer::GivenUp(reason)) });
         traffic.took_place();
         self.pass_answered(traffic, ledger);
     }
@@ -221,7 +281,11 @@ impl<F: Clone> Forwarder<F> {
             traffic.left(1);
             if let Some(passing) = entry.closes {
                 let (given_up, reason) = match answer {
-                    Answer::Expired => (passing.outputs, DropReason::Expired),
+                    Answer::GivenUp(reason) => {
+                        let doomed = reason == DropReason::UplinkFull;
+                        self.given_up_bytes -= if doomed { passing.bytes.min(self.given_up_bytes) } else { 0 };
+                        (passing.outputs, reason)
+                    }
                     _ => (std::mem::take(&mut self.refused_in_record), DropReason::Refused),
                 };
                 ledger.pass(self.stream, &passing, given_up, reason);
@@ -256,6 +320,7 @@ pub(crate) fn survey(lsn: Lsn, body: &[u8], stream: u8) -> Option<Passing> {
                     passing.first_seq = route.seq;
                 }
                 passing.outputs += 1;
+                passing.bytes += output.bytes();
                 passing.end_seq = route.seq + 1;
             }
         }

@@ -7,10 +7,11 @@ use eyot_engine::{Function, Invocation, StateOp};
 use eyot_wire::code::Failure;
 use eyot_wire::record::{Builder, Route};
 
+use crate::backlog::Quotas;
 use crate::dead;
 use crate::ledger::Ledger;
 use crate::notices::Notices;
-use crate::streams::Streams;
+use crate::streams::{Routed, Streams};
 
 /// A function ready to run.
 pub struct Loaded {
@@ -35,7 +36,15 @@ pub(crate) struct Active {
 /// What the outputs of one message need to know about their destinations.
 pub(crate) struct Outlets<'a> {
     pub streams: &'a Streams,
+    pub quotas: &'a Quotas,
     pub gateway_id: &'a str,
+}
+
+impl Outlets<'_> {
+    fn route(&self, topic: &str, payload: &[u8], ledger: &mut Ledger, routes: &mut Vec<Route>) -> Routed {
+        let bytes = (topic.len() + payload.len()) as u64;
+        self.streams.route(topic, bytes, self.quotas, ledger, routes)
+    }
 }
 
 /// A message on its way through the functions.
@@ -57,8 +66,17 @@ pub(crate) struct Outcome {
     pub failed: u32,
     /// Streams with outputs.
     pub mask: u32,
+    /// Outputs that an uplink had no room for.
+    pub refused: u32,
     /// `random` was called: the seed belongs in the record.
     pub random_used: bool,
+}
+
+impl Outcome {
+    fn add(&mut self, Routed { mask, refused }: Routed) {
+        self.mask |= mask;
+        self.refused += refused;
+    }
 }
 
 /// All functions of the gateway, in the order they are invoked: by name.
@@ -119,14 +137,14 @@ impl Functions {
                 Ok(usage) => {
                     active.fuel += usage.fuel;
                     outcome.random_used |= usage.random_used;
-                    outcome.mask |= active.keep_effects(outlets, ledger, record, &mut self.routes);
+                    outcome.add(active.keep_effects(outlets, ledger, record, &mut self.routes));
                 }
                 Err(failure) => {
                     outcome.failed += 1;
                     outcome.random_used = true;
                     active.note_failure(&failure, waking.mono_us, notices);
                     let (topic, payload) = dead::letter(outlets.gateway_id, active, waking, &failure);
-                    outcome.mask |= outlets.streams.route(&topic, ledger, &mut self.routes);
+                    outcome.add(outlets.route(&topic, &payload, ledger, &mut self.routes));
                     record.output(&topic, &payload, &self.routes);
                 }
             }
@@ -142,11 +160,12 @@ impl Active {
         ledger: &mut Ledger,
         record: &mut Builder,
         routes: &mut Vec<Route>,
-    ) -> u32 {
-        let mut mask = 0;
+    ) -> Routed {
+        let mut all = Routed::default();
         let effects = self.function.effects();
         for emit in effects.emits() {
-            mask |= outlets.streams.route(emit.topic, ledger, routes);
+            let routed = outlets.route(emit.topic, emit.payload, ledger, routes);
+            all = Routed { mask: all.mask | routed.mask, refused: all.refused + routed.refused };
             record.output(emit.topic, emit.payload, routes);
         }
         let count = effects.state_ops().count() as u32;
@@ -157,7 +176,7 @@ impl Active {
             });
             record.state(&self.name, count, ops);
         }
-        mask
+        all
     }
 
     fn note_failure(&mut self, failure: &Failure, mono_us: u64, notices: &mut Notices) {

@@ -174,6 +174,18 @@ pub enum Notice {
         /// Messages and outputs dropped meanwhile.
         dropped: u64,
     },
+    /// An uplink's `max_backlog` is reached; its policy is in force from here.
+    UplinkFull {
+        /// Its name.
+        uplink: String,
+    },
+    /// It has room again; how many outputs the episode cost.
+    UplinkHasRoom {
+        /// Its name.
+        uplink: String,
+        /// Outputs dropped meanwhile.
+        dropped: u64,
+    },
     /// The disk failed; nothing is acknowledged until it works again.
     StorageFailed {
         /// What failed.

@@ -185,6 +185,30 @@ impl<F: Clone> Lane<F> {
         more
     }
 
+    /// Bytes that are given up as soon as their turn comes.
+    pub fn doomed_bytes(&self) -> u64 {
+        self.forwarders.iter().map(Forwarder::doomed_bytes).sum()
+    }
+
+    /// Gives up the oldest of the lowest priority, until `excess_bytes` are gone or nothing else can go; true if the turn
+    /// is over and the work is not. What is in flight stays.
+    pub fn doom<S: Storage<File = F>>(
+        &mut self,
+        spool: &mut Spool<S>,
+        mut excess_bytes: u64,
+    ) -> Result<bool, ReadError> {
+        let mut ascending: Vec<&mut Forwarder<F>> = self.forwarders.iter_mut().collect();
+        ascending.sort_by_key(|f| f.priority);
+        for forwarder in ascending {
+            let before = forwarder.doomed_bytes();
+            if forwarder.doom(spool, excess_bytes)? {
+                return Ok(true);
+            }
+            excess_bytes = excess_bytes.saturating_sub(forwarder.doomed_bytes() - before);
+        }
+        Ok(false)
+    }
+
     /// The broker answered one publish.
     pub fn answered(&mut self, conn: ConnId, token: u64, accepted: bool, ledger: &mut Ledger, now: Now) {
         if self.traffic.conn != Some(conn) {

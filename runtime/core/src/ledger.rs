@@ -98,6 +98,21 @@ pub struct StreamAccount {
     pub next_seq: u64,
     /// Its outputs.
     pub outputs: Account,
+    /// Bytes of the pending ones: topics and payloads.
+    pub pending_bytes: u64,
+}
+
+impl StreamAccount {
+    pub(crate) fn enter(&mut self, bytes: u64) {
+        self.outputs.received += 1;
+        self.outputs.pending += 1;
+        self.pending_bytes += bytes;
+    }
+
+    /// So many pending bytes are done with. Sizes of what was lost are guessed, so nothing may be left of the guess.
+    fn shed(&mut self, bytes: u64) {
+        self.pending_bytes = if self.outputs.pending == 0 { 0 } else { self.pending_bytes.saturating_sub(bytes) };
+    }
 }
 
 /// Everything counted. Kept in the log: whole in checkpoints and progress frames, and brought up to date by the
@@ -151,14 +166,20 @@ impl Ledger {
         }
     }
 
-    /// The next sequence number of `stream`, for an output that enters it.
-    pub(crate) fn enter_output(&mut self, stream: u8) -> u64 {
+    /// The next sequence number of `stream`, for an output of so many `bytes` that enters it.
+    pub(crate) fn enter_output(&mut self, stream: u8, bytes: u64) -> u64 {
         let Some(account) = self.stream_mut(stream) else { return 0 };
-        account.outputs.received += 1;
-        account.outputs.pending += 1;
+        account.enter(bytes);
         let seq = account.next_seq;
         account.next_seq += 1;
         seq
+    }
+
+    /// An output that `stream` has no room for; it gets no number.
+    pub(crate) fn refuse_output(&mut self, stream: u8) {
+        if let Some(account) = self.stream_mut(stream) {
+            account.outputs.drop_new(DropReason::UplinkFull, 1);
+        }
     }
 
     /// The sequence number of the first output after what `stream` passed.
@@ -173,7 +194,9 @@ impl Ledger {
         let outputs = found.saturating_sub(expected.max(account.counted_seq));
         if outputs > 0 {
             account.counted_seq = found;
+            let mean_bytes = account.pending_bytes / account.outputs.pending.max(1);
             account.outputs.drop_pending(DropReason::Corrupt, outputs);
+            account.shed(mean_bytes.saturating_mul(outputs));
             self.messages.drop_pending(DropReason::Corrupt, outputs);
         }
     }
@@ -194,11 +217,14 @@ impl Ledger {
     /// The newest record found no place in the log: its outputs are counted as dropped and their numbers freed.
     pub(crate) fn withdraw(&mut self, record: &Record<'_>) {
         let mut mask = 0;
-        for route in record.outputs().flat_map(|o| o.routes()) {
-            mask |= bit(route.stream);
-            if let Some(account) = self.stream_mut(route.stream) {
-                account.outputs.drop_pending(DropReason::Malformed, 1);
-                account.next_seq = account.next_seq.min(route.seq);
+        for output in record.outputs() {
+            for route in output.routes() {
+                mask |= bit(route.stream);
+                if let Some(account) = self.stream_mut(route.stream) {
+                    account.outputs.drop_pending(DropReason::Malformed, 1);
+                    account.shed(output.bytes());
+                    account.next_seq = account.next_seq.min(route.seq);
+                }
             }
         }
         if mask != 0 && record.dropped.is_none() {
@@ -220,6 +246,7 @@ impl Ledger {
         account.resume_seq = account.resume_seq.max(record.end_seq);
         account.outputs.deliver_pending(record.outputs.saturating_sub(given_up));
         account.outputs.drop_pending(reason, given_up.min(record.outputs));
+        account.shed(record.bytes);
         if record.message_is_open && others_done {
             if given_up > 0 {
                 self.messages.drop_pending(reason, 1);
@@ -240,6 +267,8 @@ pub(crate) struct Passing {
     pub mask: u32,
     /// Outputs in the stream at hand.
     pub outputs: u64,
+    /// Their bytes: topics and payloads.
+    pub bytes: u64,
     /// Number of the first of them, and the one after the last.
     pub first_seq: u64,
     pub end_seq: u64,
@@ -272,7 +301,7 @@ mod tests {
     fn a_message_is_pending_until_its_last_output_is_done_with() {
         let mut ledger = two_streams();
         ledger.enter(0b11, None, false);
-        assert_eq!((ledger.enter_output(0), ledger.enter_output(1), ledger.enter_output(1)), (1, 1, 2));
+        assert_eq!((ledger.enter_output(0, 10), ledger.enter_output(1, 10), ledger.enter_output(1, 10)), (1, 1, 2));
         let record = Passing { lsn: 7, mask: 0b11, outputs: 2, message_is_open: true, ..Passing::default() };
         ledger.pass(1, &record, 0, DropReason::Refused);
         assert_eq!((ledger.messages.pending, ledger.messages.delivered), (1, 0));
@@ -288,7 +317,7 @@ mod tests {
         let mut ledger = two_streams();
         ledger.enter(0, None, true);
         ledger.enter(1, Some(DropReason::DeadLetter), false);
-        ledger.enter_output(0);
+        ledger.enter_output(0, 10);
         ledger.messages.drop_new(DropReason::IntakeFull, 5);
         let record = Passing { lsn: 2, mask: 1, outputs: 1, ..Passing::default() };
         ledger.pass(0, &record, 1, DropReason::Refused);

@@ -14,6 +14,7 @@
 //! - `functions`: routes a message to the functions it triggers and invokes them; `dead`: what becomes of failures.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.
 //! - `streams`: which outputs go where: each route of an uplink is a stream with numbers of its own.
+//! - `backlog`: how much may wait for an uplink.
 //! - `forward`: delivers each stream from the log, in order, from its own place; `lane`: streams that share a link, the
 //!   urgent ones first; `pace`: how fast, and how old at most.
 //! - [`ledger`]: accounts for every message and output.
@@ -23,6 +24,7 @@ pub mod config;
 pub mod io;
 pub mod ledger;
 
+mod backlog;
 mod commit;
 mod dead;
 mod forward;

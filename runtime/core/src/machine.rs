@@ -8,6 +8,7 @@ use eyot_wire::code::DropReason;
 use eyot_wire::record::{Builder, Record};
 use eyot_wire::topic::parse_topic;
 
+use crate::backlog::Quotas;
 use crate::commit::{Committer, Room, Step};
 use crate::config::{Config, Priority, WhenFull};
 use crate::functions::{Functions, Loaded, Outlets, States, Waking};
@@ -29,6 +30,7 @@ pub struct Core<S: Storage> {
     config: Config,
     max_bytes: u64,
     streams: Streams,
+    quotas: Quotas,
     committer: Committer<S>,
     ledger: Ledger,
     functions: Functions,
@@ -96,9 +98,10 @@ impl<S: Storage> Core<S> {
     }
 
     /// Whether [`Input::Message`] may be handed in. False while the disk is behind or failing, and at the quota
-    /// under [`WhenFull::Block`].
+    /// of the spool or of an uplink under [`WhenFull::Block`].
     pub fn accepts_messages(&self) -> bool {
         !self.draining
+            && !self.quotas.block(&self.ledger)
             && match self.room {
                 Room::Yes => true,
                 Room::Full => self.config.when_full == WhenFull::DropNewest,
@@ -148,6 +151,7 @@ impl<S: Storage> Core<S> {
         }
         self.more = false;
         self.timers();
+        self.keep_quotas();
         // First the disk: what can be forwarded is worked out while it is busy.
         self.commit();
         self.forward();
@@ -253,13 +257,18 @@ impl<S: Storage> Core<S> {
             seed: self.rng.u64(..),
             mono_us: self.now.mono_us,
         };
-        let outlets = Outlets { streams: &self.streams, gateway_id: &self.config.gateway_id };
+        let outlets = Outlets { streams: &self.streams, quotas: &self.quotas, gateway_id: &self.config.gateway_id };
         let outcome = self.functions.run(&waking, &outlets, &mut self.ledger, &mut self.record, &mut self.notices);
         let dropped = match outcome {
             outcome if outcome.woken == 0 => Some(DropReason::NoFunction),
             outcome if outcome.failed > 0 => Some(DropReason::DeadLetter),
+            outcome if outcome.refused > 0 => Some(DropReason::UplinkFull),
             _ => None,
         };
+        if outcome.refused > 0 {
+            // No record says which stream had no room: the ledger goes with the batch.
+            self.committer.ledger_changed(self.now.mono_us);
+        }
         (outcome.mask, outcome.random_used.then_some(waking.seed), dropped)
     }
 

@@ -12,7 +12,7 @@ pub const KIND_COMMIT: u8 = 1;
 /// Closing note: the whole ledger as of this place, in postcard.
 pub const KIND_LEDGER: u8 = 0x60;
 
-const CHECKPOINT_VERSION: u8 = 3;
+const CHECKPOINT_VERSION: u8 = 4;
 
 /// Everything that is not in the log behind it.
 #[derive(Serialize, Deserialize)]
@@ -73,8 +73,7 @@ impl Recovery {
             for route in output.routes() {
                 mask |= bit(route.stream);
                 let account = self.stream(route.stream);
-                account.outputs.received += 1;
-                account.outputs.pending += 1;
+                account.enter(output.bytes());
                 account.next_seq = account.next_seq.max(route.seq + 1);
             }
         }

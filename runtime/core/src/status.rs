@@ -46,7 +46,17 @@ pub(crate) struct UplinkStatus<'a> {
     pub connected: bool,
     pub in_flight: usize,
     pub pending: u64,
+    pub pending_bytes: u64,
+    /// Of the uplink, all routes together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<BacklogStatus>,
     pub next_seq: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct BacklogStatus {
+    pub max_bytes: u64,
+    pub full: bool,
 }
 
 pub(crate) struct FunctionList<'a>(pub &'a Functions);

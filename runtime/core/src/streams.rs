@@ -4,6 +4,7 @@ use eyot_spool::Lsn;
 use eyot_wire::record::Route;
 use eyot_wire::topic::matches;
 
+use crate::backlog::Quotas;
 use crate::config::{Priority, Uplink};
 use crate::io::LinkId;
 use crate::ledger::{bit, Account, Ledger, StreamAccount, STREAMS_MAX};
@@ -20,6 +21,15 @@ pub(crate) struct Stream {
     pub priority: Priority,
     pub ttl_ms: Option<u64>,
     topics: Vec<String>,
+}
+
+/// Where an output goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Routed {
+    /// A bit for each stream that takes it.
+    pub mask: u32,
+    /// Uplinks that have no room for it.
+    pub refused: u32,
 }
 
 /// All streams: that to the local broker, those of each uplink in the order they are tried, and at the end those that
@@ -64,6 +74,7 @@ impl Streams {
                 counted_seq: 1,
                 next_seq: 1,
                 outputs: Account::default(),
+                pending_bytes: 0,
             });
         }
         let mut streams: Vec<Stream> = planned.into_iter().map(|p| p.stream).collect();
@@ -84,26 +95,38 @@ impl Streams {
         self.0.iter().find(|s| s.number == number).map_or(Priority::Normal, |s| s.priority)
     }
 
-    /// Gives an output a number in the first stream of each uplink that takes its topic; the local broker gets what none
-    /// takes. Returns a mask of the streams.
-    pub fn route(&self, topic: &str, ledger: &mut Ledger, routes: &mut Vec<Route>) -> u32 {
+    /// Gives an output of so many `bytes` a number in the first stream of each uplink that takes its topic; the local
+    /// broker gets what none takes.
+    pub fn route(
+        &self,
+        topic: &str,
+        bytes: u64,
+        quotas: &Quotas,
+        ledger: &mut Ledger,
+        routes: &mut Vec<Route>,
+    ) -> Routed {
         routes.clear();
-        let mut mask = 0;
-        let mut enter = |stream: u8| {
-            routes.push(Route { stream, seq: ledger.enter_output(stream) });
-            mask |= bit(stream);
+        let mut routed = Routed::default();
+        let mut enter = |stream: u8, ledger: &mut Ledger| {
+            routes.push(Route { stream, seq: ledger.enter_output(stream, bytes) });
+            routed.mask |= bit(stream);
         };
         let mut served = None;
         for stream in &self.0 {
             if stream.link != served && stream.topics.iter().any(|filter| matches(filter, topic)) {
                 served = stream.link;
-                enter(stream.number);
+                if quotas.refuses(stream.link, bytes, ledger) {
+                    ledger.refuse_output(stream.number);
+                    routed.refused += 1;
+                } else {
+                    enter(stream.number, ledger);
+                }
             }
         }
         if let (None, Some(local)) = (served, self.0.first()) {
-            enter(local.number);
+            enter(local.number, ledger);
         }
-        mask
+        routed
     }
 }
 

@@ -25,6 +25,10 @@ pub fn notice(notice: &Notice) {
             warn!("the spool is full; when_full is in force. Check the uplinks, or raise [spool] max_bytes");
         }
         Notice::SpoolHasRoom { dropped } => info!(dropped, "the spool has room again"),
+        Notice::UplinkFull { uplink } => {
+            warn!(uplink, "max_backlog is reached; when_full is in force. Check the uplink, or raise its max_backlog");
+        }
+        Notice::UplinkHasRoom { uplink, dropped } => info!(uplink, dropped, "the backlog has room again"),
         Notice::StorageFailed { error } => {
             error!(%error, "the disk fails; messages wait at the broker until it works. Check the disk under data_dir");
         }

@@ -95,11 +95,13 @@ pub enum DropReason {
     UplinkRemoved = 8,
     /// It was older than its uplink's `ttl`.
     Expired = 9,
+    /// So much waited for its uplink that `max_backlog` was reached.
+    UplinkFull = 10,
 }
 
 impl DropReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::DeadLetter,
         Self::NoFunction,
         Self::IntakeFull,
@@ -110,6 +112,7 @@ impl DropReason {
         Self::Corrupt,
         Self::UplinkRemoved,
         Self::Expired,
+        Self::UplinkFull,
     ];
 
     /// The reason with this number.
@@ -130,6 +133,7 @@ impl DropReason {
             Self::Corrupt => "corrupt",
             Self::UplinkRemoved => "uplink_removed",
             Self::Expired => "expired",
+            Self::UplinkFull => "uplink_full",
         }
     }
 }

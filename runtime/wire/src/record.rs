@@ -159,6 +159,11 @@ impl<'a> Output<'a> {
         core::iter::from_fn(move || if rest.is_empty() { None } else { take(&mut rest).ok() })
     }
 
+    /// Bytes of topic and payload.
+    pub fn bytes(&self) -> u64 {
+        (self.topic.len() + self.payload.len()) as u64
+    }
+
     /// Its number in `stream`, if it goes there.
     pub fn seq_in(&self, stream: u8) -> Option<u64> {
         self.routes().find(|r| r.stream == stream).map(|r| r.seq)

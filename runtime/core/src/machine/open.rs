@@ -56,6 +56,7 @@ impl<S: Storage> Core<S> {
         for account in &ledger.streams {
             spool.ack(account.stream, account.passed);
         }
+        let quotas = Quotas::new(&config.uplinks, config.when_full, &streams, &ledger);
         let lanes = lanes(&config, &streams, &ledger, &spool);
         spool.set_streams(&ledger.streams.iter().map(|s| s.stream).collect::<Vec<_>>());
 
@@ -67,6 +68,7 @@ impl<S: Storage> Core<S> {
         Ok(Self {
             max_bytes,
             streams,
+            quotas,
             committer: Committer::new(spool, config.commit_window_us, config.ack_flush_us),
             ledger,
             functions,

@@ -1,7 +1,7 @@
 //! Status and function documents: when and where they are published.
 
 use super::*;
-use crate::status::{FunctionList, FunctionReport, LedgerStatus, SpoolStatus, Status, UplinkStatus};
+use crate::status::{BacklogStatus, FunctionList, FunctionReport, LedgerStatus, SpoolStatus, Status, UplinkStatus};
 
 impl<S: Storage> Core<S> {
     pub(super) fn publish_status(&mut self) {
@@ -44,6 +44,11 @@ impl<S: Storage> Core<S> {
                 connected: lane.traffic.conn.is_some(),
                 in_flight: forwarder.in_flight(),
                 pending: account.outputs.pending,
+                pending_bytes: account.pending_bytes,
+                backlog: self
+                    .quotas
+                    .of(stream.link)
+                    .map(|quota| BacklogStatus { max_bytes: quota.max_bytes, full: quota.is_full() }),
                 next_seq: account.next_seq,
             })
         });

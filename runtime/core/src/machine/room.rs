@@ -75,6 +75,26 @@ impl<S: Storage> Core<S> {
         }
     }
 
+    /// Applies the policies of uplinks that have too much of a backlog.
+    pub(super) fn keep_quotas(&mut self) {
+        for quota in self.quotas.iter_mut() {
+            let Some(lane) = self.lanes.iter_mut().find(|lane| lane.link == Some(quota.link)) else { continue };
+            let excess_bytes = quota.excess_bytes(&self.ledger, lane.doomed_bytes());
+            if quota.when_full == WhenFull::DropOldest && excess_bytes > 0 {
+                match lane.doom(&mut self.committer.spool, excess_bytes) {
+                    Ok(more) => self.more |= more,
+                    Err(error) => {
+                        self.notices.storage_failed(&format!("the log cannot be read: {error}"), self.now.mono_us);
+                    }
+                }
+            }
+            if let Some(notice) = quota.look(&self.ledger) {
+                self.status_due_us = self.now.mono_us;
+                self.notices.push(notice);
+            }
+        }
+    }
+
     /// Gives up the oldest segment, with entries in the ledger; false if there is none to give up.
     fn evict(&mut self) -> bool {
         let ledger = &mut self.ledger;

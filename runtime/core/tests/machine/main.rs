@@ -1,5 +1,6 @@
 //! The machine as a whole, on memory storage, without faults: what each promise of the configuration comes to.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod backlog;
 mod bench;
 mod routes;

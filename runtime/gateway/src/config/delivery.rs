@@ -3,13 +3,16 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use eyot_core::config::{Priority, Route, Uplink};
+use eyot_core::config::{Priority, Route, Uplink, WhenFull};
 use eyot_core::ledger::STREAMS_MAX;
+use eyot_wire::manifest::parse_size;
 use eyot_wire::topic::parse_filter;
 
 use super::section::{within, At, Reader, Section};
 
 const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
+/// Less than this a single message may exceed.
+const BACKLOG_MIN_BYTES: u64 = 64 << 10;
 const RATES_PER_S: RangeInclusive<u32> = 1..=1_000_000;
 
 /// Reads the keys of one uplink. `streams` counts those of all uplinks; the first is the local broker's.
@@ -36,7 +39,9 @@ pub fn delivery(name: &str, section: &mut Section<'_, '_>, r: &mut Reader<'_>, s
         );
         r.problem(section.span(), section.key("").trim_end_matches('.'), reason);
     }
-    Uplink { name: name.to_owned(), topics, routes, rate_max_per_s, ttl_ms }
+    let backlog_max_bytes = section.parsed(r, "max_backlog", None, |text| backlog(text).map(Some));
+    let when_full = section.parsed(r, "when_full", None, |text| when_full(text).map(Some));
+    Uplink { name: name.to_owned(), topics, routes, rate_max_per_s, ttl_ms, backlog_max_bytes, when_full }
 }
 
 fn route_name(section: &mut Section<'_, '_>, r: &mut Reader<'_>, others: &[Route]) -> String {
@@ -81,6 +86,26 @@ fn priority(section: &mut Section<'_, '_>, r: &mut Reader<'_>) -> Priority {
 fn ttl(section: &mut Section<'_, '_>, r: &mut Reader<'_>) -> Option<u64> {
     let ttl = section.parsed(r, "ttl", None, |text| within(text, &TTLS).map(Some))?;
     u64::try_from(ttl.as_millis()).ok()
+}
+
+fn backlog(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        bytes if bytes < BACKLOG_MIN_BYTES => Err(format!("is too small; at least {} KiB", BACKLOG_MIN_BYTES >> 10)),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Reads a policy at a quota.
+///
+/// # Errors
+/// It is none: what to write instead.
+pub fn when_full(text: &str) -> Result<WhenFull, String> {
+    match text {
+        "drop-oldest" => Ok(WhenFull::DropOldest),
+        "drop-newest" => Ok(WhenFull::DropNewest),
+        "block" => Ok(WhenFull::Block),
+        _ => Err(format!("\"{text}\" is unknown; write \"drop-oldest\", \"drop-newest\" or \"block\"")),
+    }
 }
 
 fn rate(text: &str) -> Result<u32, String> {

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use eyot_wire::manifest::parse_size;
 use toml::de::DeTable;
 
-use super::delivery::delivery;
+use super::delivery::{delivery, when_full};
 use super::section::{At, Reader, Section};
 use super::url::{self, Url};
 use super::*;
@@ -292,12 +292,7 @@ impl Walk<'_> {
             Ok(_) => Err(format!("is too small; at least {} KiB", SPOOL_MIN_BYTES >> 10)),
             Err(reason) => Err(reason),
         });
-        let when_full = section.parsed(r, "when_full", WhenFull::DropOldest, |text| match text {
-            "drop-oldest" => Ok(WhenFull::DropOldest),
-            "drop-newest" => Ok(WhenFull::DropNewest),
-            "block" => Ok(WhenFull::Block),
-            _ => Err(format!("\"{text}\" is unknown; write \"drop-oldest\", \"drop-newest\" or \"block\"")),
-        });
+        let when_full = section.parsed(r, "when_full", WhenFull::DropOldest, when_full);
         let commit_window = section.duration(r, "commit_window", COMMIT_WINDOW, COMMIT_WINDOWS);
         section.finish(r);
         Spool { max_bytes, when_full, commit_window }

@@ -4,6 +4,7 @@
 #   tests/setup.sh [--quiet]
 #
 # - mosquitto and its clients: the broker of the end-to-end tests.
+# - e2fsprogs, mount and util-linux: the file system, the loop devices and the mount namespace of the power-cut rig.
 # - Rust's standard library for wasm32-unknown-unknown (functions) and thumbv8m.main-none-eabihf (nodes): from rustup,
 #   or, where rustup cannot download, built from Debian's packages into a toolchain of its own,
 #   ${XDG_CACHE_HOME:-$HOME/.cache}/eyot/sysroot.
@@ -24,7 +25,7 @@ done
 here=$(cd "$(dirname "$0")" && pwd)
 sysroot=${XDG_CACHE_HOME:-$HOME/.cache}/eyot/sysroot
 # Debian keeps the broker where users do not look.
-PATH=$PATH:/usr/sbin
+PATH=$PATH:/usr/sbin:/sbin
 
 say() {
     [ "$quiet" = yes ] || echo "setup: $*"
@@ -91,7 +92,7 @@ from_debian() {
     "$here/mk-sysroot.sh" "$sysroot" "$1"
 }
 
-for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients; do
+for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients mkfs.ext4:e2fsprogs losetup:mount unshare:util-linux; do
     command -v "${pair%%:*}" > /dev/null || install "${pair##*:}"
 done
 say "mosquitto: $(command -v mosquitto)"

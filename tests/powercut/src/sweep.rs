@@ -160,11 +160,14 @@ impl<'a> Sweep<'a> {
     ) -> Result<(), Error> {
         let mut player = Player::new(tape);
         let stage = if depth == 0 { Stage::Work } else { Stage::Recovery };
-        for cut in cuts {
+        let mut left: Vec<(Cut, Image)> = cuts.into_iter().map(|cut| (cut, player.image(&cut))).collect();
+        // A sweep that ends in the middle must not have cut beginnings only.
+        rng.shuffle(&mut left);
+        for (cut, image) in left {
             if !self.count(stage, cut.kind) {
                 break;
             }
-            let case = Case { image: player.image(&cut), subject: subject.at(cut.event), seed: rng.u64(..) };
+            let case = Case { image, subject: subject.at(cut.event), seed: rng.u64(..) };
             match case.subject.clone().judge(recorder, &case.image, case.seed) {
                 Ok(recovered) => self.cut_again(recorder, &recovered, depth, rng)?,
                 Err(error @ (Error::Breach(_) | Error::Mount { .. } | Error::Io { .. })) => {

@@ -88,6 +88,10 @@ impl<S: Storage> Storage for Lax<S> {
         self.inner.len(file)
     }
 
+    fn trim(&self, file: &Self::File, bytes: u64) -> io::Result<()> {
+        self.inner.trim(file, bytes)
+    }
+
     fn write_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.inner.write_at(file, offset, bytes)
     }

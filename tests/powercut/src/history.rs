@@ -58,6 +58,37 @@ struct Step {
     is_frame: bool,
 }
 
+/// What a rewrite made of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Form {
+    /// As it was appended.
+    Whole,
+    /// Shorter.
+    Short,
+    /// Nothing.
+    Gone,
+}
+
+/// A rewrite of one frame.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Change {
+    /// From this event on it may have happened.
+    may: usize,
+    /// From this event on it must have.
+    must: Option<usize>,
+    lsn: Lsn,
+    form: Form,
+}
+
+/// What a reader found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// A frame with its name.
+    Frame(Lsn, u64, Form),
+    /// Word of frames that a rewrite dropped: the first, and the last.
+    Gone(Lsn, Lsn),
+}
+
 /// What the log said is on disk.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Promise {
@@ -80,6 +111,8 @@ struct Life {
     asked: Vec<(usize, Acks)>,
     /// Frames up to these may have been given up, from then on.
     removed: Vec<(usize, Lsn)>,
+    /// In order.
+    changes: Vec<Change>,
 }
 
 /// A log's lives.
@@ -138,6 +171,11 @@ impl History {
         self.life().removed.push((at, up_to));
     }
 
+    /// A rewrite made this of a frame: not before event `may`, and for good from event `must` on.
+    pub fn rewritten(&mut self, may: usize, must: Option<usize>, lsn: Lsn, form: Form) {
+        self.life().changes.push(Change { may, must, lsn, form });
+    }
+
     /// The log says that the first `steps` steps and these acknowledgements are on disk.
     pub fn promised(&mut self, at: usize, steps: u64, acks: Acks, epoch: u64) {
         let steps = usize::try_from(steps).unwrap_or(usize::MAX);
@@ -163,6 +201,7 @@ impl History {
                 promises: vec![Promise { at: 0, ..promise }],
                 asked: vec![(0, asked)],
                 removed: vec![(0, life.floor(events))],
+                changes: life.changes_at(events),
             }],
         }
     }
@@ -199,30 +238,42 @@ impl History {
             promises: vec![Promise { at, steps, acks: found.acks, epoch }],
             asked: vec![(at, found.acks)],
             removed: vec![(0, life.floor(usize::MAX))],
+            changes: life.changes_at(usize::MAX),
         });
         Ok(())
     }
 
-    /// Checks the frames that a reader found, from the first: content and order as appended, none missing but at the
-    /// front, where it may be.
-    pub fn check_frames(&self, mut frames: impl Iterator<Item = Result<(Lsn, u64), String>>) -> Result<(), String> {
+    /// Checks what a reader found, from the first: content and order as appended, but for what was rewritten; none missing
+    /// but at the front, where it may be.
+    pub fn check_frames(&self, found: impl Iterator<Item = Result<Read, String>>) -> Result<(), String> {
         let Some(life) = self.last() else { return Ok(()) };
         let floor = life.floor(usize::MAX);
         let mut expected = life.steps.iter().filter(|step| step.is_frame).peekable();
         let mut next = None;
-        for frame in &mut frames {
-            let (lsn, id) = frame?;
-            if next.is_none() {
-                while expected.next_if(|step| step.after.lsn < lsn).is_some() {}
-                if lsn > floor + 1 {
-                    return Err(format!("lost: the first frame is {lsn}, only those up to {floor} may be gone"));
+        for read in found {
+            let (first, last, id, form) = match read? {
+                Read::Frame(lsn, id, form) => (lsn, lsn, Some(id), form),
+                Read::Gone(first, last) => (first, last, None, Form::Gone),
+            };
+            if next.is_none() && first > floor + 1 {
+                return Err(format!("lost: the first frame is {first}, only those up to {floor} may be gone"));
+            }
+            let due = next.unwrap_or(first);
+            while expected.next_if(|step| step.after.lsn < due).is_some() {}
+            // Word of what is gone may come twice.
+            if first > due || id.is_some() && first < due {
+                return Err(format!("frame {first} comes where {due} is due"));
+            }
+            for lsn in due..=last {
+                match expected.next() {
+                    Some(step) if step.after.lsn == lsn && id.is_none_or(|id| id == step.id) => {}
+                    other => return Err(format!("frame {lsn} with content {id:?} stands where {other:?} should")),
+                }
+                if !life.allows(lsn, form) {
+                    return Err(format!("frame {lsn} is {form:?}: no rewrite made it so, or one is undone"));
                 }
             }
-            next = Some(lsn + 1);
-            match expected.next() {
-                Some(step) if (step.after.lsn, step.id) == (lsn, id) => {}
-                other => return Err(format!("frame {lsn} with content {id} stands where {other:?} should")),
-            }
+            next = Some(due.max(last + 1));
         }
         match expected.next() {
             Some(step) if next.is_some() || self.state().lsn > floor => {
@@ -234,6 +285,25 @@ impl History {
 }
 
 impl Life {
+    /// What may have been rewritten after so many events, and what must have been.
+    fn changes_at(&self, events: usize) -> Vec<Change> {
+        let may = self.changes.iter().filter(|change| change.may < events || change.may == 0);
+        may.map(|change| Change { may: 0, must: change.must.filter(|must| *must <= events).map(|_| 0), ..*change })
+            .collect()
+    }
+
+    /// Whether a frame may be read so.
+    fn allows(&self, lsn: Lsn, form: Form) -> bool {
+        let mut allowed = vec![Form::Whole];
+        for change in self.changes.iter().filter(|change| change.lsn == lsn) {
+            if change.must.is_some() {
+                allowed.clear();
+            }
+            allowed.push(change.form);
+        }
+        allowed.contains(&form)
+    }
+
     /// Frames up to here may be gone after so many events.
     fn floor(&self, events: usize) -> Lsn {
         let happened = |at: usize| at < events || at == 0;
@@ -294,14 +364,36 @@ mod tests {
 
     #[test]
     fn readers_find_all_but_what_is_done_in_order() {
-        let read =
-            |events, frames: &[(Lsn, u64)]| history().at(events).check_frames(frames.iter().map(|frame| Ok(*frame)));
+        let read = |events, frames: &[(Lsn, u64)]| {
+            history().at(events).check_frames(frames.iter().map(|(lsn, id)| Ok(Read::Frame(*lsn, *id, Form::Whole))))
+        };
         assert_eq!(read(30, &[(1, 100), (2, 200), (3, 300)]), Ok(()));
         assert_eq!(read(30, &[(2, 200), (3, 300)]), Ok(()));
         for breach in [&[(3, 300)][..], &[(1, 100), (3, 300)], &[(1, 100), (2, 201), (3, 300)], &[(2, 200)], &[]] {
             assert!(read(30, breach).is_err(), "{breach:?}");
         }
         assert!(read(11, &[]).is_err());
+    }
+
+    #[test]
+    fn what_was_rewritten_may_be_so_and_then_must() {
+        let mut history = history();
+        history.rewritten(23, Some(25), 2, Form::Gone);
+        history.rewritten(23, Some(25), 3, Form::Short);
+        let whole = [Read::Frame(2, 200, Form::Whole), Read::Frame(3, 300, Form::Whole)];
+        let changed = [Read::Gone(2, 2), Read::Frame(3, 300, Form::Short), Read::Gone(4, 3)];
+        let again = [Read::Gone(2, 2), Read::Gone(1, 2), Read::Frame(3, 300, Form::Short)];
+        let read = |events, frames: &[Read]| history.at(events).check_frames(frames.iter().map(|read| Ok(*read)));
+        for (events, may_be_whole, may_be_changed) in [(23, true, false), (24, true, true), (25, false, true)] {
+            assert_eq!(read(events, &whole).is_ok(), may_be_whole, "{events}");
+            assert_eq!(read(events, &changed).is_ok(), may_be_changed, "{events}");
+            assert_eq!(read(events, &again).is_ok(), may_be_changed, "{events}");
+        }
+        for breach in
+            [&[Read::Gone(2, 3)][..], &[Read::Gone(3, 3)], &[Read::Gone(2, 2), Read::Frame(3, 300, Form::Whole)]]
+        {
+            assert!(read(25, breach).is_err(), "{breach:?}");
+        }
     }
 
     #[test]

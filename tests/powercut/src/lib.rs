@@ -12,6 +12,7 @@
 //! - [`device`][], [`recorder`][]: loop devices and mounts; ext4 on the recording disk, and on images.
 //! - [`history`][]: what was appended to a log, acknowledged and promised, and when; what a cut may leave of it.
 //! - [`control`][]: what does not sync, which the rig must catch.
+//! - [`thinning`][]: what is in frames, and what rewrites make of them.
 //! - [`session`][]: the real log, with its history.
 //! - [`messages`][]: what a daemon was sent, acknowledged and delivered, and when; what must arrive after a cut.
 //! - [`peer`][]: the broker that knows at which event it was acknowledged.
@@ -44,6 +45,7 @@ pub mod session;
 pub mod subject;
 pub mod sweep;
 pub mod tape;
+pub mod thinning;
 
 /// Why a run ended.
 #[derive(Debug, thiserror::Error)]

@@ -2,18 +2,19 @@
 
 use std::path::Path;
 
-use eyot_spool::{AppendError, Commit, CommitError, FileStorage, Lsn, Options, Reader, Replay, Spool, Storage};
+use eyot_spool::{
+    AppendError, Commit, CommitError, FileStorage, Lsn, Options, Reader, Replay, RewriteStep, Spool, Storage, KIND_GONE,
+};
 
 use crate::control::{Control, Lax};
-use crate::history::{Acks, Found, History, State, STREAMS};
+use crate::history::{Acks, Form, Found, History, Read, State, STREAMS};
 use crate::tape::Clock;
+use crate::thinning::{content, shortened, Thinning};
 use crate::Error;
 
 /// Caller's kinds of notes begin here.
-const NOTES: u8 = 0x40;
-/// Sizes of bodies, and of what checkpoints hold beside the state.
-const BODY_BYTES_MAX: usize = 800;
-const BIG_BODY_BYTES_MAX: usize = 12 << 10;
+pub const NOTES: u8 = 0x40;
+/// Size of what checkpoints hold beside the state.
 const PADDING_BYTES_MAX: usize = 2 << 10;
 
 /// Sizes of segments, so small that a log changes them often.
@@ -33,6 +34,8 @@ pub struct Session {
     clock: Clock,
     rng: fastrand::Rng,
     flying: Option<Flying>,
+    rewriting: Option<Thinning>,
+    rewrite_sync: Option<Commit<<FileStorage as Storage>::File>>,
 }
 
 struct Flying {
@@ -81,7 +84,8 @@ impl Session {
             return Err(Error::Breach(format!("{damaged} frames are damaged")));
         }
         spool.set_streams(&STREAMS);
-        let session = Self { storage, spool, options, history, clock, rng, flying: None };
+        let session =
+            Self { storage, spool, options, history, clock, rng, flying: None, rewriting: None, rewrite_sync: None };
         session.check_quota()?;
         Ok(session)
     }
@@ -90,12 +94,13 @@ impl Session {
     pub fn work(&mut self, steps: u32) -> Result<(), Error> {
         for _ in 0..steps {
             match self.rng.u32(0..100) {
-                0..50 => self.append()?,
-                50..55 => self.note()?,
-                55..65 => self.ack(),
-                65..68 => self.spool.refresh_spare(),
-                68..84 => self.begin()?,
-                _ => self.end()?,
+                0..42 => self.append()?,
+                42..47 => self.note()?,
+                47..55 => self.ack(),
+                55..57 => self.spool.refresh_spare(),
+                57..72 => self.begin()?,
+                72..87 => self.end()?,
+                _ => self.rewrite()?,
             }
         }
         Ok(())
@@ -186,6 +191,47 @@ impl Session {
         self.check_quota()
     }
 
+    /// Begins a rewrite of old segments, goes on with it, or ends a sync of it.
+    fn rewrite(&mut self) -> Result<(), Error> {
+        if let Some(commit) = self.rewrite_sync.take() {
+            let may = self.clock.now();
+            let synced = self.storage.sync_data(&commit.file);
+            let Some(rewritten) = self.spool.end_rewrite_sync(commit.id, synced).map_err(commit_failed)? else {
+                return Ok(());
+            };
+            let must = rewritten.is_durable.then(|| self.clock.now());
+            let range = rewritten.first_lsn..=rewritten.last_lsn;
+            let decided = self.rewriting.take().map(|thinning| thinning.decided).unwrap_or_default();
+            for (lsn, form) in decided.into_iter().filter(|(lsn, _)| range.contains(lsn)) {
+                self.history.rewritten(may, must, lsn, form);
+            }
+            return self.check_quota();
+        }
+        if self.spool.rewriting().is_none() {
+            let sealed: Vec<u64> = self.spool.sealed().map(|segment| segment.id).collect();
+            let Some(first) = self.rng.choice(0..sealed.len()) else { return Ok(()) };
+            let last = sealed.len().min(first + self.rng.usize(1..5)) - 1;
+            // Where there is no room for it, it does not begin.
+            let begun = self.spool.begin_rewrite(sealed[first], sealed[last], self.rng.u64(1..3));
+            self.rewriting = matches!(begun, Ok(true)).then(|| Thinning::new(self.rng.u64(..)));
+            return Ok(());
+        }
+        let Some(mut thinning) = self.rewriting.take() else { return Ok(()) };
+        for _ in 0..self.rng.u32(1..200) {
+            match self.spool.step_rewrite(&mut thinning) {
+                Ok(RewriteStep::More) => continue,
+                Ok(RewriteStep::Sync(commit)) => self.rewrite_sync = Some(commit),
+                // It is given up.
+                Ok(RewriteStep::TooLong) => {}
+                Err(error) if error.is_full() => {}
+                Err(error) => return Err(commit_failed(error)),
+            }
+            break;
+        }
+        self.rewriting = Some(thinning);
+        Ok(())
+    }
+
     fn check_quota(&self) -> Result<(), Error> {
         let size = |name: String| self.storage.open(&name).and_then(|file| self.storage.len(&file));
         let sizes = self.storage.list().and_then(|names| names.into_iter().map(size).collect::<Result<Vec<u64>, _>>());
@@ -205,29 +251,26 @@ fn commit_failed(error: CommitError) -> Error {
     Error::Breach(format!("committing failed: {error}"))
 }
 
-/// Kind and body of the frame or note with this name; the name stands in front.
-fn content(id: u64) -> (u8, Vec<u8>) {
-    let mut rng = fastrand::Rng::with_seed(id);
-    let bytes_max = if rng.u32(0..20) == 0 { BIG_BODY_BYTES_MAX } else { BODY_BYTES_MAX };
-    let mut body = vec![0; 8 + rng.usize(0..bytes_max)];
-    let (name, rest) = body.split_at_mut(8);
-    name.copy_from_slice(&id.to_le_bytes());
-    rng.fill(rest);
-    (rng.u8(0..NOTES), body)
-}
-
-/// Number and name of the next frame, if its content is that name's.
-fn next_frame<S: Storage>(spool: &mut Spool<S>, reader: &mut Reader<S::File>) -> Option<Result<(Lsn, u64), String>> {
+/// What a reader finds next, if it is what was appended or a rewrite made of it.
+fn next_frame<S: Storage>(spool: &mut Spool<S>, reader: &mut Reader<S::File>) -> Option<Result<Read, String>> {
     let frame = match spool.read(reader) {
         Ok(frame) => frame?,
         Err(error) => return Some(Err(error.to_string())),
     };
+    if frame.kind == KIND_GONE {
+        return Some(Ok(Read::Gone(frame.first, frame.lsn)));
+    }
     let id = frame.body.first_chunk().map_or(0, |name| u64::from_le_bytes(*name));
     let (kind, body) = content(id);
-    if (frame.kind, frame.body) != (kind, body.as_slice()) {
-        return Some(Err(format!("invented: frame {} holds what was never appended", frame.lsn)));
+    let form = match frame.body {
+        whole if whole == body => Form::Whole,
+        short if short == shortened(&body) => Form::Short,
+        _ => return Some(Err(format!("invented: frame {} holds what was never appended", frame.lsn))),
+    };
+    if frame.kind != kind {
+        return Some(Err(format!("frame {} is of kind {}, not {kind}", frame.lsn, frame.kind)));
     }
-    Some(Ok((frame.lsn, id)))
+    Some(Ok(Read::Frame(frame.lsn, id, form)))
 }
 
 /// Follows a replay.

@@ -4,7 +4,7 @@ use eyot_spool::{AppendError, Commit, CommitError, Lsn, Spool, Storage};
 use serde::Serialize;
 
 use crate::ledger::Ledger;
-use crate::recover::{encode_checkpoint, KIND_COMMIT, KIND_LEDGER};
+use crate::recover::{encode_checkpoint, encode_ledger, KIND_COMMIT, KIND_LEDGER};
 
 /// A batch of this size is committed without waiting for the window.
 pub const BATCH_BYTES: usize = 64 << 10;
@@ -123,12 +123,22 @@ impl<S: Storage> Committer<S> {
 
     /// The ledger changed by something that has no record.
     pub fn ledger_changed(&mut self, mono_us: u64) {
-        self.flush_by(mono_us.saturating_add(self.ack_flush_us));
+        self.flush_by(mono_us.saturating_add(self.ack_flush_us.max(self.window_us)));
     }
 
     /// As [`ledger_changed`](Self::ledger_changed), with a backlog under way: who is killed often must get on all the same.
     pub fn backlog_shrank(&mut self, mono_us: u64) {
-        self.flush_by(mono_us.saturating_add(self.ack_flush_us.min(BACKLOG_FLUSH_US)));
+        let flush_us = self.ack_flush_us.min(BACKLOG_FLUSH_US).max(self.window_us);
+        self.flush_by(mono_us.saturating_add(flush_us));
+    }
+
+    /// How long a record waits for others from now on.
+    pub fn set_window(&mut self, window_us: u64) {
+        self.window_us = window_us;
+    }
+
+    pub fn window_us(&self) -> u64 {
+        self.window_us
     }
 
     fn flush_by(&mut self, due_us: u64) {
@@ -211,15 +221,8 @@ impl<S: Storage> Committer<S> {
             return self.spool.begin_commit();
         }
         self.prepare(ledger, states);
-        self.scratch.clear();
-        match postcard::to_extend(ledger, std::mem::take(&mut self.scratch)) {
-            Ok(bytes) => {
-                let begun = self.spool.begin_commit_with(KIND_LEDGER, &bytes);
-                self.scratch = bytes;
-                begun
-            }
-            Err(_) => self.spool.begin_commit(),
-        }
+        encode_ledger(ledger, &mut self.scratch);
+        self.spool.begin_commit_with(KIND_LEDGER, &self.scratch)
     }
 
     /// Try again without waiting: room was made.

@@ -22,6 +22,10 @@ pub struct Config {
     pub when_full: WhenFull,
     /// Longest time a message waits for others to share its commit.
     pub commit_window_us: u64,
+    /// Most bytes the flash should take in a day; none for no matter.
+    pub wear_budget_day_bytes: Option<u64>,
+    /// How long the commit window may grow to keep to that.
+    pub commit_window_max_us: u64,
     /// Most messages delivered to the gateway and not yet acknowledged: MQTT's receive maximum.
     pub receive_max: u16,
     /// Most publishes in flight on one link, if its broker does not set a lower receive maximum.

@@ -38,6 +38,8 @@ pub(crate) struct Intake {
     /// Most messages the broker sends without an acknowledgement, as far as it showed; 0 while that is unknown.
     burst_size: usize,
     silence_us: u64,
+    /// The window that showed the bursts.
+    learned_with_us: u64,
 }
 
 impl Intake {
@@ -52,6 +54,7 @@ impl Intake {
             bursts: false,
             burst_size: 0,
             silence_us,
+            learned_with_us: 0,
         }
     }
 
@@ -89,10 +92,20 @@ impl Intake {
             self.burst_size = 0;
         } else if in_full && silent_us >= window_us / 2 {
             self.bursts = true;
+            self.learned_with_us = window_us;
         } else if self.burst_ends_us().is_some_and(|ends_us| mono_us >= ends_us) {
             self.burst_size = self.unacked.len();
         }
         self.open = 0;
+    }
+
+    /// The window may have grown. What is a burst in a short one may be a steady flow in a long one, which is to wait for
+    /// all of it.
+    pub fn window_is(&mut self, window_us: u64) {
+        if self.bursts && window_us > 2 * self.learned_with_us {
+            self.bursts = false;
+            self.burst_size = 0;
+        }
     }
 
     /// A sync took this long.
@@ -181,6 +194,22 @@ mod tests {
         intake.committed(21_000, WINDOW_US, true);
         fill(&mut intake, 1, 22_000);
         assert!(!intake.is_complete(30_000), "three are no burst");
+    }
+
+    #[test]
+    fn a_window_that_grew_learns_bursts_anew() {
+        let mut intake = Intake::new(1000);
+        fill(&mut intake, 20, 1000);
+        intake.committed(11_000, WINDOW_US, true);
+        intake.window_is(2 * WINDOW_US);
+        fill(&mut intake, 20, 12_000);
+        assert!(intake.is_complete(13_000));
+        intake.window_is(3 * WINDOW_US);
+        assert!(!intake.is_complete(13_000), "more may come within the longer window");
+        intake.committed(42_000, 3 * WINDOW_US, true);
+        fill(&mut intake, 20, 43_000);
+        intake.window_is(3 * WINDOW_US);
+        assert!(intake.is_complete(44_000), "nothing did");
     }
 
     #[test]

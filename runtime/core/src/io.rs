@@ -218,6 +218,17 @@ pub enum Notice {
         /// Emits refused since the last notice.
         count: u64,
     },
+    /// Even the longest commit window makes the flash take more than its budget.
+    WearOverBudget {
+        /// What it took today.
+        day_bytes: u64,
+        /// What today will come to at the present rate.
+        projected_bytes: u64,
+        /// The budget.
+        budget_bytes: u64,
+    },
+    /// The commit window keeps the flash within its budget again.
+    WearWithinBudget,
     /// The log holds frames that do not read back.
     LogDamaged {
         /// How many.

@@ -7,6 +7,7 @@ use eyot_wire::record::Record;
 use serde::{Deserialize, Serialize};
 
 use crate::forward::survey;
+use crate::wear::Counted;
 
 const REASONS: usize = DropReason::ALL.len();
 
@@ -128,6 +129,9 @@ pub struct Ledger {
     pub redelivered: u64,
     /// One account for each stream.
     pub streams: Vec<StreamAccount>,
+    /// Written behind all that, so that logs without it are read as well.
+    #[serde(skip)]
+    pub(crate) wear: Counted,
 }
 
 impl Ledger {

@@ -12,6 +12,7 @@
 //! - `machine`: the machine itself: takes inputs and decides whose turn it is.
 //! - `intake`: admits messages and learns how many the broker sends before it waits.
 //! - `functions`: routes a message to the functions it triggers and invokes them; `dead`: what becomes of failures.
+//! - `wear`: what commits cost the flash, and how long a message may wait to share one.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.
 //! - `streams`: which outputs go where: each route of an uplink is a stream with numbers of its own.
 //! - `backlog`: how much may wait for an uplink.
@@ -37,6 +38,7 @@ mod pace;
 mod recover;
 mod status;
 mod streams;
+mod wear;
 
 pub use functions::Loaded;
 pub use machine::{Core, OpenError};

@@ -18,6 +18,7 @@ use crate::lane::Lane;
 use crate::ledger::Ledger;
 use crate::notices::{Item, Notices, NOTICE_INTERVAL_US};
 use crate::streams::Streams;
+use crate::wear::{self, Wear};
 
 mod open;
 mod report;
@@ -37,6 +38,7 @@ pub struct Core<S: Storage> {
     /// State of functions that are not here at present: it comes back with them.
     orphans: States,
     intake: Intake,
+    wear: Wear,
     intake_conn: Option<ConnId>,
     lanes: Vec<Lane<S::File>>,
     record: Builder,
@@ -238,6 +240,7 @@ impl<S: Storage> Core<S> {
             self.notices.dropped(reason, &message.topic, 1, self.now.mono_us);
         }
         self.append(message, seed, dropped);
+        self.wear.taken(message.topic.len() + message.payload.len());
         // Not only between bursts: a batch has its limit.
         self.room = self.committer.room();
     }

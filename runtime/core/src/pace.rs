@@ -5,7 +5,7 @@ use crate::io::Now;
 /// A pause is made up for by this much at most.
 const CATCH_UP_US: u64 = 100_000;
 /// Wall clocks below this (2020-01-01) were never set: the board has no battery for its clock and no network yet.
-const CLOCK_SET_MS: i64 = 1_577_836_800_000;
+pub(crate) const CLOCK_SET_MS: i64 = 1_577_836_800_000;
 
 /// How fast one link may be sent to, and where it stands.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::functions::States;
 use crate::ledger::{bit, Ledger, StreamAccount};
+use crate::wear::Counted;
 
 /// Frame kind: a [commit record](eyot_wire::record).
 pub const KIND_COMMIT: u8 = 1;
@@ -26,9 +27,24 @@ struct Checkpoint<L, S> {
 pub(crate) fn encode_checkpoint<S: Serialize>(ledger: &Ledger, states: S, out: &mut Vec<u8>) {
     out.clear();
     let taken = std::mem::take(out);
-    if let Ok(grown) = postcard::to_extend(&Checkpoint { version: CHECKPOINT_VERSION, ledger, states }, taken) {
+    let checkpoint = Checkpoint { version: CHECKPOINT_VERSION, ledger, states };
+    if let Ok(grown) = postcard::to_extend(&(checkpoint, &ledger.wear), taken) {
         *out = grown;
     }
+}
+
+/// Writes a closing note.
+pub(crate) fn encode_ledger(ledger: &Ledger, out: &mut Vec<u8>) {
+    out.clear();
+    if let Ok(grown) = postcard::to_extend(&(ledger, &ledger.wear), std::mem::take(out)) {
+        *out = grown;
+    }
+}
+
+/// Reads what was written with the count of wear behind it, or without.
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, Counted)> {
+    let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
+    Some((value, postcard::from_bytes(rest).unwrap_or_default()))
 }
 
 /// Collects what the spool replays.
@@ -41,9 +57,10 @@ pub(crate) struct Recovery {
 
 impl Replay for Recovery {
     fn checkpoint(&mut self, bytes: &[u8]) {
-        match postcard::from_bytes::<Checkpoint<Ledger, States>>(bytes) {
-            Ok(checkpoint) if checkpoint.version == CHECKPOINT_VERSION => {
+        match decode::<Checkpoint<Ledger, States>>(bytes) {
+            Some((checkpoint, wear)) if checkpoint.version == CHECKPOINT_VERSION => {
                 self.ledger = checkpoint.ledger;
+                self.ledger.wear = wear;
                 self.states = checkpoint.states;
             }
             _ => self.malformed += 1,
@@ -59,8 +76,8 @@ impl Replay for Recovery {
     }
 
     fn note(&mut self, kind: u8, body: &[u8]) {
-        match postcard::from_bytes(body) {
-            Ok(ledger) if kind == KIND_LEDGER => self.ledger = ledger,
+        match decode::<Ledger>(body) {
+            Some((ledger, wear)) if kind == KIND_LEDGER => self.ledger = Ledger { wear, ..ledger },
             _ => self.malformed += 1,
         }
     }
@@ -99,5 +116,32 @@ impl Recovery {
         });
         #[allow(clippy::indexing_slicing)] // the index was just found or made
         &mut streams[index]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_of_wear_is_read_where_there_is_one() {
+        let wear = Counted { device_bytes: 1 << 40, day_us: 7, ..Counted::default() };
+        let ledger = Ledger { without_output: 3, wear, ..Ledger::default() };
+        let (mut checkpoint, mut note) = (Vec::new(), Vec::new());
+        encode_checkpoint(&ledger, States::new(), &mut checkpoint);
+        encode_ledger(&ledger, &mut note);
+        let mut recovery = Recovery::default();
+        recovery.checkpoint(&checkpoint);
+        assert_eq!(recovery.ledger, ledger);
+        let mut recovery = Recovery::default();
+        recovery.note(KIND_LEDGER, &note);
+        assert_eq!((recovery.ledger, recovery.malformed), (ledger.clone(), 0));
+
+        let old = Checkpoint { version: CHECKPOINT_VERSION, ledger: &ledger, states: States::new() };
+        let mut recovery = Recovery::default();
+        recovery.checkpoint(&postcard::to_extend(&old, Vec::new()).unwrap());
+        recovery.note(KIND_LEDGER, &postcard::to_extend(&ledger, Vec::new()).unwrap());
+        let counted_nothing = Ledger { wear: Counted::default(), ..ledger };
+        assert_eq!((recovery.ledger, recovery.malformed), (counted_nothing, 0), "a log from before it was counted");
     }
 }

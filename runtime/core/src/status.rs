@@ -17,6 +17,7 @@ pub(crate) struct Status<'a> {
     pub uptime_s: u64,
     pub functions: FunctionList<'a>,
     pub spool: SpoolStatus,
+    pub wear: WearStatus,
     pub uplinks: Vec<UplinkStatus<'a>>,
     pub ledger: LedgerStatus<'a>,
     pub log_lines_dropped: u64,
@@ -34,6 +35,26 @@ pub(crate) struct SpoolStatus {
     pub bytes_written: u64,
     pub commits: u64,
     pub sync_failures: u64,
+}
+
+/// What the flash took, by estimate: over the life of the log, and in this day of 24 hours.
+#[derive(Serialize)]
+pub(crate) struct WearStatus {
+    pub device_bytes: u64,
+    /// Topics and payloads of messages taken in.
+    pub payload_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_bytes_per_payload_byte: Option<f64>,
+    pub day_bytes: u64,
+    /// How much of the day is over.
+    pub day_s: u64,
+    pub projected_day_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_day_bytes: Option<u64>,
+    /// How long a message waits for others to share its commit, at present.
+    pub commit_window_ms: u64,
+    /// "ok", "stretched" or "over".
+    pub state: &'static str,
 }
 
 /// One route of an uplink, or the local broker.

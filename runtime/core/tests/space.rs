@@ -48,6 +48,8 @@ impl Machine {
             uplinks: vec![Uplink { name: "cloud".to_owned(), topics: vec!["cloud/#".to_owned()], ..Uplink::default() }],
             when_full,
             commit_window_us: 10_000,
+            wear_budget_day_bytes: None,
+            commit_window_max_us: 1_000_000,
             receive_max: 100,
             inflight_max: 20,
             payload_max_bytes: 256 << 10,

@@ -269,6 +269,8 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         uplinks: config.uplinks.iter().map(|u| u.delivery.clone()).collect(),
         when_full: config.spool.when_full,
         commit_window_us: micros(config.spool.commit_window),
+        wear_budget_day_bytes: config.spool.wear_budget_day_bytes,
+        commit_window_max_us: micros(config.spool.commit_window_max),
         receive_max: config.broker.receive_max,
         // Each link announces its own window, which is never more.
         inflight_max: WINDOW_MAX,

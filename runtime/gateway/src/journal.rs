@@ -40,6 +40,16 @@ pub fn notice(notice: &Notice) {
         Notice::EmitRefused { function, count } => {
             warn!(%function, count, "a function emitted what it may not; see [allow] and [limits] in its function.toml");
         }
+        Notice::WearOverBudget { day_bytes, projected_bytes, budget_bytes } => {
+            warn!(
+                day_bytes,
+                projected_bytes,
+                budget_bytes,
+                "the flash takes more than [spool] wear_budget even with commit_window_max; nothing is held back. Raise \
+                 one of them, or the broker's max_inflight_messages so that more messages share a commit"
+            );
+        }
+        Notice::WearWithinBudget => info!("the flash takes no more than [spool] wear_budget again"),
         Notice::LogDamaged { frames } => {
             error!(frames, "the log holds damaged frames; they are counted as dropped. Check the disk under data_dir");
         }

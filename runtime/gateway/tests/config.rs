@@ -124,6 +124,13 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("drop-oldest\"", "drop\"", 17, "spool.when_full", "\"drop-newest\""),
     ("10ms", "10", 18, "spool.commit_window", "10ms"),
     ("10ms", "1h", 18, "spool.commit_window", "too long"),
+    ("10ms\"", "10ms\"\ncommit_window_max = \"9ms\"", 19, "spool.commit_window_max", "at least 10ms"),
+    ("10ms\"", "10ms\"\ncommit_window_max = \"11s\"", 19, "spool.commit_window_max", "at most 10s"),
+    ("10ms\"", "10ms\"\nwear_budget = \"2GiB\"", 19, "spool.wear_budget", "does not say \"/day\""),
+    ("10ms\"", "10ms\"\nwear_budget = \"2GiB/h\"", 19, "spool.wear_budget", "2GiB/day"),
+    ("10ms\"", "10ms\"\nwear_budget = \"2/day\"", 19, "spool.wear_budget", "a number and a unit"),
+    ("10ms\"", "10ms\"\nwear_budget = \"1MiB/day\"", 19, "spool.wear_budget", "at least 16 MiB/day"),
+    ("10ms\"", "10ms\"\nwear_budget = 2", 19, "spool.wear_budget", "write a string"),
     ("id = \"barn-7\"", "status_interval = \"10ms\"", 3, "gateway.status_interval", "too short"),
     ("ssh-ed25519", "ssh-rsa", 21, "trust.keys", "ssh-keygen"),
     ("AAAAC3", "AAAAC4", 21, "trust.keys", "ssh-keygen"),
@@ -160,6 +167,17 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
     ];
     assert_eq!(places, expected);
     assert_eq!(error.to_string().lines().count(), 5);
+}
+
+#[test]
+fn a_wear_budget_is_bytes_a_day_and_lets_the_window_grow_to_a_second() {
+    let spool = |lines: &str| parse(&CONTRACT.replace("commit_window = \"10ms\"", lines)).unwrap().spool;
+    assert_eq!(spool("").wear_budget_day_bytes, None);
+    let budget = spool("wear_budget = \"2GiB/day\"");
+    assert_eq!((budget.wear_budget_day_bytes, budget.commit_window_max), (Some(2 << 30), Duration::from_secs(1)));
+    assert_eq!(spool("wear_budget = \"500 MB/day\"").wear_budget_day_bytes, Some(500_000_000));
+    assert_eq!(spool("commit_window = \"3s\"").commit_window_max, Duration::from_secs(3));
+    assert_eq!(spool("commit_window_max = \"5s\"").commit_window_max, Duration::from_secs(5));
 }
 
 #[test]

@@ -450,6 +450,11 @@ impl<S: Storage> Spool<S> {
         Ok(self.durable)
     }
 
+    /// As in [`usage`](Self::usage): bytes the device took since start.
+    pub fn device_bytes(&self) -> u64 {
+        self.usage.device_bytes
+    }
+
     /// What the log uses and has seen.
     pub fn usage(&self) -> Usage {
         Usage {

@@ -50,6 +50,8 @@ pub struct Setup {
     pub when_full: WhenFull,
     /// Quota.
     pub max_bytes: u64,
+    /// Most bytes the flash should take in a day.
+    pub wear_budget_day_bytes: Option<u64>,
     /// Whether the function traps now and then.
     pub traps: bool,
     /// Most publishes a second to the cloud.
@@ -86,6 +88,8 @@ impl Gateway {
             }],
             when_full: setup.when_full,
             commit_window_us: 10_000,
+            wear_budget_day_bytes: setup.wear_budget_day_bytes,
+            commit_window_max_us: 1_000_000,
             receive_max: 100,
             inflight_max: 20,
             payload_max_bytes: 256 << 10,

@@ -62,6 +62,7 @@ impl World {
             traps: rng.u32(0..4) == 0,
             rate_max_per_s: (rng.u32(0..4) == 0).then_some(50),
             ttl_ms: (rng.u32(0..4) == 0).then_some(120_000),
+            wear_budget_day_bytes: (rng.u32(0..4) == 0).then_some(64 << 20),
             planted: None,
         };
         let publish_mean_ms = [50, 200, 2000][rng.usize(0..3)];
@@ -169,6 +170,11 @@ impl World {
     pub fn fingerprint(&self) -> String {
         let ledger = self.gateway.as_ref().map(|g| g.core.ledger());
         format!("{ledger:?} {:?} {:?}", self.clouds, self.broker)
+    }
+
+    /// The gateway's status document; empty while it is off.
+    pub fn status(&self) -> Vec<u8> {
+        self.gateway.as_ref().map_or_else(Vec::new, |gateway| gateway.core.status_json())
     }
 
     /// Outputs that arrived at the cloud, repetitions included.

@@ -91,6 +91,7 @@ fn a_month_without_the_cloud_arrives_afterwards() {
         traps: false,
         rate_max_per_s: None,
         ttl_ms: None,
+        wear_budget_day_bytes: None,
         planted: None,
     };
     let mut world = World::quiet(1, setup, 20_000);
@@ -102,12 +103,45 @@ fn a_month_without_the_cloud_arrives_afterwards() {
     assert_eq!(world.arrivals() as u64, world.published());
 }
 
+/// Five messages a second, each in a commit of its own, would be twice the budget.
+#[test]
+fn a_wear_budget_is_kept_by_messages_that_wait_for_each_other() {
+    const BUDGET_BYTES: u64 = 1 << 30;
+    let setup = Setup {
+        when_full: WhenFull::Block,
+        max_bytes: 64 << 20,
+        traps: false,
+        rate_max_per_s: None,
+        ttl_ms: None,
+        wear_budget_day_bytes: Some(BUDGET_BYTES),
+        planted: None,
+    };
+    let mut world = World::quiet(1, setup, 200);
+    world.advance(6 * HOUR_MS);
+    let status: serde_json::Value = serde_json::from_slice(&world.status()).unwrap();
+    let wear = &status["wear"];
+    assert_eq!(wear["state"], "stretched", "{wear}");
+    assert!((11..1000).contains(&wear["commit_window_ms"].as_u64().unwrap()), "{wear}");
+    let spent = wear["day_bytes"].as_u64().unwrap();
+    assert!(spent > BUDGET_BYTES / 5 && spent < BUDGET_BYTES / 4 + BUDGET_BYTES / 24, "{wear}");
+    assert!(wear["projected_day_bytes"].as_u64().unwrap() < BUDGET_BYTES, "{wear}");
+    world.heal();
+    assert_eq!(world.arrivals() as u64, world.published());
+}
+
 /// The disk fills up while nothing waits for it: no commit comes along that would find out that it has room again.
 #[test]
 fn room_on_the_disk_is_found_when_nothing_is_under_way() {
     for (seed, when_full) in (0..4).flat_map(|seed| [(seed, WhenFull::DropOldest), (seed, WhenFull::Block)]) {
-        let setup =
-            Setup { when_full, max_bytes: 1 << 20, traps: false, rate_max_per_s: None, ttl_ms: None, planted: None };
+        let setup = Setup {
+            when_full,
+            max_bytes: 1 << 20,
+            traps: false,
+            rate_max_per_s: None,
+            ttl_ms: None,
+            wear_budget_day_bytes: None,
+            planted: None,
+        };
         let mut world = World::quiet(seed, setup, 2000);
         world.limit_disk(Some(150_000));
         world.advance(HOUR_MS);

@@ -70,6 +70,7 @@ impl<S: Storage> Core<S> {
             streams,
             quotas,
             committer: Committer::new(spool, config.commit_window_us, config.ack_flush_us),
+            wear: Wear::new(&config, ledger.wear, now),
             ledger,
             functions,
             orphans: states,

@@ -74,6 +74,7 @@ impl<S: Storage> Core<S> {
                 commits: self.committer.commits,
                 sync_failures: usage.sync_failures,
             },
+            wear: self.wear.report(),
             uplinks: uplinks.collect(),
             ledger: LedgerStatus::new(&self.ledger),
             log_lines_dropped: self.notices.log_lines_dropped,

@@ -31,13 +31,15 @@ impl<S: Storage> Core<S> {
 
     pub(super) fn commit(&mut self) {
         let mono_us = self.now.mono_us;
+        self.weigh();
         let in_full = self.committer.window_ends_us().is_some_and(|ends| mono_us >= ends);
         let fills_blocks = self.committer.spool.batch_bytes() >= EARLY_BYTES;
-        let hurry = self.draining || self.intake.is_complete(mono_us) || fills_blocks && self.intake.is_half_way();
+        let early = fills_blocks && self.intake.is_half_way() && self.wear.state() == wear::State::Ok;
+        let hurry = self.draining || self.intake.is_complete(mono_us) || early;
         match self.committer.step(mono_us, hurry, &self.ledger, || states(&self.functions, &self.orphans)) {
             Step::Nothing => {}
             Step::Sync(commit) => {
-                self.intake.committed(mono_us, self.config.commit_window_us, in_full);
+                self.intake.committed(mono_us, self.committer.window_us(), in_full);
                 self.sync_since_us = mono_us;
                 self.effects.push_back(Effect::Sync(commit));
             }
@@ -49,6 +51,17 @@ impl<S: Storage> Core<S> {
             Step::Failed(error) => self.storage_failed(&error),
         }
         self.make_room();
+    }
+
+    /// Counts what the flash took, and lets messages wait as long as its budget asks for.
+    fn weigh(&mut self) {
+        if self.wear.look(self.now, self.committer.spool.device_bytes()) {
+            self.status_due_us = self.now.mono_us;
+            self.notices.push(self.wear.notice());
+        }
+        self.ledger.wear = self.wear.counted;
+        self.committer.set_window(self.wear.window_us());
+        self.intake.window_is(self.wear.window_us());
     }
 
     /// Applies the policy at the quota and notes begin and end of the episode.

@@ -58,6 +58,8 @@ impl Bench {
             uplinks,
             when_full: WhenFull::DropOldest,
             commit_window_us: 10_000,
+            wear_budget_day_bytes: None,
+            commit_window_max_us: 1_000_000,
             receive_max: 1000,
             inflight_max: 500,
             payload_max_bytes: 256 << 10,

@@ -11,6 +11,8 @@
 //! | `broker.receive_max` | 1000 | most messages in the gateway that are not committed yet |
 //! | `[broker.tls]` `ca`, `cert`, `key` | system's authorities | PEM files for `mqtts://` |
 //! | `metrics.listen` | none | address and port for Prometheus, see [`metrics`](crate::metrics) |
+//! | `spool.wear_budget` | none | most bytes the flash should take in a day, as `"2GiB/day"`; the commit window grows to keep to it |
+//! | `spool.commit_window_max` | 1s, or `commit_window` if that is longer | how long it may grow |
 //! | `uplink.client_id` | `eyot-<id>-<name>` | MQTT client id |
 //! | `uplink.username`, `password_file`, `password_env` | none | as above |
 //! | `uplink.protocol` | 5 | or 4 |
@@ -35,6 +37,7 @@ mod delivery;
 mod metrics;
 mod read;
 mod section;
+mod spool;
 mod url;
 
 use std::fmt;
@@ -132,6 +135,10 @@ pub struct Spool {
     pub when_full: WhenFull,
     /// Longest wait of a message for others to share its commit.
     pub commit_window: Duration,
+    /// Most bytes the flash should take in a day.
+    pub wear_budget_day_bytes: Option<u64>,
+    /// How long the commit window may grow to keep to that; at least [`commit_window`](Self::commit_window).
+    pub commit_window_max: Duration,
 }
 
 /// `[trust]`.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
-use eyot_wire::manifest::parse_size;
 use toml::de::DeTable;
 
-use super::delivery::{delivery, when_full};
+use super::delivery::delivery;
 use super::section::{At, Reader, Section};
+use super::spool;
 use super::url::{self, Url};
 use super::*;
 use crate::mqtt::inflight::WINDOW_MAX;
@@ -22,8 +22,6 @@ use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES, UPL
 const TRUST_KEYS_MAX: usize = 1024;
 const CLIENT_ID_MAX_BYTES: usize = 256;
 const SECRET_MAX_BYTES: usize = 4096;
-const COMMIT_WINDOW: Duration = Duration::from_millis(10);
-const COMMIT_WINDOWS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 const STATUS_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
@@ -46,7 +44,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
     let (id, data_dir, status_interval) = walk.gateway(&mut root);
     let broker = walk.broker(&mut root);
     let uplinks = walk.uplinks(&mut root);
-    let spool = walk.spool(&mut root);
+    let spool = spool::read(&mut walk.reader, &mut root);
     let metrics = metrics::read(&mut walk.reader, &mut root);
     let trust = walk.trust(&mut root);
     let functions = walk.functions(&mut root);
@@ -282,20 +280,6 @@ impl Walk<'_> {
         };
         self.reader.problem(&span, section.key("name"), format!("\"{name}\" {reason}"));
         name.to_owned()
-    }
-
-    fn spool(&mut self, root: &mut Section<'_, '_>) -> Spool {
-        let r = &mut self.reader;
-        let mut section = root.table(r, "spool");
-        let max_bytes = section.parsed(r, "max_bytes", 512 << 20, |text| match parse_size(text) {
-            Ok(bytes) if bytes >= SPOOL_MIN_BYTES => Ok(bytes),
-            Ok(_) => Err(format!("is too small; at least {} KiB", SPOOL_MIN_BYTES >> 10)),
-            Err(reason) => Err(reason),
-        });
-        let when_full = section.parsed(r, "when_full", WhenFull::DropOldest, when_full);
-        let commit_window = section.duration(r, "commit_window", COMMIT_WINDOW, COMMIT_WINDOWS);
-        section.finish(r);
-        Spool { max_bytes, when_full, commit_window }
     }
 
     fn trust(&mut self, root: &mut Section<'_, '_>) -> Trust {

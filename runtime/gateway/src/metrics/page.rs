@@ -67,6 +67,23 @@ impl Page {
     }
 }
 
+fn wear(page: &mut Page, status: &Value) {
+    for (name, help) in [
+        ("day_bytes", "Bytes the flash took in this day of 24 hours, by estimate"),
+        ("projected_day_bytes", "What this day will come to at the present rate"),
+        ("budget_day_bytes", "Most bytes the flash should take in a day"),
+        ("commit_window_ms", "How long a message waits for others to share its commit"),
+    ] {
+        page.gauge(&format!("wear_{name}"), help, [(Labels::new(), status.pointer(&format!("/wear/{name}")))]);
+    }
+    for (name, help) in [
+        ("device_bytes", "Bytes the flash took over the life of the log, by estimate"),
+        ("payload_bytes", "Bytes of topics and payloads of messages over the life of the log"),
+    ] {
+        page.counter(&format!("wear_{name}"), help, [(Labels::new(), status.pointer(&format!("/wear/{name}")))]);
+    }
+}
+
 /// The numbers of a status document; none if it is no JSON.
 pub fn render(status: &[u8]) -> Option<String> {
     let status: Value = serde_json::from_slice(status).ok()?;
@@ -109,6 +126,7 @@ pub fn render(status: &[u8]) -> Option<String> {
     ] {
         page.counter(&format!("spool_{name}"), help, one(&format!("/spool/{name}")));
     }
+    wear(&mut page, &status);
     let spool_state = text(status.pointer("/spool/state"));
     let states = ["ok", "full", "failed"].map(|state| (state, Value::Bool(state == spool_state)));
     page.gauge(

@@ -99,7 +99,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("topics = [\"cloud/#\"]", "topics = [1]", 13, "uplink.topics", "quote it"),
     ("topics = [\"cloud/#\"]", "envelope = \"xml\"", 13, "uplink.envelope", "write \"json\""),
     ("topics = [\"cloud/#\"]", "inflight = 0", 13, "uplink.inflight", "from 1 to 32768"),
-    ("topics = [\"cloud/#\"]", "rate = 100", 13, "uplink.rate", "is a integer; write a string"),
+    ("topics = [\"cloud/#\"]", "rate = 100", 13, "uplink.rate", "is an integer; write a string"),
     ("topics = [\"cloud/#\"]", "rate = \"100\"", 13, "uplink.rate", "\"100/s\""),
     ("topics = [\"cloud/#\"]", "rate = \"0/s\"", 13, "uplink.rate", "1 to 1000000"),
     ("topics = [\"cloud/#\"]", "ttl = \"7\"", 13, "uplink.ttl", "not a duration"),

@@ -125,8 +125,12 @@ impl fmt::Display for LoadError {
             Self::Instantiate(reason) => {
                 write!(f, "module: cannot be instantiated: {reason}; check memory size and data segments")
             }
+            Self::Init(Failure::Code(code)) => write!(
+                f,
+                "eyot_init: returned error code {code}, it must return 0; check [config] of function.toml, which it reads"
+            ),
             Self::Init(failure) => {
-                write!(f, "eyot_init: {failure}; it must return 0 and may only read its configuration and log")
+                write!(f, "eyot_init: {failure}; it may only read its configuration and log")
             }
             Self::Config(reason) => write!(f, "config: {reason}; shorten it"),
         }

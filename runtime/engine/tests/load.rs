@@ -149,7 +149,7 @@ fn the_interface_version_must_match() {
 #[test]
 fn init_must_end_well() {
     let init = |body: &str| format!(r#"(func (export "eyot_init") (result i32) {body})"#);
-    assert_eq!(refused_with(&init("(i32.const 5)"), &["eyot_init", "5"]), LoadError::Init(Failure::Code(5)));
+    assert_eq!(refused_with(&init("(i32.const 5)"), &["eyot_init: returned", "5"]), LoadError::Init(Failure::Code(5)));
     assert_eq!(refused_with(&init("(loop $l (br $l)) unreachable"), &["fuel"]), LoadError::Init(Failure::Fuel));
     refused_with(&init("unreachable"), &["eyot_init", "unreachable"]);
     let grow = "(if (i32.eq (memory.grow (i32.const 1000)) (i32.const -1)) (then unreachable)) (i32.const 0)";

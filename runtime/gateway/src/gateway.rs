@@ -73,6 +73,9 @@ pub enum StartError {
     /// The data directory is not usable.
     #[error("cannot use [gateway] data_dir: {0}; check that it exists, is writable by this user, and is not full")]
     DataDir(io::Error),
+    /// Another process has the data directory.
+    #[error("cannot use [gateway] data_dir: {0}")]
+    InUse(io::Error),
     /// The log does not open.
     #[error("cannot open the log in [gateway] data_dir: {0}")]
     Open(#[from] OpenError),
@@ -252,13 +255,20 @@ type Opened = (Driver<FileStorage>, Vec<String>);
 /// Loads the functions and opens the log, on the core's thread.
 fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result<Opened, StartError> {
     let loaded = functions::load(&config.functions).map_err(StartError::Functions)?;
-    let storage = FileStorage::open(&config.data_dir).map_err(StartError::DataDir)?;
+    let storage = FileStorage::open(&config.data_dir).map_err(not_usable)?;
     let clock = Clock::start();
     let spool = eyot_spool::Options::for_quota(config.spool.max_bytes);
     let core = Core::open(core_config(config), spool, storage.clone(), loaded, clock.now(), fastrand::u64(..))?;
     let subscriptions = core.subscriptions();
     let driver = Driver::new(core, storage, clock, orders, inbox, outbox).map_err(StartError::Threads)?;
     Ok((driver, subscriptions))
+}
+
+fn not_usable(error: io::Error) -> StartError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => StartError::InUse(error),
+        _ => StartError::DataDir(error),
+    }
 }
 
 fn core_config(config: &Config) -> eyot_core::config::Config {

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,6 +108,16 @@ impl FileStorage {
         check_name(name).map(|()| self.directory.path.join(name))
     }
 
+    /// Open files outlive their directory: what is synced to them then is gone with the process.
+    fn is_still_there(&self) -> io::Result<()> {
+        let links = self.directory.handle.metadata().map_err(self.failed_in("looking at directory"))?.nlink();
+        if links == 0 {
+            let text = format!("{} was removed while in use; start eyotd again", self.directory.path.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+        Ok(())
+    }
+
     /// For a file whose name is not known any more.
     fn failed_in<'a>(&'a self, what: impl Display + 'a) -> impl FnOnce(io::Error) -> io::Error + 'a {
         failed(what, &self.directory.path)
@@ -187,7 +197,8 @@ impl Storage for FileStorage {
     }
 
     fn sync_data(&self, file: &Self::File) -> io::Result<()> {
-        file.sync_data().map_err(self.failed_in("syncing a file in"))
+        file.sync_data().map_err(self.failed_in("syncing a file in"))?;
+        self.is_still_there()
     }
 }
 
@@ -247,6 +258,19 @@ mod tests {
         assert!(error.to_string().contains("writing 2 bytes at 7"), "{error}");
         let quota = failed("writing", dir.path())(Errno::DQUOT.into());
         assert_eq!(quota.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn nothing_is_durable_in_a_directory_that_was_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(dir.path()).unwrap();
+        let file = storage.create("a", 16).unwrap();
+        storage.sync_data(&file).unwrap();
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        std::fs::create_dir(dir.path()).unwrap();
+        let error = storage.sync_data(&file).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("start eyotd again"), "{error}");
     }
 
     #[test]

@@ -79,6 +79,13 @@ impl Quotas {
         Self((0..).map(LinkId::uplink).zip(uplinks).filter_map(quota).collect())
     }
 
+    /// Streams came or went.
+    pub fn follow(&mut self, streams: &Streams) {
+        for quota in &mut self.0 {
+            quota.streams = streams.iter().filter(|s| s.link == Some(quota.link)).map(|s| s.number).collect();
+        }
+    }
+
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Quota> {
         self.0.iter_mut()
     }

@@ -126,6 +126,12 @@ impl<S: Storage> Committer<S> {
         self.flush_by(mono_us.saturating_add(self.ack_flush_us.max(self.window_us)));
     }
 
+    /// As [`ledger_changed`](Self::ledger_changed), to be written at once; returns the number of the batch it goes with.
+    pub fn ledger_changed_now(&mut self, mono_us: u64) -> u64 {
+        self.flush_by(mono_us);
+        self.open_batch
+    }
+
     /// As [`ledger_changed`](Self::ledger_changed), with a backlog under way: who is killed often must get on all the same.
     pub fn backlog_shrank(&mut self, mono_us: u64) {
         let flush_us = self.ack_flush_us.min(BACKLOG_FLUSH_US).max(self.window_us);

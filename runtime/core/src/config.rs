@@ -59,6 +59,18 @@ pub struct Uplink {
     pub backlog_max_bytes: Option<u64>,
     /// What happens then; as for the spool if none.
     pub when_full: Option<WhenFull>,
+    /// What is sent first when a link comes back to a backlog.
+    pub order: Order,
+}
+
+/// What of a stream is sent first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The backlog, and then what is new.
+    #[default]
+    OldestFirst,
+    /// What comes from now on, and the backlog behind it, under an epoch of its own.
+    LiveFirst,
 }
 
 /// Outputs of an uplink that are numbered, ordered and accounted for on their own. All routes share the uplink's link.

@@ -12,7 +12,7 @@ use eyot_wire::record::Record;
 
 use crate::config::Priority;
 use crate::io::{LinkId, Now, Publish, Stamp};
-use crate::lane::{token, Traffic};
+use crate::lane::{token, Rank, Traffic};
 use crate::ledger::{bit, Ledger, Passing};
 use crate::pace::Ttl;
 use crate::recover::KIND_COMMIT;
@@ -57,6 +57,8 @@ struct Doom<F> {
 pub(crate) struct Forwarder<F> {
     pub stream: u8,
     pub priority: Priority,
+    /// Of a backlog behind another stream, its place among them from 1; 0 of a stream that takes outputs.
+    pub behind: usize,
     epoch: u64,
     ttl: Ttl,
     reader: Reader<F>,
@@ -84,6 +86,7 @@ impl<F: Clone> Forwarder<F> {
         Self {
             stream: stream.number,
             priority: stream.priority,
+            behind: stream.behind,
             epoch: ledger.stream(stream.number).map_or(0, |s| s.epoch),
             ttl: Ttl(stream.ttl_ms),
             reader: spool.reader(passed),
@@ -98,6 +101,11 @@ impl<F: Clone> Forwarder<F> {
             acked: passed,
             last_send: 0,
         }
+    }
+
+    /// What must leave room for what.
+    pub fn rank(&self) -> Rank {
+        (self.priority, self.behind == 0)
     }
 
     pub fn in_flight(&self) -> usize {
@@ -178,7 +186,7 @@ impl<F: Clone> Forwarder<F> {
                 self.scanned = passing.lsn;
                 continue;
             };
-            let may_wait = traffic.conn.is_none() || traffic.has_room(self.priority, now);
+            let may_wait = traffic.conn.is_none() || traffic.has_room(self.rank(), now);
             if let (true, 0, Some(reason)) = (may_wait, sending.next_output, self.worthless(&sending.passing, now)) {
                 self.give_up(reason, traffic, ledger);
                 continue;
@@ -217,10 +225,10 @@ impl<F: Clone> Forwarder<F> {
         let Some(sending) = &mut self.sending else { return true };
         let Ok(record) = Record::decode(&sending.body) else { return true };
         let mut left = sending.passing.outputs.saturating_sub(sending.next_output as u64);
-        let stream = self.stream;
+        let (stream, rank) = (self.stream, (self.priority, self.behind == 0));
         let outputs = record.outputs().filter_map(|o| o.seq_in(stream).map(|seq| (o, seq)));
         for (output, seq) in outputs.skip(sending.next_output) {
-            if !traffic.has_room(self.priority, now) || !traffic.may_go(now) {
+            if !traffic.has_room(rank, now) || !traffic.may_go(now) {
                 return false;
             }
             self.last_send = traffic.sent(now);

@@ -25,6 +25,9 @@ pub(crate) const fn token(stream: u8, count: u64) -> u64 {
     (stream as u64) << TOKEN_STREAM_SHIFT | count & ((1 << TOKEN_STREAM_SHIFT) - 1)
 }
 
+/// Priority, and whether it is no backlog behind another stream.
+pub(crate) type Rank = (Priority, bool);
+
 /// What the streams of a lane share.
 pub(crate) struct Traffic {
     pub conn: Option<ConnId>,
@@ -33,7 +36,7 @@ pub(crate) struct Traffic {
     in_flight: usize,
     pace: Pace,
     answers: Answers,
-    highest: Priority,
+    highest: Rank,
     /// Publishes handed out.
     sends: u64,
     /// When the pace allows the next publish that waits.
@@ -65,7 +68,7 @@ impl Answers {
 }
 
 impl Traffic {
-    fn new(pace: Pace, highest: Priority) -> Self {
+    fn new(pace: Pace, highest: Rank) -> Self {
         Self {
             conn: None,
             window: 0,
@@ -80,9 +83,9 @@ impl Traffic {
 
     /// Whether the window has room for one more. What is in flight stands in front of an alarm that comes next, in
     /// buffers that nothing can overtake it in: so the others get no more of the window than about two seconds' worth.
-    pub fn has_room(&mut self, priority: Priority, now: Now) -> bool {
+    pub fn has_room(&mut self, rank: Rank, now: Now) -> bool {
         let mut window = self.window;
-        if priority < self.highest {
+        if rank < self.highest {
             self.answers.roll(now);
             let worth = 2 * self.answers.this.max(self.answers.last);
             let reserve = window.div_ceil(RESERVE_PARTS).min(window.saturating_sub(1));
@@ -126,7 +129,7 @@ pub(crate) struct Lane<F> {
 
 impl<F: Clone> Lane<F> {
     pub fn new(link: Option<LinkId>, pace: Pace, forwarders: Vec<Forwarder<F>>) -> Self {
-        let highest = forwarders.iter().map(|f| f.priority).max().unwrap_or_default();
+        let highest = highest(&forwarders);
         Self { link, traffic: Traffic::new(pace, highest), forwarders }
     }
 
@@ -141,6 +144,22 @@ impl<F: Clone> Lane<F> {
 
     pub fn forwarders_mut(&mut self) -> impl Iterator<Item = &mut Forwarder<F>> {
         self.forwarders.iter_mut()
+    }
+
+    /// A new stream takes the place of `old`, whose backlog goes behind it.
+    pub fn succeed(&mut self, old: u8, new: Forwarder<F>) {
+        let place = self.forwarders.iter().map(|f| f.behind).max().unwrap_or(0) + 1;
+        if let Some(old) = self.forwarders.iter_mut().find(|f| f.stream == old) {
+            old.behind = place;
+        }
+        self.forwarders.push(new);
+        self.traffic.highest = highest(&self.forwarders);
+    }
+
+    /// Streams that are empty and get no more outputs.
+    pub fn remove(&mut self, gone: &[u8]) {
+        self.forwarders.retain(|f| !gone.contains(&f.stream));
+        self.traffic.highest = highest(&self.forwarders);
     }
 
     pub fn link_up<S: Storage<File = F>>(&mut self, conn: ConnId, window: usize, ledger: &Ledger, spool: &Spool<S>) {
@@ -173,7 +192,7 @@ impl<F: Clone> Lane<F> {
         now: Now,
     ) -> Result<bool, ReadError> {
         self.traffic.waits_until_us = None;
-        self.forwarders.sort_by_key(|f| (Reverse(f.priority), f.last_send));
+        self.forwarders.sort_by_key(|f| (Reverse(f.priority), f.behind, f.last_send));
         let mut more = Ok(false);
         for forwarder in &mut self.forwarders {
             match (forwarder.pump(self.link, &mut self.traffic, spool, ledger, out, now), &mut more) {
@@ -198,7 +217,7 @@ impl<F: Clone> Lane<F> {
         mut excess_bytes: u64,
     ) -> Result<bool, ReadError> {
         let mut ascending: Vec<&mut Forwarder<F>> = self.forwarders.iter_mut().collect();
-        ascending.sort_by_key(|f| f.priority);
+        ascending.sort_by_key(|f| (f.priority, f.behind == 0, f.behind));
         for forwarder in ascending {
             let before = forwarder.doomed_bytes();
             if forwarder.doom(spool, excess_bytes)? {
@@ -220,4 +239,8 @@ impl<F: Clone> Lane<F> {
             forwarder.answered(token, accepted, &mut self.traffic, ledger);
         }
     }
+}
+
+fn highest<F: Clone>(forwarders: &[Forwarder<F>]) -> Rank {
+    forwarders.iter().map(Forwarder::rank).max().unwrap_or_default()
 }

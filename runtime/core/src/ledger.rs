@@ -56,6 +56,15 @@ impl Account {
         self.received == self.delivered + self.pending + self.dropped_total()
     }
 
+    fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.delivered += other.delivered;
+        self.pending += other.pending;
+        for (sum, count) in self.dropped.iter_mut().zip(other.dropped) {
+            *sum += count;
+        }
+    }
+
     pub(crate) fn drop_new(&mut self, reason: DropReason, count: u64) {
         self.received += count;
         self.add_dropped(reason, count);
@@ -101,9 +110,36 @@ pub struct StreamAccount {
     pub outputs: Account,
     /// Bytes of the pending ones: topics and payloads.
     pub pending_bytes: u64,
+    /// What streams came to that this one took the place of, under epochs of their own.
+    pub earlier: Account,
 }
 
+/// Between the name of a stream and what tells a backlog from the stream that took its place: its epoch.
+const BEHIND: char = '~';
+
 impl StreamAccount {
+    /// A new one that begins after `passed`.
+    pub(crate) fn new(stream: u8, name: String, epoch: u64, passed: Lsn) -> Self {
+        Self { stream, name, epoch, passed, resume_seq: 1, counted_seq: 1, next_seq: 1, ..Self::default() }
+    }
+
+    /// The name of the stream that took its place; its own if there is none.
+    pub fn base(&self) -> &str {
+        self.name.split(BEHIND).next().unwrap_or_default()
+    }
+
+    /// Whether it is a backlog behind another stream.
+    pub fn is_behind(&self) -> bool {
+        self.name.contains(BEHIND)
+    }
+
+    /// Its outputs and those of the streams it took the place of.
+    pub fn total(&self) -> Account {
+        let mut total = self.outputs.clone();
+        total.add(&self.earlier);
+        total
+    }
+
     pub(crate) fn enter(&mut self, bytes: u64) {
         self.outputs.received += 1;
         self.outputs.pending += 1;
@@ -151,6 +187,35 @@ impl Ledger {
 
     pub(crate) fn passed(&self, stream: u8) -> Lsn {
         self.stream(stream).map_or(0, |s| s.passed)
+    }
+
+    /// Backlogs behind the stream of this name.
+    pub(crate) fn behind<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a StreamAccount> {
+        self.streams.iter().filter(move |s| s.is_behind() && s.base() == name)
+    }
+
+    /// A new stream takes the name of `old`, which becomes a backlog behind it. None if there is no number left for it.
+    pub(crate) fn succeed(&mut self, old: u8, epoch: u64, passed: Lsn) -> Option<u8> {
+        let number = (0..STREAMS_MAX).find(|n| self.stream(*n).is_none())?;
+        let account = self.stream_mut(old)?;
+        let name = account.name.clone();
+        account.name = format!("{name}{BEHIND}{}", account.epoch);
+        let earlier = std::mem::take(&mut account.earlier);
+        self.streams.push(StreamAccount { earlier, ..StreamAccount::new(number, name, epoch, passed) });
+        Some(number)
+    }
+
+    /// Adds the backlogs that are done with to the streams that took their place. Returns their numbers.
+    pub(crate) fn retire(&mut self) -> Vec<u8> {
+        let (gone, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.streams).into_iter().partition(|s| s.is_behind() && s.outputs.pending == 0);
+        self.streams = stay;
+        for old in &gone {
+            if let Some(base) = self.streams.iter_mut().find(|s| s.name == old.base()) {
+                base.earlier.add(&old.outputs);
+            }
+        }
+        gone.iter().map(|s| s.stream).collect()
     }
 
     /// A message enters with its outputs. `mask` has a bit for each stream it has outputs in.

@@ -9,7 +9,7 @@
 //! - [`config`]: what the machine needs to know at start.
 //! - [`io`]: inputs and effects, the only ways in and out.
 //! - `recover`: from the log back to ledger and state.
-//! - `machine`: the machine itself: takes inputs and decides whose turn it is.
+//! - `machine`: the machine itself: takes inputs and decides whose turn it is; `live`: lets new outputs overtake a backlog.
 //! - `intake`: admits messages and learns how many the broker sends before it waits.
 //! - `functions`: routes a message to the functions it triggers and invokes them; `dead`: what becomes of failures.
 //! - `wear`: what commits cost the flash, and how long a message may wait to share one.

@@ -11,6 +11,7 @@ use eyot_wire::topic::parse_topic;
 use crate::backlog::Quotas;
 use crate::commit::{Committer, Room, Step};
 use crate::config::{Config, Priority, WhenFull};
+use crate::forward::Forwarder;
 use crate::functions::{Functions, Loaded, Outlets, States, Waking};
 use crate::intake::Intake;
 use crate::io::{ConnId, Effect, Input, LinkId, Message, Notice, Now, Publish};
@@ -20,9 +21,13 @@ use crate::notices::{Item, Notices, NOTICE_INTERVAL_US};
 use crate::streams::Streams;
 use crate::wear::{self, Wear};
 
+mod live;
 mod open;
 mod report;
 mod room;
+
+use live::Succession;
+use open::EPOCHS;
 
 pub use open::OpenError;
 
@@ -41,6 +46,7 @@ pub struct Core<S: Storage> {
     wear: Wear,
     intake_conn: Option<ConnId>,
     lanes: Vec<Lane<S::File>>,
+    successions: Vec<Succession>,
     record: Builder,
     rng: fastrand::Rng,
     now: Now,
@@ -198,6 +204,7 @@ impl<S: Storage> Core<S> {
         let window = usize::from(inflight_max.min(self.config.inflight_max));
         if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.link == Some(link)) {
             lane.link_up(conn, window, &self.ledger, &self.committer.spool);
+            self.begin_live(link, window);
         }
     }
 

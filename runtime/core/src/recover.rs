@@ -13,7 +13,7 @@ pub const KIND_COMMIT: u8 = 1;
 /// Closing note: the whole ledger as of this place, in postcard.
 pub const KIND_LEDGER: u8 = 0x60;
 
-const CHECKPOINT_VERSION: u8 = 4;
+const CHECKPOINT_VERSION: u8 = 5;
 
 /// Everything that is not in the log behind it.
 #[derive(Serialize, Deserialize)]
@@ -111,7 +111,7 @@ impl Recovery {
         let streams = &mut self.ledger.streams;
         let index = streams.iter().position(|s| s.stream == stream).unwrap_or_else(|| {
             let name = format!("stream-{stream}");
-            streams.push(StreamAccount { stream, next_seq: 1, resume_seq: 1, name, ..Default::default() });
+            streams.push(StreamAccount::new(stream, name, 0, 0));
             streams.len() - 1
         });
         #[allow(clippy::indexing_slicing)] // the index was just found or made

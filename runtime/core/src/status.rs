@@ -66,7 +66,9 @@ pub(crate) struct UplinkStatus<'a> {
     pub priority: &'static str,
     pub connected: bool,
     pub in_flight: usize,
-    pub pending: u64,
+    /// Those of this epoch.
+    #[serde(flatten)]
+    pub outputs: AccountStatus,
     pub pending_bytes: u64,
     /// Of the uplink, all routes together.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,7 +143,7 @@ fn function(active: &Active) -> FunctionStatus<'_> {
 #[derive(Serialize)]
 pub(crate) struct LedgerStatus<'a> {
     #[serde(flatten)]
-    messages: AccountStatus<'a>,
+    messages: AccountStatus,
     without_output: u64,
     redelivered: u64,
     balanced: bool,
@@ -161,29 +163,29 @@ impl<'a> LedgerStatus<'a> {
 }
 
 #[derive(Serialize)]
-struct AccountStatus<'a> {
+pub(crate) struct AccountStatus {
     received: u64,
     delivered: u64,
     pending: u64,
     dropped: u64,
-    dropped_by_reason: Reasons<'a>,
+    dropped_by_reason: Reasons,
 }
 
-impl<'a> AccountStatus<'a> {
-    fn new(account: &'a Account) -> Self {
+impl AccountStatus {
+    pub fn new(account: &Account) -> Self {
         Self {
             received: account.received,
             delivered: account.delivered,
             pending: account.pending,
             dropped: account.dropped_total(),
-            dropped_by_reason: Reasons(account),
+            dropped_by_reason: Reasons(account.clone()),
         }
     }
 }
 
-struct Reasons<'a>(&'a Account);
+struct Reasons(Account);
 
-impl Serialize for Reasons<'_> {
+impl Serialize for Reasons {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut map = s.serialize_map(None)?;
         for reason in DropReason::ALL {
@@ -202,7 +204,7 @@ impl Serialize for Streams<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut map = s.serialize_map(None)?;
         for stream in &self.0.streams {
-            map.serialize_entry(&stream.name, &AccountStatus::new(&stream.outputs))?;
+            map.serialize_entry(&stream.name, &AccountStatus::new(&stream.total()))?;
         }
         map.end()
     }

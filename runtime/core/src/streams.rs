@@ -5,9 +5,9 @@ use eyot_wire::record::Route;
 use eyot_wire::topic::matches;
 
 use crate::backlog::Quotas;
-use crate::config::{Priority, Uplink};
+use crate::config::{Order, Priority, Uplink};
 use crate::io::LinkId;
-use crate::ledger::{bit, Account, Ledger, StreamAccount, STREAMS_MAX};
+use crate::ledger::{bit, Ledger, StreamAccount, STREAMS_MAX};
 
 /// Name of the stream to the local broker.
 const LOCAL: &str = "local";
@@ -20,7 +20,18 @@ pub(crate) struct Stream {
     pub link: Option<LinkId>,
     pub priority: Priority,
     pub ttl_ms: Option<u64>,
+    /// Whether what is new is to be sent before a backlog.
+    live_first: bool,
+    /// 0 for a stream that takes outputs; backlogs behind one count from 1, the oldest first.
+    pub behind: usize,
     topics: Vec<String>,
+}
+
+impl Stream {
+    /// The same as a backlog.
+    fn behind(self, number: u8) -> Self {
+        Self { number, topics: Vec::new(), live_first: false, behind: 1, ..self }
+    }
 }
 
 /// Where an output goes.
@@ -56,6 +67,7 @@ impl Streams {
         end: Lsn,
         mut fresh: impl FnMut() -> u64,
     ) -> Result<Self, TooMany> {
+        ledger.retire();
         let mut planned = plan(uplinks);
         ledger.streams.retain(|s| planned.iter().any(|p| p.name == s.name) || s.outputs.pending > 0);
         for Planned { name, stream } in &mut planned {
@@ -65,29 +77,53 @@ impl Streams {
             }
             let free = (0..STREAMS_MAX).find(|n| ledger.stream(*n).is_none());
             stream.number = free.ok_or_else(|| TooMany(name.clone()))?;
-            ledger.streams.push(StreamAccount {
-                stream: stream.number,
-                name: name.clone(),
-                epoch: fresh(),
-                passed: end,
-                resume_seq: 1,
-                counted_seq: 1,
-                next_seq: 1,
-                outputs: Account::default(),
-                pending_bytes: 0,
-            });
+            ledger.streams.push(StreamAccount::new(stream.number, name.clone(), fresh(), end));
         }
         let mut streams: Vec<Stream> = planned.into_iter().map(|p| p.stream).collect();
         for account in &ledger.streams {
+            if let Some(base) = ledger.streams.iter().find(|s| account.is_behind() && s.name == account.base()) {
+                streams.extend(
+                    streams.iter().find(|s| s.number == base.stream).cloned().map(|s| s.behind(account.stream)),
+                );
+            }
             if !streams.iter().any(|s| s.number == account.stream) {
                 streams.push(leftover(account, uplinks));
             }
         }
-        Ok(Self(streams))
+        let mut streams = Self(streams);
+        streams.rank();
+        Ok(streams)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.0.iter()
+    }
+
+    /// Streams of a link that make way for a new one when the link comes back to a backlog.
+    pub fn live_first(&self, link: LinkId) -> impl Iterator<Item = u8> + '_ {
+        self.0.iter().filter(move |s| s.live_first && s.link == Some(link)).map(|s| s.number)
+    }
+
+    /// `new` takes the place of `old`, which becomes a backlog. Returns the new stream.
+    pub fn succeed(&mut self, old: u8, new: u8) -> Option<&Stream> {
+        let index = self.0.iter().position(|s| s.number == old)?;
+        let stream = self.0.get_mut(index)?;
+        let backlog = stream.clone().behind(old);
+        stream.number = new;
+        self.0.push(backlog);
+        self.rank();
+        self.0.get(index)
+    }
+
+    pub fn remove(&mut self, gone: &[u8]) {
+        self.0.retain(|s| !gone.contains(&s.number));
+    }
+
+    /// Backlogs stand in the order they came to be.
+    fn rank(&mut self) {
+        for (place, stream) in self.0.iter_mut().filter(|s| s.behind > 0).enumerate() {
+            stream.behind = place + 1;
+        }
     }
 
     /// What is given up last of all when there is no room.
@@ -131,22 +167,25 @@ impl Streams {
 }
 
 fn plan(uplinks: &[Uplink]) -> Vec<Planned> {
-    let stream = |link, topics: &[String], priority, ttl_ms| Stream {
+    let stream = |link, topics: &[String], priority, ttl_ms, order| Stream {
         number: 0,
         link: Some(link),
         priority,
         ttl_ms,
+        live_first: order == Order::LiveFirst,
+        behind: 0,
         topics: topics.to_vec(),
     };
-    let local = stream(LinkId::LOCAL, &[], Priority::Normal, None);
+    let local = stream(LinkId::LOCAL, &[], Priority::Normal, None, Order::OldestFirst);
     let mut planned = vec![Planned { name: LOCAL.to_owned(), stream: local }];
     for (link, uplink) in (0..).map(LinkId::uplink).zip(uplinks) {
         for route in &uplink.routes {
             let name = format!("{}/{}", uplink.name, route.name);
-            planned.push(Planned { name, stream: stream(link, &route.topics, route.priority, route.ttl_ms) });
+            let stream = stream(link, &route.topics, route.priority, route.ttl_ms, uplink.order);
+            planned.push(Planned { name, stream });
         }
         if !uplink.topics.is_empty() {
-            let default = stream(link, &uplink.topics, Priority::Normal, uplink.ttl_ms);
+            let default = stream(link, &uplink.topics, Priority::Normal, uplink.ttl_ms, uplink.order);
             planned.push(Planned { name: uplink.name.clone(), stream: default });
         }
     }
@@ -155,7 +194,15 @@ fn plan(uplinks: &[Uplink]) -> Vec<Planned> {
 
 /// A stream that is not in the configuration any more and has a backlog: it goes where it was to go if that is there.
 fn leftover(account: &StreamAccount, uplinks: &[Uplink]) -> Stream {
-    let uplink = account.name.split('/').next().unwrap_or_default();
+    let uplink = account.base().split('/').next().unwrap_or_default();
     let link = (0..).map(LinkId::uplink).zip(uplinks).find(|(_, u)| u.name == uplink).map(|(link, _)| link);
-    Stream { number: account.stream, link, priority: Priority::Normal, ttl_ms: None, topics: Vec::new() }
+    Stream {
+        number: account.stream,
+        link,
+        priority: Priority::Normal,
+        ttl_ms: None,
+        live_first: false,
+        behind: 1,
+        topics: Vec::new(),
+    }
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use eyot_core::config::Priority;
+use eyot_core::config::{Order, Priority};
 use eyot_gateway::config::{BrokerAt, Config, ConfigError, WhenFull, FILE_MAX_BYTES, PROBLEMS_MAX};
 use eyot_gateway::mqtt::Version;
 
@@ -107,6 +107,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("topics = [\"cloud/#\"]", "max_backlog = \"1KiB\"", 13, "uplink.max_backlog", "at least 64 KiB"),
     ("topics = [\"cloud/#\"]", "max_backlog = \"x\"", 13, "uplink.max_backlog", "not a size"),
     ("topics = [\"cloud/#\"]", "when_full = \"x\"", 13, "uplink.when_full", "\"drop-newest\""),
+    ("topics = [\"cloud/#\"]", "order = \"x\"", 13, "uplink.order", "\"live-first\""),
     ("topics = [\"cloud/#\"]", "[[uplink.route]]", 13, "uplink.route.name", "is missing"),
     ("topics = [\"cloud/#\"]", "[[uplink.route]]\nname = \"A\"", 14, "uplink.route.name", "a-z, 0-9 and -"),
     ("topics = [\"cloud/#\"]", "[[uplink.route]]\nname = \"a\"", 13, "uplink.route.topics", "missing or empty"),
@@ -197,6 +198,7 @@ rate = "100/s"
 ttl = "7days"
 max_backlog = "64MiB"
 when_full = "block"
+order = "live-first"
 [[uplink.route]]
 name = "alarms"
 topics = ["alarms/#"]
@@ -210,6 +212,7 @@ topics = ["#"]
     let far = &config.uplinks[1].delivery;
     assert_eq!((far.name.as_str(), far.topics.len(), far.rate_max_per_s), ("far", 0, Some(100)));
     assert_eq!(far.ttl_ms, Some(7 * 86_400_000));
+    assert_eq!((far.order, config.uplinks[0].delivery.order), (Order::LiveFirst, Order::OldestFirst));
     assert_eq!((far.backlog_max_bytes, far.when_full), (Some(64 << 20), Some(WhenFull::Block)));
     let routes: Vec<_> = far.routes.iter().map(|r| (r.name.as_str(), r.priority, r.ttl_ms)).collect();
     let expected = [("alarms", Priority::High, Some(3_600_000)), ("rest", Priority::Normal, Some(7 * 86_400_000))];
@@ -217,7 +220,7 @@ topics = ["#"]
     assert_eq!(config.uplinks[0].delivery.ttl_ms, None);
 
     let error = parse(&format!("{CONTRACT}{}", more.replace("rest", "alarms"))).map(|_| ()).unwrap_err();
-    assert!(error.to_string().contains("40: uplink.route.name: \"alarms\" is the name of another route"), "{error}");
+    assert!(error.to_string().contains("41: uplink.route.name: \"alarms\" is the name of another route"), "{error}");
 }
 
 #[test]

@@ -23,15 +23,16 @@ const LOCAL: &str = "local";
 pub struct Status {
     pub gateway: String,
     uplinks: Vec<Uplink>,
-    ledger: Ledger,
 }
 
-/// A stream: an uplink's default route, or `uplink/route`.
+/// A stream: an uplink's default route, or `uplink/route`; with `~` and its epoch if it is a backlog behind another one.
 #[derive(Debug, Deserialize)]
 struct Uplink {
     name: String,
     epoch: u64,
     next_seq: u64,
+    #[serde(flatten)]
+    account: Account,
 }
 
 impl Uplink {
@@ -40,13 +41,8 @@ impl Uplink {
     }
 
     fn uplink(&self) -> &str {
-        self.name.split('/').next().unwrap_or_default()
+        self.name.split(['/', '~']).next().unwrap_or_default()
     }
-}
-
-#[derive(Debug, Deserialize)]
-struct Ledger {
-    streams: BTreeMap<String, Account>,
 }
 
 /// What the gateway says of one uplink.
@@ -142,6 +138,7 @@ impl Status {
         };
         if wanted.is_empty() {
             wanted = self.uplinks.iter().map(Uplink::uplink).filter(|name| *name != LOCAL).collect();
+            wanted.sort_unstable();
             wanted.dedup();
             if wanted.len() > 1 {
                 return Err(self.which("has several uplinks", &wanted));
@@ -169,7 +166,7 @@ impl Status {
     /// Sets `stream` against its account; none if this document has none of it.
     pub fn reconcile(&self, stream: &Stream) -> Option<Reconciled> {
         let uplink = self.stream(&stream.key)?;
-        let account = self.ledger.streams.get(&uplink.name)?;
+        let account = &uplink.account;
         let arrived = &stream.arrived;
         let numbered = uplink.next_seq.saturating_sub(1);
         let settled = numbered.saturating_sub(account.pending);
@@ -205,8 +202,7 @@ mod tests {
         let account = Account { received, delivered, pending, dropped, dropped_by_reason };
         Status {
             gateway: "g".to_owned(),
-            uplinks: vec![Uplink { name: "cloud".to_owned(), epoch: 1, next_seq }],
-            ledger: Ledger { streams: BTreeMap::from([("cloud".to_owned(), account)]) },
+            uplinks: vec![Uplink { name: "cloud".to_owned(), epoch: 1, next_seq, account }],
         }
     }
 
@@ -245,21 +241,22 @@ mod tests {
     #[test]
     fn every_route_of_the_uplink_is_expected() {
         let mut status = status(1, [0; 4]);
-        for (epoch, name) in [(2, "cloud/alarms"), (3, "local"), (4, "lake")] {
-            status.uplinks.push(Uplink { name: name.to_owned(), epoch, next_seq: 1 });
+        for (epoch, name) in [(2, "cloud/alarms"), (3, "local"), (4, "lake"), (5, "cloud~5")] {
+            let account = Account::default();
+            status.uplinks.push(Uplink { name: name.to_owned(), epoch, next_seq: 1, account });
         }
         let epochs = |asked, arrived: &[Key]| {
             let keys = status.expected(asked, arrived)?;
             Ok::<_, Error>(keys.iter().map(|key| key.epoch).collect::<Vec<_>>())
         };
-        assert_eq!(epochs(None, &[key(2)]).unwrap(), [1, 2]);
-        assert_eq!(epochs(None, &[key(2), key(4)]).unwrap(), [1, 2, 4]);
+        assert_eq!(epochs(None, &[key(2)]).unwrap(), [1, 2, 5]);
+        assert_eq!(epochs(None, &[key(2), key(4)]).unwrap(), [1, 2, 4, 5]);
         assert_eq!(epochs(Some("lake"), &[key(2)]).unwrap(), [4]);
         assert_eq!(epochs(Some("local"), &[]).unwrap(), [3]);
         let several = format!("{:?}", epochs(None, &[]).unwrap_err());
         assert!(several.contains("several uplinks: cloud, lake"), "{several}");
         let none = format!("{:?}", epochs(Some("sea"), &[]).unwrap_err());
-        assert!(none.contains("no uplink sea, only: cloud, cloud/alarms, local, lake"), "{none}");
+        assert!(none.contains("no uplink sea, only: cloud, cloud/alarms, local, lake, cloud~5"), "{none}");
         assert!(status.is_of(&key(2), "cloud") && !status.is_of(&key(4), "cloud") && status.is_of(&key(9), "cloud"));
     }
 

@@ -5,14 +5,13 @@ use std::ops::Range;
 use eyot_spool::{OpenError as SpoolError, Options, Spool, Storage};
 
 use super::*;
-use crate::forward::Forwarder;
 use crate::ledger::STREAMS_MAX;
 use crate::pace::Pace;
 use crate::recover::Recovery;
 use crate::streams::TooMany;
 
 /// An epoch fits a JSON number (53 bits) and never is 0.
-const EPOCHS: Range<u64> = 1..1 << 53;
+pub(super) const EPOCHS: Range<u64> = 1..1 << 53;
 
 /// Why the machine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +76,7 @@ impl<S: Storage> Core<S> {
             intake: Intake::new(config.receive_max),
             intake_conn: None,
             lanes,
+            successions: Vec::new(),
             record: Builder::default(),
             rng,
             now,

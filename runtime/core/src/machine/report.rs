@@ -1,7 +1,9 @@
 //! Status and function documents: when and where they are published.
 
 use super::*;
-use crate::status::{BacklogStatus, FunctionList, FunctionReport, LedgerStatus, SpoolStatus, Status, UplinkStatus};
+use crate::status::{
+    AccountStatus, BacklogStatus, FunctionList, FunctionReport, LedgerStatus, SpoolStatus, Status, UplinkStatus,
+};
 
 impl<S: Storage> Core<S> {
     pub(super) fn publish_status(&mut self) {
@@ -43,7 +45,7 @@ impl<S: Storage> Core<S> {
                 priority: stream.priority.word(),
                 connected: lane.traffic.conn.is_some(),
                 in_flight: forwarder.in_flight(),
-                pending: account.outputs.pending,
+                outputs: AccountStatus::new(&account.outputs),
                 pending_bytes: account.pending_bytes,
                 backlog: self
                     .quotas

@@ -10,6 +10,7 @@ impl<S: Storage> Core<S> {
         self.more = true;
         match self.committer.synced(commit, result, self.now.mono_us) {
             Ok(durable) => {
+                self.succeed(durable);
                 self.intake.synced(self.now.mono_us.saturating_sub(self.sync_since_us));
                 while let Some((conn, packet_id)) = self.intake.next_due(durable) {
                     self.effects.push_back(Effect::Ack { conn, packet_id });

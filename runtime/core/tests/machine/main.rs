@@ -3,4 +3,5 @@
 
 mod backlog;
 mod bench;
+mod live;
 mod routes;

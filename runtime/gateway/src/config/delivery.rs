@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use eyot_core::config::{Priority, Route, Uplink, WhenFull};
+use eyot_core::config::{Order, Priority, Route, Uplink, WhenFull};
 use eyot_core::ledger::STREAMS_MAX;
 use eyot_wire::manifest::parse_size;
 use eyot_wire::topic::parse_filter;
@@ -41,7 +41,12 @@ pub fn delivery(name: &str, section: &mut Section<'_, '_>, r: &mut Reader<'_>, s
     }
     let backlog_max_bytes = section.parsed(r, "max_backlog", None, |text| backlog(text).map(Some));
     let when_full = section.parsed(r, "when_full", None, |text| when_full(text).map(Some));
-    Uplink { name: name.to_owned(), topics, routes, rate_max_per_s, ttl_ms, backlog_max_bytes, when_full }
+    let order = section.parsed(r, "order", Order::OldestFirst, |text| match text {
+        "oldest-first" => Ok(Order::OldestFirst),
+        "live-first" => Ok(Order::LiveFirst),
+        _ => Err(format!("\"{text}\" is unknown; write \"oldest-first\" or \"live-first\"")),
+    });
+    Uplink { name: name.to_owned(), topics, routes, rate_max_per_s, ttl_ms, backlog_max_bytes, when_full, order }
 }
 
 fn route_name(section: &mut Section<'_, '_>, r: &mut Reader<'_>, others: &[Route]) -> String {

@@ -23,6 +23,7 @@
 //! | `uplink.ttl` | none | outputs older than this are dropped instead of sent, at least 1s; of routes too |
 //! | `uplink.max_backlog` | none | most bytes (topics and payloads) that may wait for it, all routes together; at least 64KiB |
 //! | `uplink.when_full` | the spool's | what happens then: `"drop-oldest"`, of the lowest priority first, `"drop-newest"`, `"block"` |
+//! | `uplink.order` | `"oldest-first"` | or `"live-first"`: when the link is back, what is new goes before the backlog |
 //! | `[[uplink.route]]` `name`, `topics` | none | outputs with a stream of their own; the first route that matches wins |
 //! | `uplink.route.priority` | `"normal"` | or `"high"`, `"low"`: what is sent first, and given up last |
 //! | `uplink.route.ttl` | the uplink's | as `uplink.ttl` |

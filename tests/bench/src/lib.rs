@@ -13,6 +13,8 @@
 //! - [`process`][]: CPU time and memory of a process.
 //! - [`run`][]: one measurement of one gateway.
 //! - [`report`][]: medians and ratios.
+//! - [`null`][]: brokers that only answer.
+//! - [`backlog`][]: a large backlog, opened and drained.
 //!
 //! Beside it, what storing records does to a flash:
 //! - [`flash`][]: a file system whose device counts.
@@ -22,10 +24,12 @@
 // A benchmark that cannot go on has nobody to tell but its user.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod backlog;
 pub mod broker;
 pub mod flash;
 pub mod gateway;
 pub mod load;
+pub mod null;
 pub mod process;
 pub mod report;
 pub mod run;

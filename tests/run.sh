@@ -78,6 +78,7 @@ step_demo() {
 step_bench() {
     cargo test --release -p eyot-test-bench --quiet
     cargo run --release --quiet -p eyot-test-bench --bin bench -- --messages 20000 --rounds 1 --broker rumqttd --qos 1
+    cargo run --release --quiet -p eyot-test-bench --bin backlog -- --megabytes 50
 }
 
 tests/setup.sh

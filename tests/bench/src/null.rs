@@ -364,3 +364,57 @@ fn feed(mut stream: &TcpStream, payload_bytes: usize, progress: &(Mutex<Fed>, Co
         out.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+
+    use super::*;
+
+    #[test]
+    fn packets_are_cut_where_they_end_and_outputs_are_known_by_their_stamp() {
+        let stamp = [("eyot-gateway", "g"), ("eyot-epoch", "7"), ("eyot-seq", "120")];
+        let user_properties = stamp.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let properties = PublishProperties { user_properties, ..PublishProperties::default() };
+        let payload = Bytes::from(vec![b'.'; 200]);
+        let mut publish = Publish::new("cloud/x", QoS::AtLeastOnce, payload, Some(properties));
+        publish.pkid = 9;
+        let mut bytes = BytesMut::new();
+        Packet::Publish(publish).write(&mut bytes, None).unwrap();
+        let mut input = BytesMut::new();
+        for byte in &bytes {
+            assert!(cut(&mut input).is_none());
+            input.put_u8(*byte);
+        }
+        let (raw, whole) = cut(&mut input).unwrap();
+        assert!(input.is_empty() && whole == bytes && raw.first == 0x32);
+        let message = message(&raw.body).unwrap();
+        assert_eq!((message.topic, message.packet_id, message.seq), (&b"cloud/x"[..], 9, Some(120)));
+        assert_eq!(message.payload.len(), 200);
+    }
+
+    #[test]
+    fn an_output_out_of_turn_is_told() {
+        let output = |seq: u64, index: u64| {
+            let mut body = BytesMut::new();
+            body.put_slice(b"\0\x01a\0\x05");
+            let text = seq.to_string();
+            body.put_u8(5 + 8 + text.len() as u8);
+            body.put_slice(b"\x26\0\x08eyot-seq\0");
+            body.put_u8(text.len() as u8);
+            body.put_slice(text.as_bytes());
+            body.put_u64_le(index);
+            Raw { first: 0x32, body: body.freeze() }
+        };
+        let (outputs, seen) = <(AtomicU64, Mutex<Seen>)>::default();
+        let mut acks = BytesMut::new();
+        for seq in 1..=3 {
+            take(&output(seq, seq - 1), &mut acks, &outputs, &seen);
+        }
+        assert_eq!((acks.len(), outputs.load(Ordering::Relaxed)), (12, 3));
+        assert_eq!(lock(&seen).breach, None);
+        take(&output(5, 4), &mut acks, &outputs, &seen);
+        let breach = lock(&seen).breach.take();
+        assert_eq!(breach.as_deref(), Some("output 5 of message Some(4) came after output 3"));
+    }
+}

@@ -112,6 +112,13 @@ fn pass_on(mut from: &TcpStream, mut to: &TcpStream, state: &AtomicU8) {
         match from.read(&mut chunk) {
             Ok(0) => return,
             Ok(count) => {
+                // The link may have stalled since.
+                while is(state, State::Stalled) {
+                    thread::sleep(STEP);
+                }
+                if is(state, State::Cut) {
+                    return;
+                }
                 // A reader that has stopped ends with the connection, on the other side.
                 if to.write_all(&chunk[..count]).is_err() {
                     return;

@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
+use std::io::ErrorKind;
 use std::process::Command;
+use std::time::Duration;
 
 use eyot_test_e2e::certs::Authority;
 use eyot_test_e2e::client::{Client, Closed};
+use eyot_test_e2e::disk::SmallDisk;
 use eyot_test_e2e::guest::{counter, echo, failing, probe_emit, spinning, trapping, Manifest};
 use eyot_test_e2e::mosquitto::Mosquitto;
+use eyot_test_e2e::proxy::{Proxy, State};
 use eyot_test_e2e::wait::STEP;
 use tempfile::TempDir;
 
@@ -20,7 +24,7 @@ fn message_after_restart(mut broker: Mosquitto) -> (bool, Option<bytes::Bytes>) 
     assert!(matches!(sender.next(STEP), Err(Closed)), "a restart cuts connections");
     let mut sleeper = Client::resume(broker.port(), "sleeper").unwrap();
     let present = sleeper.session_present();
-    let within = if present { STEP } else { std::time::Duration::ZERO };
+    let within = if present { STEP } else { Duration::ZERO };
     (present, sleeper.next(within).unwrap().map(|publish| publish.payload))
 }
 
@@ -70,4 +74,38 @@ fn hand_written_guests_are_modules_with_one_manifest() {
         assert_eq!(plain, wat::parse_str(&wat).unwrap());
         assert_eq!(plain, eyot_test_e2e::guest::without_manifest(&plain));
     }
+}
+
+#[test]
+fn a_proxy_passes_on_holds_back_and_cuts() {
+    let broker = Mosquitto::forgetful();
+    let proxy = Proxy::new(broker.port());
+    let mut far = Client::connect(broker.port(), "far");
+    far.subscribe("a");
+    let mut near = Client::connect(proxy.port(), "near");
+    near.publish("a", "through");
+    assert_eq!(far.await_topic("a"), "through");
+    proxy.set(State::Stalled);
+    near.send("a", "held back".into(), 1, false).unwrap();
+    assert!(matches!(far.next(Duration::from_millis(200)), Ok(None)), "nothing comes through");
+    proxy.set(State::Open);
+    assert_eq!(far.await_topic("a"), "held back");
+    assert!(near.next_ack(STEP).unwrap().is_some(), "nor was the connection cut");
+    proxy.set(State::Cut);
+    assert!(matches!(near.next(STEP), Err(Closed)));
+    assert!(Client::resume(proxy.port(), "near").is_err());
+}
+
+#[test]
+fn a_small_disk_fills_up_breaks_and_is_repaired() {
+    let Some(disk) = SmallDisk::ext4("a_small_disk_fills_up_breaks_and_is_repaired", 8) else { return };
+    let write = || fs::write(disk.path().join("file"), [7; 64 << 10]).map_err(|error| error.kind());
+    disk.fill();
+    assert_eq!(write(), Err(ErrorKind::StorageFull));
+    disk.free();
+    assert_eq!(write(), Ok(()));
+    disk.break_down();
+    assert_eq!(write(), Err(ErrorKind::ReadOnlyFilesystem));
+    disk.repair();
+    assert_eq!(write(), Ok(()));
 }

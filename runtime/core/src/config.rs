@@ -51,6 +51,8 @@ pub struct Uplink {
     pub topics: Vec<String>,
     /// Routes in the order they are tried.
     pub routes: Vec<Route>,
+    /// Topic filters of the messages that come down from it to the local broker.
+    pub down: Vec<String>,
     /// Most publishes a second, all routes together, so that a gateway that was away does not flood its link or cloud.
     pub rate_max_per_s: Option<u32>,
     /// Outputs of the default route older than this are of no use any more: they are dropped instead of sent.

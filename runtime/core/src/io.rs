@@ -61,6 +61,13 @@ pub enum Input {
     /// A message arrived on the intake. Only while [`Core::accepts_messages`](crate::Core::accepts_messages): keep it
     /// queued otherwise, on a queue of its own so that the other inputs overtake it.
     Message(Message),
+    /// A message came down from an uplink, for the local broker. As [`Message`](Self::Message) otherwise.
+    Down {
+        /// Which uplink's link.
+        link: LinkId,
+        /// The message.
+        message: Message,
+    },
     /// The broker of an uplink answered a publish.
     Published {
         /// Which link.
@@ -90,7 +97,7 @@ pub enum Input {
     Drain,
 }
 
-/// One MQTT message from a sensor.
+/// One MQTT message, from a sensor or down from an uplink.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// The connection that delivered it.
@@ -110,8 +117,10 @@ pub struct Message {
 /// What the edge must do, in this order.
 #[derive(Debug)]
 pub enum Effect<F> {
-    /// Acknowledge a message of the intake, if `conn` is still its connection.
+    /// Acknowledge a message, if `conn` is still the connection of its link.
     Ack {
+        /// The link that delivered it.
+        link: LinkId,
         /// The connection that delivered it.
         conn: ConnId,
         /// Its packet id.

@@ -12,6 +12,7 @@
 //! - `machine`: the machine itself: takes inputs and decides whose turn it is; `live`: lets new outputs overtake a backlog.
 //! - `intake`: admits messages and learns how many the broker sends before it waits.
 //! - `functions`: routes a message to the functions it triggers and invokes them; `dead`: what becomes of failures.
+//! - `down`: messages from an uplink, which pass no function on their way to the local broker.
 //! - `wear`: what commits cost the flash, and how long a message may wait to share one.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.
 //! - `streams`: which outputs go where: each route of an uplink is a stream with numbers of its own.
@@ -28,6 +29,7 @@ pub mod ledger;
 mod backlog;
 mod commit;
 mod dead;
+mod down;
 mod forward;
 mod functions;
 mod intake;

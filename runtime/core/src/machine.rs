@@ -11,6 +11,7 @@ use eyot_wire::topic::parse_topic;
 use crate::backlog::Quotas;
 use crate::commit::{Committer, Room, Step};
 use crate::config::{Config, Priority, WhenFull};
+use crate::down::Downlink;
 use crate::forward::Forwarder;
 use crate::functions::{Functions, Loaded, Outlets, States, Waking};
 use crate::intake::Intake;
@@ -45,6 +46,7 @@ pub struct Core<S: Storage> {
     intake: Intake,
     wear: Wear,
     intake_conn: Option<ConnId>,
+    downlinks: Vec<Downlink>,
     lanes: Vec<Lane<S::File>>,
     successions: Vec<Succession>,
     record: Builder,
@@ -135,7 +137,8 @@ impl<S: Storage> Core<S> {
         match input {
             Input::LinkUp { link, conn, inflight_max } => self.link_up(link, conn, inflight_max),
             Input::LinkDown { link, conn } => self.link_down(link, conn),
-            Input::Message(message) => self.message(&message),
+            Input::Message(message) => self.message(LinkId::INTAKE, &message),
+            Input::Down { link, message } => self.message(link, &message),
             Input::Published { link, conn, token, accepted } => {
                 if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.link == Some(link)) {
                     lane.answered(conn, token, accepted, &mut self.ledger, now);
@@ -206,6 +209,7 @@ impl<S: Storage> Core<S> {
             lane.link_up(conn, window, &self.ledger, &self.committer.spool);
             self.begin_live(link, window);
         }
+        self.downlinks.iter_mut().filter(|down| down.link == link).for_each(Downlink::reconnected);
     }
 
     fn link_down(&mut self, link: LinkId, conn: ConnId) {
@@ -225,7 +229,7 @@ impl<S: Storage> Core<S> {
         self.notices.dropped(reason, topic, messages, self.now.mono_us);
     }
 
-    fn message(&mut self, message: &Message) {
+    fn message(&mut self, from: LinkId, message: &Message) {
         if !self.accepts_messages() {
             // Not acknowledged, so a broker with QoS 1 delivers it again on the next connection.
             if message.qos == 0 {
@@ -237,16 +241,19 @@ impl<S: Storage> Core<S> {
             self.committer.prepare(&self.ledger, || states(&self.functions, &self.orphans));
             self.drop_unseen(DropReason::SpoolFullNewest, 1, &message.topic);
             self.committer.append_drop(self.now.mono_us);
-            self.admit(message);
+            self.admit(from, message);
             return;
         }
         self.committer.prepare(&self.ledger, || states(&self.functions, &self.orphans));
-        let (mask, seed, dropped) = self.invoke(message);
+        let (mask, seed, dropped) = match from {
+            LinkId::INTAKE => self.invoke(message),
+            _ => self.bring_down(from, message),
+        };
         self.ledger.enter(mask, dropped, message.dup);
         if let Some(reason) = dropped {
             self.notices.dropped(reason, &message.topic, 1, self.now.mono_us);
         }
-        self.append(message, seed, dropped);
+        self.append(from, message, seed, dropped);
         self.wear.taken(message.topic.len() + message.payload.len());
         // Not only between bursts: a batch has its limit.
         self.room = self.committer.room();
@@ -282,19 +289,43 @@ impl<S: Storage> Core<S> {
         (outcome.mask, outcome.random_used.then_some(waking.seed), dropped)
     }
 
-    fn append(&mut self, message: &Message, seed: Option<u64>, dropped: Option<DropReason>) {
+    /// What came down from an uplink is one output for the local broker, and as it is: no function sees it on the way, and
+    /// nothing that came down goes up, unless a function that hears it from the local broker says so. As
+    /// [`invoke`](Self::invoke) otherwise.
+    fn bring_down(&mut self, from: LinkId, message: &Message) -> (u32, Option<u64>, Option<DropReason>) {
+        self.record.clear();
+        let topic = match parse_topic(&message.topic) {
+            Ok(topic) if message.payload.len() <= self.config.payload_max_bytes => topic,
+            _ => return (0, None, Some(DropReason::Malformed)),
+        };
+        if !self.downlinks.iter().any(|down| down.link == from && down.wants(topic)) {
+            return (0, None, Some(DropReason::NoFunction));
+        }
+        let bytes = (message.topic.len() + message.payload.len()) as u64;
+        let (mask, route) = self.streams.local(bytes, &mut self.ledger);
+        self.record.output(topic, &message.payload, &[route]);
+        (mask, None, None)
+    }
+
+    fn append(&mut self, from: LinkId, message: &Message, seed: Option<u64>, dropped: Option<DropReason>) {
         let mono_us = self.now.mono_us;
         let record = self.record.finish(self.now.unix_ms, seed, dropped);
         if let Err(error) = self.committer.append(record, mono_us) {
             self.withdraw(&error, dropped);
         }
-        self.admit(message);
+        self.admit(from, message);
     }
 
     /// Acknowledges the message when the open batch is durable.
-    fn admit(&mut self, message: &Message) {
-        if message.qos > 0 {
-            self.intake.admit(self.committer.open_batch(), message.conn, message.packet_id, self.now.mono_us);
+    fn admit(&mut self, from: LinkId, message: &Message) {
+        if message.qos == 0 {
+            return;
+        }
+        let batch = self.committer.open_batch();
+        if from == LinkId::INTAKE {
+            self.intake.admit(batch, message.conn, message.packet_id, self.now.mono_us);
+        } else if let Some(down) = self.downlinks.iter_mut().find(|down| down.link == from) {
+            down.admit(batch, message.conn, message.packet_id);
         }
     }
 

@@ -164,6 +164,12 @@ impl Streams {
         }
         routed
     }
+
+    /// Gives an output of so many `bytes` a number in the stream to the local broker; with it, the mask of that stream.
+    pub fn local(&self, bytes: u64, ledger: &mut Ledger) -> (u32, Route) {
+        let stream = self.0.first().map_or(0, |local| local.number);
+        (bit(stream), Route { stream, seq: ledger.enter_output(stream, bytes) })
+    }
 }
 
 fn plan(uplinks: &[Uplink]) -> Vec<Planned> {

@@ -90,8 +90,8 @@ pub struct Driver<S: Storage> {
     syncs: Sender<Commit<S::File>>,
     synced: Receiver<Synced>,
     syncer: JoinHandle<()>,
-    /// Connection of the last message: what happened before the first of a connection is in the other queue.
-    intake_conn: u64,
+    /// Link and connection of the last message: what happened before the first of a connection is in the other queue.
+    last_from: (u8, u64),
     draining: bool,
     drained: bool,
 }
@@ -111,8 +111,8 @@ impl<S: Storage> Driver<S> {
         let waker = thread::current();
         let work = move || sync(&storage, &to_sync, &synced_tx, &waker);
         let syncer = thread::Builder::new().name("sync".to_owned()).spawn(work)?;
-        let (intake_conn, draining, drained) = (0, false, false);
-        Ok(Self { core, clock, orders, inbox, outbox, syncs, synced, syncer, intake_conn, draining, drained })
+        let (last_from, draining, drained) = ((0, 0), false, false);
+        Ok(Self { core, clock, orders, inbox, outbox, syncs, synced, syncer, last_from, draining, drained })
     }
 
     /// Until drained or dead.
@@ -168,14 +168,18 @@ impl<S: Storage> Driver<S> {
             if !self.core.accepts_messages() {
                 return taken > 0;
             }
-            let Some((conn, message)) = self.inbox.messages.try_recv() else { return taken > 0 };
-            if conn != self.intake_conn {
-                self.intake_conn = conn;
+            let Some((link, conn, message)) = self.inbox.messages.try_recv() else { return taken > 0 };
+            if (link, conn) != self.last_from {
+                self.last_from = (link, conn);
                 self.take_control();
             }
             let mqtt::Message { packet_id, qos, dup, topic, payload } = message;
             let message = Message { conn, packet_id, qos, dup, topic, payload };
-            self.core.handle(self.clock.now(), Input::Message(message));
+            let input = match LinkId(link) {
+                LinkId::INTAKE => Input::Message(message),
+                link => Input::Down { link, message },
+            };
+            self.core.handle(self.clock.now(), input);
         }
         true
     }
@@ -187,7 +191,7 @@ impl<S: Storage> Driver<S> {
             }
             let Some(effect) = self.core.poll() else { break };
             match effect {
-                Effect::Ack { conn, packet_id } => self.outbox.ack(conn, packet_id),
+                Effect::Ack { link, conn, packet_id } => self.outbox.ack(link, conn, packet_id),
                 Effect::Publish(publish) => self.outbox.publish(publish),
                 Effect::Sync(commit) => {
                     if self.syncs.send(commit).is_err() {

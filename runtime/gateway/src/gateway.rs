@@ -334,6 +334,7 @@ fn links(config: &Config, local: &Endpoint) -> Vec<Planned> {
         login: login.clone(),
         will: Some(will.clone()),
         filters: Vec::new(),
+        no_local: false,
         gateway: config.id.clone(),
     };
     let plan = |id, name: &str, endpoint: &Endpoint, options: Options, envelope, queue: usize| {
@@ -350,8 +351,15 @@ fn links(config: &Config, local: &Endpoint) -> Vec<Planned> {
     out.push(plan(1, "local", local, delivery, false, usize::from(LOCAL_INFLIGHT)));
     for (id, uplink) in (2..).zip(&config.uplinks) {
         let client_id = uplink.client_id.clone().unwrap_or_else(|| format!("eyot-{}-{}", config.id, uplink.name));
-        let options = options(uplink.version, client_id, &uplink.login, uplink.inflight);
-        out.push(plan(id, &uplink.name, &uplink.endpoint, options, uplink.envelope, usize::from(uplink.inflight)));
+        let mut options = options(uplink.version, client_id, &uplink.login, uplink.inflight);
+        let mut queue = usize::from(uplink.inflight);
+        if !uplink.delivery.down.is_empty() {
+            // What comes down while we are away is to wait for us.
+            (options.clean_start, options.no_local) = (false, true);
+            options.filters.clone_from(&uplink.delivery.down);
+            queue += usize::from(u16::MAX);
+        }
+        out.push(plan(id, &uplink.name, &uplink.endpoint, options, uplink.envelope, queue));
     }
     out
 }

@@ -34,9 +34,9 @@ impl Outbox {
         Self { links: links.into_iter().map(|end| (end, Vec::new())).collect(), dropped: 0 }
     }
 
-    /// Acknowledges a message on the intake.
-    pub fn ack(&mut self, conn: u64, packet_id: u16) {
-        self.gather(LinkId::INTAKE, Command::Ack { conn, packet_id });
+    /// Acknowledges a message on the link that delivered it.
+    pub fn ack(&mut self, link: LinkId, conn: u64, packet_id: u16) {
+        self.gather(link, Command::Ack { conn, packet_id });
     }
 
     /// Sends a publish.

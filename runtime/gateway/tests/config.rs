@@ -120,6 +120,17 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
         "use one of: name, topics, priority, ttl",
     ),
     ("topics = [\"cloud/#\"]", "[[uplink.route]]\nttl = \"x\"", 14, "uplink.route.ttl", "not a duration"),
+    ("topics = [\"cloud/#\"]", "topics = [\"cloud/#\"]\ndown = \"a\"", 14, "uplink.down", "an array of strings"),
+    ("topics = [\"cloud/#\"]", "topics = [\"cloud/#\"]\ndown = [\"a/#/b\"]", 14, "uplink.down", "misplaced wildcard"),
+    (
+        "topics = [\"cloud/#\"]",
+        "topics = [\"cloud/#\"]\ndown = [\"+/x\"]",
+        14,
+        "uplink.down",
+        "in common with \"cloud/#\"",
+    ),
+    ("topics = [\"cloud/#\"]", "topics = [\"cloud/#\"]\ndown = [\"eyot/+\"]", 14, "uplink.down", "the gateways' own"),
+    ("topics = [\"cloud/#\"]", "topics = [\"cloud/#\"]\ndown = [\"$SYS/#\"]", 14, "uplink.down", "begins with $"),
     ("512MiB", "512", 16, "spool.max_bytes", "write a number and a unit"),
     ("512MiB", "100KiB", 16, "spool.max_bytes", "at least 512 KiB"),
     ("drop-oldest\"", "drop\"", 17, "spool.when_full", "\"drop-newest\""),
@@ -283,4 +294,20 @@ fn of_very_many_problems_the_first_are_told() {
     let last = problems.last().unwrap();
     assert!(last.reason.starts_with("4901 more problems"), "{last:?}");
     assert!(problems.iter().any(|p| p.key == "k0"));
+}
+
+#[test]
+fn what_comes_down_an_uplink_is_not_what_goes_up_by_any_of_its_routes() {
+    let with = |lines: &str| parse(&CONTRACT.replace("topics = [\"cloud/#\"]", lines));
+    let config = with("topics = [\"cloud/#\"]\ndown = [\"actuators/#\", \"set/+\"]").unwrap();
+    assert_eq!(config.uplinks[0].delivery.down, ["actuators/#", "set/+"]);
+    let route = "down = [\"alarm/#\"]\n[[uplink.route]]\nname = \"alarms\"\ntopics = [\"+/fire\"]";
+    let error = with(route).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.contains("13: uplink.down: topic filter \"alarm/#\" has topics in common with \"+/fire\""),
+        "{error}"
+    );
+    let many: Vec<_> = (0..65).map(|n| format!("a{n}")).collect();
+    let error = with(&format!("topics = [\"cloud/#\"]\ndown = {many:?}")).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("\"a64\" is one too many; at most 64") && !error.contains("\"a63\""), "{error}");
 }

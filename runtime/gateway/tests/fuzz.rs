@@ -76,6 +76,7 @@ fn session(version: Version) -> Session {
         login: None,
         will: None,
         filters: vec!["a".to_owned(), "b".to_owned()],
+        no_local: false,
         gateway: "g".to_owned(),
     };
     Session::new(Arc::new(options), 0)

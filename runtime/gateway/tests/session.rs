@@ -27,6 +27,7 @@ fn options(version: Version) -> Options {
         login: Some(("ada".to_owned(), "secret".to_owned())),
         will: Some(("eyot/barn-7/status".to_owned(), Bytes::from_static(b"{}"))),
         filters: Vec::new(),
+        no_local: false,
         gateway: "barn-7".to_owned(),
     }
 }
@@ -124,6 +125,17 @@ fn up_comes_after_every_suback_and_names_refused_filters() {
         );
         let stray = feed(&mut session, subacks[1]).unwrap_err();
         assert!(stray.to_string().contains("nothing that was asked"), "{stray}");
+    }
+}
+
+#[test]
+fn a_client_may_ask_not_to_hear_itself() {
+    for (no_local, subscription) in [(false, 0b0001_0001), (true, 0b0001_0101)] {
+        let filters = vec!["a".to_owned()];
+        let mut session = Session::new(Arc::new(Options { filters, no_local, ..options(Version::V5) }), 0);
+        session.output().clear();
+        feed(&mut session, CONNACK_V5).unwrap();
+        assert_eq!(session.output()[..], [0x82, 7, 0xff, 0xff, 0, 0, 1, b'a', subscription]);
     }
 }
 

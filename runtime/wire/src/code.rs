@@ -77,7 +77,7 @@ impl core::error::Error for Failure {}
 pub enum DropReason {
     /// A function failed on it; it went to the dead letters.
     DeadLetter = 0,
-    /// No function's trigger matches its topic.
+    /// No function's trigger matches its topic, nor does a `down` filter of the uplink it came from.
     NoFunction = 1,
     /// QoS 0, and the intake was full.
     IntakeFull = 2,

@@ -112,10 +112,31 @@ pub fn covers(wide: &str, narrow: &str) -> bool {
     narrow_levels.next().is_none()
 }
 
+/// Whether some topic is selected by both filters. The empty topic, which MQTT does not have, counts as one.
+pub fn overlaps(a: &str, b: &str) -> bool {
+    let hides = |filter: &str, other: &str| filter.starts_with(['+', '#']) && other.starts_with('$');
+    if hides(a, b) || hides(b, a) {
+        return false;
+    }
+    let (mut a, mut b) = (a.split('/'), b.split('/'));
+    loop {
+        match (a.next(), b.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::borrow::ToOwned;
+    use alloc::format;
+    use alloc::string::String;
     use alloc::vec;
+    use alloc::vec::Vec;
 
     #[test]
     fn topics_are_checked() {
@@ -169,5 +190,34 @@ mod tests {
         ] {
             assert_eq!(covers(wide, narrow), expected, "{wide} {narrow}");
         }
+    }
+
+    /// Every path of up to `depth` levels out of `first` and then `levels`.
+    fn paths(first: &[&str], levels: &[&str], depth: usize) -> Vec<String> {
+        let mut all: Vec<String> = first.iter().map(|level| (*level).to_owned()).collect();
+        let mut longest = all.clone();
+        for _ in 1..depth {
+            longest =
+                longest.iter().flat_map(|path| levels.iter().map(move |level| format!("{path}/{level}"))).collect();
+            all.extend(longest.iter().cloned());
+        }
+        all
+    }
+
+    #[test]
+    fn overlapping_is_to_have_a_topic_in_common() {
+        let filters = paths(&["a", "b", "", "+", "#", "$a"], &["a", "", "+", "#"], 3);
+        let filters: Vec<_> = filters.into_iter().filter(|f| parse_filter(f.as_bytes()).is_ok()).collect();
+        // A level more than any filter has, and a name that none has.
+        let topics = paths(&["a", "b", "c", "", "$a", "$c"], &["a", "c", ""], 4);
+        let topics: Vec<_> = topics.into_iter().filter(|t| t.is_empty() || parse_topic(t.as_bytes()).is_ok()).collect();
+        for one in &filters {
+            let selected: Vec<_> = topics.iter().filter(|topic| matches(one, topic)).collect();
+            for other in &filters {
+                let common = selected.iter().find(|topic| matches(other, topic));
+                assert_eq!(overlaps(one, other), common.is_some(), "{one} {other} {common:?}");
+            }
+        }
+        assert!(filters.len() > 80 && topics.len() > 200);
     }
 }

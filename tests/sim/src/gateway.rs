@@ -128,7 +128,7 @@ impl Gateway {
         loop {
             while let Some(effect) = self.core.poll() {
                 match effect {
-                    Effect::Ack { conn, packet_id } => self.outside.push_back(Outside::Ack { conn, packet_id }),
+                    Effect::Ack { conn, packet_id, .. } => self.outside.push_back(Outside::Ack { conn, packet_id }),
                     Effect::Publish(publish) => self.publish(publish),
                     Effect::Sync(commit) => {
                         assert!(self.syncing.is_none(), "two syncs at once");

@@ -59,6 +59,8 @@ impl<S: Storage> Core<S> {
         let lanes = lanes(&config, &streams, &ledger, &spool);
         spool.set_streams(&ledger.streams.iter().map(|s| s.stream).collect::<Vec<_>>());
 
+        let downlinks = (0..).map(LinkId::uplink).zip(&config.uplinks).map(|(link, u)| Downlink::new(link, &u.down));
+        let downlinks = downlinks.collect();
         let mut notices = Notices::default();
         let damaged = spool.usage().damaged_frames + malformed;
         if damaged > 0 {
@@ -75,6 +77,7 @@ impl<S: Storage> Core<S> {
             orphans: states,
             intake: Intake::new(config.receive_max),
             intake_conn: None,
+            downlinks,
             lanes,
             successions: Vec::new(),
             record: Builder::default(),

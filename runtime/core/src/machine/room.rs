@@ -13,7 +13,12 @@ impl<S: Storage> Core<S> {
                 self.succeed(durable);
                 self.intake.synced(self.now.mono_us.saturating_sub(self.sync_since_us));
                 while let Some((conn, packet_id)) = self.intake.next_due(durable) {
-                    self.effects.push_back(Effect::Ack { conn, packet_id });
+                    self.effects.push_back(Effect::Ack { link: LinkId::INTAKE, conn, packet_id });
+                }
+                for down in &mut self.downlinks {
+                    let link = down.link;
+                    let due = std::iter::from_fn(|| down.next_due(durable));
+                    self.effects.extend(due.map(|(conn, packet_id)| Effect::Ack { link, conn, packet_id }));
                 }
                 if std::mem::take(&mut self.committer.failed) {
                     self.notices.push(Notice::StorageRecovered);

@@ -41,8 +41,8 @@ pub struct Bench {
     /// Publishes nobody has answered or taken, in the order they were sent; without control documents.
     pub sent: Vec<Publish>,
     pub notices: Vec<Notice>,
-    /// Acknowledged sensor messages.
-    pub acks: u64,
+    /// Acknowledged messages: by which link and connection they came, and their packet id.
+    pub acked: Vec<(LinkId, u64, u16)>,
     config: Config,
     max_bytes: u64,
     next_conn: u64,
@@ -75,8 +75,8 @@ impl Bench {
         let storage = MemoryStorage::new(1);
         let now = Now { mono_us: 0, unix_ms: 1_700_000_000_000 };
         let core = open(&config, max_bytes, &storage, now);
-        let (sent, notices, conns) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let mut bench = Self { core, storage, now, sent, notices, acks: 0, config, max_bytes, next_conn: 0, conns };
+        let (sent, notices, acked, conns) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
+        let mut bench = Self { core, storage, now, sent, notices, acked, config, max_bytes, next_conn: 0, conns };
         bench.run();
         bench
     }
@@ -121,7 +121,7 @@ impl Bench {
     fn run(&mut self) {
         while let Some(effect) = self.core.poll() {
             match effect {
-                Effect::Ack { .. } => self.acks += 1,
+                Effect::Ack { link, conn, packet_id } => self.acked.push((link, conn, packet_id)),
                 Effect::Publish(publish) if publish.token == 0 => {}
                 Effect::Publish(publish) => self.sent.push(publish),
                 Effect::Sync(commit) => {
@@ -151,6 +151,11 @@ impl Bench {
         self.next_conn += 1;
         self.conns.insert(link, self.next_conn);
         self.handle(Input::LinkUp { link, conn: self.next_conn, inflight_max });
+    }
+
+    /// Number of the present connection of `link`, or 0.
+    pub fn conn(&self, link: LinkId) -> u64 {
+        self.conns.get(&link).copied().unwrap_or(0)
     }
 
     pub fn disconnect(&mut self, link: LinkId) {

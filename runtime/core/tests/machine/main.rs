@@ -3,5 +3,6 @@
 
 mod backlog;
 mod bench;
+mod down;
 mod live;
 mod routes;

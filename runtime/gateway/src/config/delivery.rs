@@ -6,11 +6,13 @@ use std::time::Duration;
 use eyot_core::config::{Order, Priority, Route, Uplink, WhenFull};
 use eyot_core::ledger::STREAMS_MAX;
 use eyot_wire::manifest::parse_size;
-use eyot_wire::topic::parse_filter;
+use eyot_wire::topic::{overlaps, parse_filter};
 
 use super::section::{within, At, Reader, Section};
 
 const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
+const DOWN_MAX: usize = 64;
+const CONTROL: &str = "eyot/#";
 /// Less than this a single message may exceed.
 const BACKLOG_MIN_BYTES: u64 = 64 << 10;
 const RATES_PER_S: RangeInclusive<u32> = 1..=1_000_000;
@@ -46,7 +48,8 @@ pub fn delivery(name: &str, section: &mut Section<'_, '_>, r: &mut Reader<'_>, s
         "live-first" => Ok(Order::LiveFirst),
         _ => Err(format!("\"{text}\" is unknown; write \"oldest-first\" or \"live-first\"")),
     });
-    Uplink { name: name.to_owned(), topics, routes, rate_max_per_s, ttl_ms, backlog_max_bytes, when_full, order }
+    let down = down(section, r, routes.iter().flat_map(|route| &route.topics).chain(&topics));
+    Uplink { name: name.to_owned(), topics, routes, down, rate_max_per_s, ttl_ms, backlog_max_bytes, when_full, order }
 }
 
 fn route_name(section: &mut Section<'_, '_>, r: &mut Reader<'_>, others: &[Route]) -> String {
@@ -77,6 +80,29 @@ fn topics(section: &mut Section<'_, '_>, r: &mut Reader<'_>, needed: bool) -> Ve
         }
     }
     topics.into_iter().map(|at| at.value.to_owned()).collect()
+}
+
+/// What comes down must not be what goes up, or a message could go round for ever: MQTT 3.1.1 has no other means.
+fn down<'t>(section: &mut Section<'_, '_>, r: &mut Reader<'_>, up: impl Iterator<Item = &'t String>) -> Vec<String> {
+    let up: Vec<&String> = up.collect();
+    let down = section.strings(r, "down");
+    for (index, At { value: filter, span }) in down.iter().enumerate() {
+        let reason = if let Err(error) = parse_filter(filter.as_bytes()) {
+            format!("{error}; see MQTT's rules for filters")
+        } else if let Some(up) = up.iter().find(|up| overlaps(up, filter)) {
+            format!("has topics in common with \"{up}\", which goes up here; a message would go round: choose others")
+        } else if overlaps(CONTROL, filter) {
+            format!("has topics in common with {CONTROL}, the gateways' own; name what comes down, as \"actuators/#\"")
+        } else if filter.starts_with('$') {
+            "begins with $, which brokers keep for themselves; choose others".to_owned()
+        } else if index >= DOWN_MAX {
+            format!("is one too many; at most {DOWN_MAX}")
+        } else {
+            continue;
+        };
+        r.problem(span, section.key("down"), format!("topic filter \"{filter}\" {reason}"));
+    }
+    down.into_iter().map(|at| at.value.to_owned()).collect()
 }
 
 fn priority(section: &mut Section<'_, '_>, r: &mut Reader<'_>) -> Priority {

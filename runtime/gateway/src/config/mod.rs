@@ -19,6 +19,7 @@
 //! | `uplink.inflight` | 500 | most unacknowledged publishes |
 //! | `uplink.envelope` | none | `"json"`: wrap each payload, see [`envelope`](crate::envelope) |
 //! | `uplink.topics` | none | filters of the emitted topics it takes; may be left out beside routes |
+//! | `uplink.down` | none | filters of the topics that come down from it to the local broker; none may have a topic in common with what goes up there, or with `eyot/#` |
 //! | `uplink.rate` | none | most publishes a second, all routes together: `"100/s"` |
 //! | `uplink.ttl` | none | outputs older than this are dropped instead of sent, at least 1s; of routes too |
 //! | `uplink.max_backlog` | none | most bytes (topics and payloads) that may wait for it, all routes together; at least 64KiB |

@@ -234,10 +234,11 @@ impl<'a> Connection<'a> {
 
     fn pass_message(&mut self, message: Message) -> Result<(), Stop> {
         let queue = &self.link.events.messages;
-        match queue.try_send(self.conn, message) {
+        let (link, conn) = (self.link.id, self.conn);
+        match queue.try_send(link, conn, message) {
             Ok(()) => {}
             Err(Refused::Full(message)) if message.qos == 0 => self.dropped += 1,
-            Err(Refused::Full(message)) => self.held = Some(Box::pin(queue.clone().send(self.conn, message))),
+            Err(Refused::Full(message)) => self.held = Some(Box::pin(queue.clone().send(link, conn, message))),
             Err(Refused::Closed) => return Err(Stop::Finished),
         }
         Ok(())

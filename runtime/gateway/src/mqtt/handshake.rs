@@ -72,6 +72,7 @@ pub fn subscribe(options: &Options, out: &mut BytesMut) -> usize {
                 let filters = filters.iter().map(|f| v5::Filter {
                     // We subscribe on every connection; the broker need not repeat what it retains.
                     retain_forward_rule: v5::RetainForwardRule::OnNewSubscribe,
+                    nolocal: options.no_local,
                     ..v5::Filter::new(f.clone(), QoS5::AtLeastOnce)
                 });
                 let mut subscribe = v5::Subscribe::new_many(filters, None);

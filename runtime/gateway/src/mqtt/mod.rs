@@ -5,6 +5,7 @@
 //! it drops pending publishes when the broker has no session, and it allocates for each possible packet id.
 //!
 //! - [`codec`]: packets to bytes and back.
+//! - `options`: what a session is told.
 //! - [`session`]: the protocol over one connection, without I/O; it dies with the connection.
 //! - [`handshake`]: CONNECT and SUBSCRIBE.
 //! - [`inflight`]: which publish waits for which packet id.
@@ -19,6 +20,7 @@ mod connection;
 pub mod handshake;
 pub mod inflight;
 pub mod link;
+mod options;
 
 pub mod queue;
 pub mod session;

@@ -13,6 +13,9 @@ use super::Message;
 /// Counted for each message beside topic and payload.
 pub const MESSAGE_OVERHEAD_BYTES: usize = 128;
 
+/// A message with the numbers of the link and of the connection that delivered it.
+pub type Delivered = (u8, u64, Message);
+
 /// Why a message was not taken.
 #[derive(Debug)]
 pub enum Refused {
@@ -25,7 +28,7 @@ pub enum Refused {
 /// The link's end.
 #[derive(Clone, Debug)]
 pub struct MessageSender {
-    queue: Sender<(u64, Message)>,
+    queue: Sender<Delivered>,
     room: Arc<Semaphore>,
     most_bytes: usize,
 }
@@ -33,7 +36,7 @@ pub struct MessageSender {
 /// The other end.
 #[derive(Debug)]
 pub struct MessageReceiver {
-    queue: Receiver<(u64, Message)>,
+    queue: Receiver<Delivered>,
     room: Arc<Semaphore>,
     most_bytes: usize,
 }
@@ -57,37 +60,37 @@ impl MessageSender {
     }
 
     /// Puts a message in if there is room for it now.
-    pub fn try_send(&self, conn: u64, message: Message) -> Result<(), Refused> {
+    pub fn try_send(&self, link: u8, conn: u64, message: Message) -> Result<(), Refused> {
         match self.room.try_acquire_many(self.cost(&message)) {
             Ok(permit) => permit.forget(),
             Err(_) => return Err(Refused::Full(message)),
         }
-        self.queue.try_send((conn, message)).map_err(|_| Refused::Closed)
+        self.queue.try_send((link, conn, message)).map_err(|_| Refused::Closed)
     }
 
     /// Waits for room. False if nobody takes messages any more.
-    pub async fn send(self, conn: u64, message: Message) -> bool {
+    pub async fn send(self, link: u8, conn: u64, message: Message) -> bool {
         match self.room.acquire_many(self.cost(&message)).await {
             Ok(permit) => permit.forget(),
             Err(_) => return false,
         }
-        self.queue.send((conn, message)).is_ok()
+        self.queue.send((link, conn, message)).is_ok()
     }
 }
 
 impl MessageReceiver {
-    /// The next message with the number of the connection that delivered it, if one is there.
-    pub fn try_recv(&self) -> Option<(u64, Message)> {
+    /// The next message, if one is there.
+    pub fn try_recv(&self) -> Option<Delivered> {
         self.queue.try_recv().ok().map(|got| self.release(got))
     }
 
     /// The next message; none when all senders are gone.
-    pub async fn recv(&self) -> Option<(u64, Message)> {
+    pub async fn recv(&self) -> Option<Delivered> {
         self.queue.recv_async().await.ok().map(|got| self.release(got))
     }
 
-    fn release(&self, got: (u64, Message)) -> (u64, Message) {
-        self.room.add_permits(cost(&got.1, self.most_bytes));
+    fn release(&self, got: Delivered) -> Delivered {
+        self.room.add_permits(cost(&got.2, self.most_bytes));
         got
     }
 }

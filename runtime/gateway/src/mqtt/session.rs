@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
 use super::codec::{self, Accepted, Head, Incoming, Malformed, Outgoing};
 use super::inflight::Inflight;
-use super::{handshake, Event, Message, Publish, Version};
+pub use super::options::Options;
+use super::{handshake, Event, Message, Publish};
 
 /// How long the broker may take to answer CONNECT, SUBSCRIBE or PINGREQ.
 pub const ANSWER_TIMEOUT_US: u64 = 10_000_000;
@@ -22,35 +23,6 @@ pub const FILTERS_PER_SUBSCRIBE: usize = 64;
 const QUOTA_EXCEEDED: u8 = 0x97;
 const PACKET_ID_IN_USE: u8 = 0x91;
 const REFUSED_FROM: u8 = 0x80;
-
-/// What a session needs to know; the same for every connection of a link.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Protocol version.
-    pub version: Version,
-    /// Client id.
-    pub client_id: String,
-    /// False: the broker keeps messages for us while we are away.
-    pub clean_start: bool,
-    /// How long it keeps them (MQTT 5).
-    pub session_expiry_s: u32,
-    /// Longest silence on the connection, in seconds.
-    pub keep_alive_s: u16,
-    /// Most messages delivered to us and not yet acknowledged (MQTT 5).
-    pub receive_max: u16,
-    /// Most publishes of ours in flight.
-    pub inflight_max: u16,
-    /// A message is cut here, so that a larger one costs no memory; the receiver sees that it is over its limit.
-    pub packet_max_bytes: usize,
-    /// User name and password.
-    pub login: Option<(String, String)>,
-    /// Published by the broker, retained, if we vanish.
-    pub will: Option<(String, Bytes)>,
-    /// What to subscribe to, at QoS 1.
-    pub filters: Vec<String>,
-    /// Gateway id, sent with stamps.
-    pub gateway: String,
-}
 
 /// Why a connection must end.
 #[derive(Debug, thiserror::Error)]

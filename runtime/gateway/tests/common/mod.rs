@@ -143,6 +143,7 @@ pub fn options(version: Version, client_id: &str, filters: &[&str]) -> Options {
         login: None,
         will: None,
         filters: filters.iter().map(|f| (*f).to_owned()).collect(),
+        no_local: false,
         gateway: "barn-7".to_owned(),
     }
 }
@@ -178,7 +179,7 @@ impl Client {
                 biased;
                 event = self.control.recv_async() => Next::Event(event.expect("the link runs").1),
                 message = self.messages.recv() => {
-                    let (conn, message) = message.expect("the link runs");
+                    let (_, conn, message) = message.expect("the link runs");
                     Next::Message(conn, message)
                 }
             }

@@ -4,6 +4,7 @@
 mod bad_input;
 mod broker;
 mod disk;
+mod down;
 mod embedded;
 mod failures;
 mod hostile;

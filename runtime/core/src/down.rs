@@ -1,0 +1,61 @@
+//! Downlink: messages from the broker of an uplink, for the local broker.
+
+use std::collections::VecDeque;
+
+use eyot_wire::topic::matches;
+
+use crate::io::{ConnId, LinkId};
+
+/// Topics that are the gateway's own, on every broker.
+const CONTROL: &str = "eyot/#";
+
+/// What comes down from one uplink.
+#[derive(Debug)]
+pub(crate) struct Downlink {
+    pub link: LinkId,
+    filters: Vec<String>,
+    /// Messages that wait for their commit, with its number; as many as the broker sends without an acknowledgement.
+    unacked: VecDeque<(u64, ConnId, u16)>,
+}
+
+impl Downlink {
+    pub fn new(link: LinkId, filters: &[String]) -> Self {
+        Self { link, filters: filters.to_vec(), unacked: VecDeque::new() }
+    }
+
+    /// Whether a topic is to come down. A broker that kept our session also keeps filters we have no more.
+    pub fn wants(&self, topic: &str) -> bool {
+        self.filters.iter().any(|filter| matches(filter, topic)) && !matches(CONTROL, topic)
+    }
+
+    /// A message that must be acknowledged once this batch is durable.
+    pub fn admit(&mut self, batch: u64, conn: ConnId, packet_id: u16) {
+        self.unacked.push_back((batch, conn, packet_id));
+    }
+
+    /// The next acknowledgement that is due, with all batches up to `durable` on disk.
+    pub fn next_due(&mut self, durable: u64) -> Option<(ConnId, u16)> {
+        self.unacked.front().filter(|(batch, ..)| *batch <= durable)?;
+        self.unacked.pop_front().map(|(_, conn, packet_id)| (conn, packet_id))
+    }
+
+    /// The connection ended or is a new one: the broker delivers again whatever it was not answered.
+    pub fn reconnected(&mut self) {
+        self.unacked.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_wait_for_their_batch() {
+        let mut down = Downlink::new(LinkId::uplink(0), &[]);
+        down.admit(1, 9, 1);
+        down.admit(2, 9, 2);
+        assert_eq!(down.next_due(0), None);
+        assert_eq!((down.next_due(1), down.next_due(1)), (Some((9, 1)), None));
+        assert_eq!(down.next_due(2), Some((9, 2)));
+    }
+}

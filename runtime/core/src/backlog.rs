@@ -2,7 +2,7 @@
 
 use crate::config::{Uplink, WhenFull};
 use crate::io::{LinkId, Notice};
-use crate::ledger::Ledger;
+use crate::ledger::{Account, Ledger};
 use crate::streams::Streams;
 use eyot_wire::code::DropReason;
 
@@ -39,8 +39,7 @@ impl Quota {
 
     /// Looks whether an episode begins or ends.
     pub fn look(&mut self, ledger: &Ledger) -> Option<Notice> {
-        let dropped = self.streams.iter().filter_map(|s| ledger.stream(*s));
-        let dropped = dropped.map(|s| s.outputs.dropped(DropReason::UplinkFull)).sum();
+        let dropped = dropped(&self.streams, ledger);
         let costs = dropped > std::mem::replace(&mut self.dropped, dropped);
         let pending_bytes = self.pending_bytes(ledger);
         match self.full_since_dropped {
@@ -50,11 +49,17 @@ impl Quota {
             }
             Some(before) if !costs && pending_bytes <= self.max_bytes - self.max_bytes / FREE_PARTS => {
                 self.full_since_dropped = None;
-                Some(Notice::UplinkHasRoom { uplink: self.name.clone(), dropped: dropped - before })
+                Some(Notice::UplinkHasRoom { uplink: self.name.clone(), dropped: dropped.saturating_sub(before) })
             }
             _ => None,
         }
     }
+}
+
+/// Outputs that quotas cost these streams.
+fn dropped(streams: &[u8], ledger: &Ledger) -> u64 {
+    let of = |account: &Account| account.dropped(DropReason::UplinkFull);
+    streams.iter().filter_map(|s| ledger.stream(*s)).map(|s| of(&s.outputs) + of(&s.earlier)).sum()
 }
 
 /// The quotas of all uplinks that have one.
@@ -65,13 +70,12 @@ impl Quotas {
     pub fn new(uplinks: &[Uplink], when_full: WhenFull, streams: &Streams, ledger: &Ledger) -> Self {
         let quota = |(link, uplink): (LinkId, &Uplink)| {
             let streams: Vec<u8> = streams.iter().filter(|s| s.link == Some(link)).map(|s| s.number).collect();
-            let dropped = streams.iter().filter_map(|s| ledger.stream(*s));
             Some(Quota {
                 link,
                 max_bytes: uplink.backlog_max_bytes?,
                 when_full: uplink.when_full.unwrap_or(when_full),
                 name: uplink.name.clone(),
-                dropped: dropped.map(|s| s.outputs.dropped(DropReason::UplinkFull)).sum(),
+                dropped: dropped(&streams, ledger),
                 streams,
                 full_since_dropped: None,
             })

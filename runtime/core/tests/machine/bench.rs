@@ -15,13 +15,14 @@ use eyot_wire::manifest::{Limits, Manifest};
 /// The uplink of most tests.
 pub const CLOUD: LinkId = LinkId::uplink(0);
 
-/// Emits each payload to the topic that stands behind `in/`.
+/// Emits each payload to the topic that stands behind `in/`; fails on those that begin with `!`.
 const PASS: &str = r#"(module
   (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 3)
   (func (export "eyot_abi") (result i32) (i32.const 1))
   (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
   (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
+    (if (i32.eq (i32.load8_u (local.get $p)) (i32.const 33)) (then (return (i32.const 1))))
     (call $emit (i32.add (local.get $t) (i32.const 3)) (i32.sub (local.get $tl) (i32.const 3))
                 (local.get $p) (local.get $pl))))"#;
 
@@ -68,6 +69,11 @@ impl Bench {
             ack_flush_us: 1000,
         };
         Self::with(config, 64 << 20)
+    }
+
+    /// With a log of another size, and this policy when it is full.
+    pub fn sized(uplinks: Vec<Uplink>, when_full: WhenFull, max_bytes: u64) -> Self {
+        Self::with(Config { when_full, ..Self::new(uplinks).config }, max_bytes)
     }
 
     /// With this configuration and quota.

@@ -5,4 +5,6 @@ mod backlog;
 mod bench;
 mod down;
 mod live;
+mod reasons;
 mod routes;
+mod storm;

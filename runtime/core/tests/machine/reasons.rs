@@ -1,0 +1,178 @@
+//! The loss ledger: every reason to drop something can come about, is counted, is shown, and outlives a power cut.
+
+use bytes::Bytes;
+use eyot_core::config::{Uplink, WhenFull};
+use eyot_core::io::{Input, Message};
+use eyot_spool::Options;
+use eyot_wire::code::DropReason;
+
+use crate::bench::{Bench, CLOUD};
+
+fn cloud() -> Uplink {
+    Uplink { name: "cloud".to_owned(), topics: vec!["up/#".to_owned()], ..Uplink::default() }
+}
+
+/// Messages and outputs of the cloud that were dropped for this reason, in ledger and status, before and after a power
+/// cut.
+#[track_caller]
+fn check(bench: &mut Bench, reason: DropReason, messages: u64, outputs: u64) {
+    bench.wait_ms(100);
+    for life in ["before", "after"] {
+        let ledger = bench.core.ledger();
+        let of_cloud = bench.stream("cloud").total().dropped(reason);
+        assert_eq!((ledger.messages.dropped(reason), of_cloud), (messages, outputs), "{life} the power cut");
+        let status: serde_json::Value = serde_json::from_slice(&bench.core.status_json()).unwrap();
+        let shown =
+            |at: &str| status.pointer(at).and_then(|r| r.get(reason.word())).and_then(|n| n.as_u64()).unwrap_or(0);
+        assert_eq!(shown("/ledger/dropped_by_reason"), messages, "{status}");
+        assert_eq!(shown("/ledger/streams/cloud/dropped_by_reason"), outputs, "{status}");
+        assert_eq!(status["ledger"]["balanced"], true, "{status}");
+        bench.restart();
+    }
+}
+
+fn raw(bench: &mut Bench, topic: &'static str, payload: Bytes) {
+    let topic = Bytes::from_static(topic.as_bytes());
+    bench.handle(Input::Message(Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload }));
+}
+
+/// Messages of 10 KB until the quota has made itself felt.
+fn overfill(when_full: WhenFull) -> Bench {
+    let mut bench = Bench::sized(vec![cloud()], when_full, Options::MAX_BYTES_MIN);
+    for _ in 0..100 {
+        bench.message("up/t", vec![b'x'; 10_000]);
+    }
+    bench
+}
+
+#[test]
+fn dead_letter() {
+    let mut bench = Bench::new(vec![cloud()]);
+    bench.message("up/t", "!");
+    check(&mut bench, DropReason::DeadLetter, 1, 0);
+}
+
+#[test]
+fn no_function() {
+    let mut bench = Bench::new(vec![cloud()]);
+    raw(&mut bench, "elsewhere", Bytes::new());
+    check(&mut bench, DropReason::NoFunction, 1, 0);
+}
+
+#[test]
+fn intake_full() {
+    let mut bench = Bench::new(vec![cloud()]);
+    bench.handle(Input::IntakeDropped { messages: 7 });
+    check(&mut bench, DropReason::IntakeFull, 7, 0);
+}
+
+#[test]
+fn malformed() {
+    let mut bench = Bench::new(vec![cloud()]);
+    raw(&mut bench, "in/+", Bytes::new());
+    raw(&mut bench, "in/up/t", vec![0; (256 << 10) + 1].into());
+    check(&mut bench, DropReason::Malformed, 2, 0);
+}
+
+#[test]
+fn spool_full_newest() {
+    let mut bench = overfill(WhenFull::DropNewest);
+    let dropped = bench.core.ledger().messages.dropped(DropReason::SpoolFullNewest);
+    assert!((50..100).contains(&dropped), "{dropped}");
+    check(&mut bench, DropReason::SpoolFullNewest, dropped, 0);
+}
+
+#[test]
+fn spool_full_oldest() {
+    let mut bench = overfill(WhenFull::DropOldest);
+    let dropped = bench.stream("cloud").outputs.dropped(DropReason::SpoolFullOldest);
+    assert!((50..100).contains(&dropped), "{dropped}");
+    assert_eq!(bench.core.ledger().messages.dropped(DropReason::SpoolFullOldest), dropped);
+    bench.wait_ms(100);
+    bench.restart();
+    // A new life begins a new segment, for which others may have to go.
+    let after = bench.stream("cloud").outputs.dropped(DropReason::SpoolFullOldest);
+    assert!((dropped..dropped + 10).contains(&after), "{dropped} before, {after} after");
+}
+
+#[test]
+fn refused() {
+    let mut bench = Bench::new(vec![cloud()]);
+    bench.connect(CLOUD, 10);
+    bench.message("up/t", "x");
+    let publish = bench.sent.remove(0);
+    bench.answer(&publish, false);
+    check(&mut bench, DropReason::Refused, 1, 1);
+}
+
+/// One of the first records does not read back any more.
+fn damage(bench: &Bench) {
+    let name = bench.storage.file_names().into_iter().max_by_key(|name| bench.storage.written_len(name)).unwrap();
+    assert!(bench.storage.corrupt(&name, 10_000, 0xff));
+}
+
+#[test]
+fn corrupt() {
+    let mut bench = Bench::new(vec![cloud()]);
+    for n in 0..5 {
+        bench.message("up/t", format!("{n:<3000}"));
+    }
+    damage(&bench);
+    bench.connect(CLOUD, 10);
+    let arrived = bench.drain();
+    assert_eq!(arrived.len(), 4, "{arrived:?}");
+    check(&mut bench, DropReason::Corrupt, 1, 1);
+    bench.connect(CLOUD, 10);
+    assert_eq!(bench.drain(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_lost_is_counted_once_however_often_the_link_is_cut() {
+    let mut bench = Bench::new(vec![cloud()]);
+    for n in 0..5 {
+        bench.message("up/t", format!("{n:<3000}"));
+    }
+    damage(&bench);
+    for _ in 0..3 {
+        bench.connect(CLOUD, 10);
+        assert_eq!(bench.sent.len(), 4);
+        bench.disconnect(CLOUD);
+    }
+    bench.connect(CLOUD, 10);
+    bench.drain();
+    let account = bench.stream("cloud");
+    let counts = (account.outputs.dropped(DropReason::Corrupt), account.outputs.delivered, account.pending_bytes);
+    assert_eq!(counts, (1, 4, 0));
+}
+
+#[test]
+fn uplink_removed() {
+    let mut bench = Bench::new(vec![cloud()]);
+    bench.message("up/t", "x");
+    bench.crash(vec![]);
+    assert_eq!(bench.stream("cloud").outputs.dropped(DropReason::UplinkRemoved), 1);
+    bench.wait_ms(100);
+    bench.restart();
+    assert_eq!(bench.core.ledger().messages.dropped(DropReason::UplinkRemoved), 1);
+}
+
+#[test]
+fn expired() {
+    let mut bench = Bench::new(vec![Uplink { ttl_ms: Some(1000), ..cloud() }]);
+    bench.message("up/t", "x");
+    bench.wait_ms(2000);
+    bench.message("here", "y");
+    check(&mut bench, DropReason::Expired, 1, 1);
+}
+
+#[test]
+fn uplink_full() {
+    let quota = |when_full| Uplink { backlog_max_bytes: Some(1000), when_full: Some(when_full), ..cloud() };
+    for when_full in [WhenFull::DropOldest, WhenFull::DropNewest] {
+        let mut bench = Bench::new(vec![quota(when_full)]);
+        for _ in 0..20 {
+            bench.message("up/t", vec![b'x'; 96]);
+        }
+        check(&mut bench, DropReason::UplinkFull, 10, 10);
+    }
+}

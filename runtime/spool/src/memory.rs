@@ -3,6 +3,7 @@
 //! What is not synced is, after [`crash`](MemoryStorage::crash), kept, lost or torn at 512 bytes, by the seed. Faults
 //! are armed on the n-th call of an operation. The twin is deterministic: same seed, same calls, same outcome.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,6 +61,9 @@ impl Operation {
         Self::SyncData,
     ];
 }
+
+/// Where a call comes from: operation, source file, line.
+pub type Site = (Operation, &'static str, u32);
 
 /// What goes wrong with one call. A fault that does not suit the operation is an error of kind `Other`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +138,11 @@ impl MemoryStorage {
         self.disk().calls.get(&operation).copied().unwrap_or(0)
     }
 
+    /// Where calls came from so far, each with the number of its first among those of its operation.
+    pub fn sites(&self) -> BTreeMap<Site, u64> {
+        self.disk().sites.clone()
+    }
+
     /// Bytes there are; none is no limit. What files have already stays theirs to write.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.disk().capacity = bytes;
@@ -191,12 +200,14 @@ impl MemoryStorage {
 impl Storage for MemoryStorage {
     type File = MemoryFile;
 
+    #[track_caller]
     fn list(&self) -> io::Result<Vec<String>> {
         let disk = &mut *self.disk();
         disk.begin(Operation::List)?;
         Ok(disk.names.keys().cloned().collect())
     }
 
+    #[track_caller]
     fn create(&self, name: &str, reserve_bytes: u64) -> io::Result<MemoryFile> {
         let disk = &mut *self.disk();
         disk.begin(Operation::Create)?;
@@ -209,6 +220,7 @@ impl Storage for MemoryStorage {
         disk.add(name, reserve_bytes)
     }
 
+    #[track_caller]
     fn open(&self, name: &str) -> io::Result<MemoryFile> {
         let disk = &mut *self.disk();
         disk.begin(Operation::Open)?;
@@ -216,6 +228,7 @@ impl Storage for MemoryStorage {
         disk.handle(name)
     }
 
+    #[track_caller]
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let disk = &mut *self.disk();
         let is_silent = disk.begin(Operation::Rename)?;
@@ -230,6 +243,7 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    #[track_caller]
     fn unlink(&self, name: &str) -> io::Result<()> {
         let disk = &mut *self.disk();
         let is_silent = disk.begin(Operation::Unlink)?;
@@ -244,6 +258,7 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    #[track_caller]
     fn sync_dir(&self) -> io::Result<()> {
         let disk = &mut *self.disk();
         let is_silent = disk.begin(Operation::SyncDir)?;
@@ -255,12 +270,14 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    #[track_caller]
     fn len(&self, file: &MemoryFile) -> io::Result<u64> {
         let disk = &mut *self.disk();
         disk.begin(Operation::Len)?;
         disk.inode(file).map(|inode| inode.len())
     }
 
+    #[track_caller]
     fn trim(&self, file: &MemoryFile, bytes: u64) -> io::Result<()> {
         let disk = &mut *self.disk();
         let is_silent = disk.begin(Operation::Trim)?;
@@ -271,6 +288,7 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    #[track_caller]
     fn write_at(&self, file: &MemoryFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let disk = &mut *self.disk();
         let fault = disk.enter(Operation::WriteAt);
@@ -294,6 +312,7 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    #[track_caller]
     fn read_at(&self, file: &MemoryFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let disk = &mut *self.disk();
         disk.begin(Operation::ReadAt)?;
@@ -311,6 +330,7 @@ impl Storage for MemoryStorage {
         Ok(length)
     }
 
+    #[track_caller]
     fn sync_data(&self, file: &MemoryFile) -> io::Result<()> {
         let disk = &mut *self.disk();
         let fault = disk.enter(Operation::SyncData);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::Location;
 use std::sync::{Arc, Weak};
 
-use super::{Fault, MemoryFile, Operation, SECTOR_BYTES};
+use super::{Fault, MemoryFile, Operation, Site, SECTOR_BYTES};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inode {
@@ -130,6 +131,7 @@ pub(super) struct Disk {
     /// Faults, and how many calls from now they strike.
     pub armed: Vec<(Operation, u64, Fault)>,
     pub calls: BTreeMap<Operation, u64>,
+    pub sites: BTreeMap<Site, u64>,
     pub bytes_written: u64,
     pub syncs: u64,
 }
@@ -149,14 +151,19 @@ impl Disk {
             lying_sync: false,
             armed: Vec::new(),
             calls: BTreeMap::new(),
+            sites: BTreeMap::new(),
             bytes_written: 0,
             syncs: 0,
         }
     }
 
     /// Counts the call and says what is armed for it. Of several faults armed for the same call, the first counts.
+    #[track_caller]
     pub fn enter(&mut self, operation: Operation) -> Option<Fault> {
-        *self.calls.entry(operation).or_default() += 1;
+        let calls = self.calls.entry(operation).or_default();
+        *calls += 1;
+        let place = Location::caller();
+        self.sites.entry((operation, place.file(), place.line())).or_insert(*calls);
         let mut struck = None;
         self.armed.retain_mut(|(armed, left, fault)| {
             if *armed != operation {
@@ -172,6 +179,7 @@ impl Disk {
     }
 
     /// As [`enter`](Self::enter), where a fault is an error or silence; true for silence.
+    #[track_caller]
     pub fn begin(&mut self, operation: Operation) -> io::Result<bool> {
         match self.enter(operation) {
             None => Ok(false),

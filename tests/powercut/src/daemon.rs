@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use eyot_spool::{FileStorage, Lsn, Options, Replay, Spool};
 use eyot_test_e2e::config::{Config, Uplink};
@@ -30,6 +31,10 @@ const SPOOL: &str = "max_bytes = \"512KiB\"\nwhen_full = \"block\"\ncommit_windo
 const SPOOL_MAX_BYTES: u64 = 512 << 10;
 /// Patience with a daemon that is to end.
 const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+
+/// Between fork and exec a child has our files open, and the lock of a log that we close in that moment stays: nobody
+/// forks while somebody has a log open.
+static LOG_OR_FORK: Mutex<()> = Mutex::new(());
 
 /// A gateway, and what it promised.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -138,7 +143,10 @@ impl Running {
         let also_log = log.try_clone().map_err(Error::io(&path))?;
         let mut command = Command::new(eyotd());
         command.arg("--config").arg(&path).stdin(Stdio::null()).stdout(log).stderr(also_log);
-        let child = command.spawn().map_err(Error::io(&eyotd()))?;
+        let program = eyotd();
+        let forking = LOG_OR_FORK.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = command.spawn().map_err(Error::io(&program))?;
+        drop(forking);
         Ok(Self { child })
     }
 
@@ -204,6 +212,7 @@ fn counter() -> String {
 
 /// Opens a daemon's log with nothing but the log's own code: all that is there must be whole.
 fn open_log(data_dir: &Path, fresh: u64) -> Result<(), Error> {
+    let _open = LOG_OR_FORK.lock().unwrap_or_else(PoisonError::into_inner);
     let breach = |what: &str| Error::Breach(format!("the daemon's log, opened by itself: {what}"));
     let storage = FileStorage::open(data_dir).map_err(Error::io(data_dir))?;
     let mut last = Last(None);

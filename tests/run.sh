@@ -13,7 +13,8 @@ case "${1:-}" in --help | -h)
     exit 0
     ;;
 esac
-steps=${*:-format lint unit functions node powercut e2e demo bench}
+all="format lint unit functions node powercut e2e demo bench"
+steps=${*:-$all}
 PATH=$PATH:/usr/sbin
 sysroot=${XDG_CACHE_HOME:-$HOME/.cache}/eyot/sysroot
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
@@ -81,6 +82,13 @@ step_bench() {
     cargo run --release --quiet -p eyot-test-bench --bin backlog -- --megabytes 50
 }
 
+for step in $steps; do
+    case " $all " in *" $step "*) ;; *)
+        echo "tests/run.sh: there is no step \"$step\"; the steps are: $all" >&2
+        exit 2
+        ;;
+    esac
+done
 tests/setup.sh
 for step in $steps; do
     echo "== $step"

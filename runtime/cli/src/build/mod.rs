@@ -40,7 +40,7 @@ Rust is built in release mode for wasm32-unknown-unknown, by the first of these 
   1. $EYOT_WASM_TOOLCHAIN, a toolchain folder or the name of a rustup toolchain
   2. the active toolchain (`rustup target add wasm32-unknown-unknown`)
   3. ${XDG_CACHE_HOME:-~/.cache}/eyot/sysroot, made by tests/setup.sh in a clone of Eyot
-The same sources and toolchain give the same bytes wherever they are built: paths of this machine are mapped away and
+The same sources and toolchain give the same bytes wherever they are built: paths of this machine are mapped away and \
 RUSTFLAGS is not passed on. Linker options go to DIR/.cargo/config.toml below [target.wasm32-unknown-unknown].";
 
 /// rustc gives a module 1 MiB of stack unless told otherwise, which alone fills the default memory.

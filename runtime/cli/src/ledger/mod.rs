@@ -52,13 +52,13 @@ Examples:
   eyot ledger --from dump.ndjson --status status.json --uplink cloud
   zcat dump-*.gz | eyot ledger --from - --json | jq '.streams[] | select(.unexplained > 0)'
 
-A record is a JSON object with the stamp of one output: the MQTT 5 user properties eyot-gateway, eyot-epoch and
-eyot-seq, as mosquitto_sub -F %j prints them or as members of their own, or the envelope of envelope = \"json\". Use %j: %J
-leaves out payloads that are not JSON. For each gateway and epoch outputs count from 1 without gaps; each uplink, and each
-route of one, has an epoch of its own, and the status says which. Save the status before the dump ends: what is delivered
+A record is a JSON object with the stamp of one output: the MQTT 5 user properties eyot-gateway, eyot-epoch and \
+eyot-seq, as mosquitto_sub -F %j prints them or as members of their own, or the envelope of envelope = \"json\". Use %j: %J \
+leaves out payloads that are not JSON. For each gateway and epoch outputs count from 1 without gaps; each uplink, and each \
+route of one, has an epoch of its own, and the status says which. Save the status before the dump ends: what is delivered \
 after the dump ended is missing from it, and what is sent after the status can only be checked for gaps.
 
-Exit codes: 0 nothing is missing, or all of it is pending or dropped by the gateway's ledger; 1 gaps without explanation,
+Exit codes: 0 nothing is missing, or all of it is pending or dropped by the gateway's ledger; 1 gaps without explanation, \
 or different records under one number; 2 bad usage, or a dump that cannot be read or audited to the end.";
 
 pub fn execute(args: &Args) -> Result<(), Error> {

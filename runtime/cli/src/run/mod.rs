@@ -69,7 +69,7 @@ Examples:
   eyot run doubler.wasm --topic sensors/7/raw --payload '{\"t\":21.5}'
   eyot run doubler.wasm --topic sensors/7/raw --file - --json < reading.json
   eyot run smooth.wasm --topic sensors/7/raw --file recorded.ndjson --lines --state smooth.json
-  eyot run doubler.wasm -t sensors/7/raw -p '{\"t\":1}' --config factor=3 --now-ms 1700000000000 --seed 7
+  eyot run doubler.wasm -t sensors/7/raw -p '{\"t\":1}' --config factor=3 --seed 7
   mosquitto_sub -t sensors/7/raw | eyot run doubler.wasm -t sensors/7/raw --file - --lines
 
 Exit codes: 0 every message was handled, 1 the function failed on one, 2 the module or the input is refused.";

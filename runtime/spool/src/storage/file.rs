@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{fallocate, flock, FallocateFlags, FlockOperation};
+use rustix::fs::{fallocate, flock, FallocateFlags, FlockOperation, OFlags};
 use rustix::io::{retry_on_intr, Errno};
 
 use super::{check_name, Storage, LOCK_NAME};
@@ -68,6 +68,8 @@ fn lock(path: &Path) -> io::Result<File> {
         .truncate(false)
         .write(true)
         .mode(FILE_MODE)
+        // A FIFO or a link of that name is an error, not something to wait for or to follow.
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed())
         .open(path.join(LOCK_NAME))
         .map_err(failed("opening the lock in", path))?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -258,6 +260,18 @@ mod tests {
         assert!(error.to_string().contains("writing 2 bytes at 7"), "{error}");
         let quota = failed("writing", dir.path())(Errno::DQUOT.into());
         assert_eq!(quota.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_lock_that_is_no_file_is_neither_waited_for_nor_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, dir.path().join(LOCK_NAME)).unwrap();
+        assert!(FileStorage::open(dir.path()).is_err() && !elsewhere.exists());
+        std::fs::remove_file(dir.path().join(LOCK_NAME)).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, dir.path().join(LOCK_NAME), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        assert!(FileStorage::open(dir.path()).unwrap_err().to_string().contains("opening the lock"));
     }
 
     #[test]

@@ -45,6 +45,10 @@ pub(crate) struct Committer<S: Storage> {
     scratch: Vec<u8>,
     pub commits: u64,
     pub failed: bool,
+    /// A sync that is not of a commit is under way: one at a time.
+    pub held: bool,
+    /// The ledger is written even if the log is full.
+    urgent: bool,
     /// The open batch found no room to be written to.
     full: bool,
     /// When to look again whether the disk has room; none while there is.
@@ -65,6 +69,8 @@ impl<S: Storage> Committer<S> {
             scratch: Vec::new(),
             commits: 0,
             failed: false,
+            held: false,
+            urgent: false,
             full: false,
             look_at_us: None,
         }
@@ -147,6 +153,13 @@ impl<S: Storage> Committer<S> {
         self.window_us
     }
 
+    /// The ledger changed by something that must not happen twice before it is written down. Returns the batch that does.
+    pub fn ledger_changed_for_good(&mut self, mono_us: u64) -> u64 {
+        self.urgent = true;
+        self.flush_by(mono_us);
+        self.open_batch
+    }
+
     fn flush_by(&mut self, due_us: u64) {
         self.flush_due_us = Some(self.flush_due_us.map_or(due_us, |due| due.min(due_us)));
     }
@@ -157,16 +170,21 @@ impl<S: Storage> Committer<S> {
 
     /// When the next step is due; none while a sync is under way.
     pub fn deadline_us(&self) -> Option<u64> {
-        if self.in_flight {
+        if self.in_flight || self.held {
             return None;
         }
         if self.retry_at_us.is_some() {
             return self.retry_at_us;
         }
         // Without room, only acknowledgements are worth the reserve: they make room.
-        let worth_it = self.spool.has_unwritten_acks() || !(self.full || self.spool.is_full());
+        let worth_it = self.urgent || self.spool.has_unwritten_acks() || !(self.full || self.spool.is_full());
         let flush = self.flush_due_us.filter(|_| worth_it);
         [self.window_ends_us(), flush, self.look_at_us].into_iter().flatten().min()
+    }
+
+    /// A commit's sync is under way.
+    pub fn is_syncing(&self) -> bool {
+        self.in_flight
     }
 
     /// Nothing waits to be written or synced.
@@ -182,7 +200,7 @@ impl<S: Storage> Committer<S> {
         ledger: &Ledger,
         states: impl FnOnce() -> T,
     ) -> Step<S::File> {
-        if self.in_flight || self.is_idle() {
+        if self.in_flight || self.held || self.is_idle() {
             return Step::Nothing;
         }
         let due = match self.retry_at_us {
@@ -244,6 +262,7 @@ impl<S: Storage> Committer<S> {
         match self.spool.end_commit(id, result) {
             Ok(_) => {
                 self.commits += 1;
+                self.urgent &= self.flush_due_us.is_some();
                 self.retry_at_us = None;
                 Ok(self.open_batch - 1)
             }

@@ -20,6 +20,8 @@ pub struct Config {
     pub uplinks: Vec<Uplink>,
     /// What happens to new messages when the spool is full.
     pub when_full: WhenFull,
+    /// Makes less of the backlog before that.
+    pub reduce: Option<Reduce>,
     /// Longest time a message waits for others to share its commit.
     pub commit_window_us: u64,
     /// Most bytes the flash should take in a day; none for no matter.
@@ -109,6 +111,15 @@ impl Priority {
             Self::High => "high",
         }
     }
+}
+
+/// When a function is to make less of the backlog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reduce {
+    /// Part of the spool's quota from which on, in percent.
+    pub at_percent: u8,
+    /// Name of the function. It is shown what is pending, oldest first, and wakes on nothing else.
+    pub function: String,
 }
 
 /// Policy at the quota of the spool or of an uplink.

@@ -6,11 +6,12 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use eyot_spool::{Lsn, ReadError, Reader, Spool, Storage};
+use eyot_spool::{Lsn, ReadError, Reader, Spool, Storage, KIND_GONE};
 use eyot_wire::code::DropReason;
 use eyot_wire::record::Record;
 
 use crate::config::Priority;
+use crate::gone::Holes;
 use crate::io::{LinkId, Now, Publish, Stamp};
 use crate::lane::{token, Rank, Traffic};
 use crate::ledger::{bit, Ledger, Passing};
@@ -126,6 +127,16 @@ impl<F: Clone> Forwarder<F> {
         self.reader = spool.reader(passed);
     }
 
+    /// The last record taken up, done with or not.
+    pub fn reached(&self) -> Lsn {
+        self.sending.as_ref().map_or(self.scanned, |sending| sending.passing.lsn)
+    }
+
+    /// Whether it may move on without a connection.
+    pub fn moves_alone(&self) -> bool {
+        self.ttl.0.is_some() || self.doom.is_some()
+    }
+
     /// Segments were given up: what is left of the backlog starts later.
     pub fn evicted(&mut self, ledger: &Ledger) {
         self.expected_seq = self.expected_seq.max(ledger.resume_seq(self.stream));
@@ -215,7 +226,13 @@ impl<F: Clone> Forwarder<F> {
                 return Ok(true);
             }
         }
-        self.scanned = lsn;
+        if frame.kind == KIND_GONE {
+            for hole in Holes::read(frame.body).into_iter().filter(|hole| hole.stream == self.stream) {
+                ledger.lose(self.stream, self.expected_seq, hole.first);
+                self.expected_seq = self.expected_seq.max(hole.end);
+            }
+        }
+        self.scanned = self.scanned.max(lsn);
         Ok(true)
     }
 
@@ -306,6 +323,7 @@ impl<F: Clone> Forwarder<F> {
         if self.in_flight.is_empty() && self.sending.is_none() {
             if let Some(account) = ledger.stream_mut(self.stream) {
                 account.passed = account.passed.max(self.scanned);
+                account.resume_seq = account.resume_seq.max(self.expected_seq);
             }
         }
     }

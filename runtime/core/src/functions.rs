@@ -79,6 +79,17 @@ impl Outcome {
     }
 }
 
+/// What a reducer makes of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reduced {
+    /// It failed: the output stays as it is.
+    Failed,
+    /// It is not worth keeping.
+    Nothing,
+    /// This topic and payload in its place.
+    To(String, Vec<u8>),
+}
+
 /// All functions of the gateway, in the order they are invoked: by name.
 #[derive(Default)]
 pub(crate) struct Functions {
@@ -111,6 +122,12 @@ impl Functions {
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Active> {
         self.active.iter_mut()
+    }
+
+    /// Of these functions, takes the one that reduces backlogs: no message wakes it.
+    pub fn take(&mut self, name: &str) -> Option<Active> {
+        let index = self.active.iter().position(|a| *a.name == *name)?;
+        Some(self.active.remove(index))
     }
 
     /// Runs every function that `waking.topic` triggers and writes their effects, or dead letters, to `record`.
@@ -154,6 +171,29 @@ impl Functions {
 }
 
 impl Active {
+    /// Shows an output to a reducer; returns what it makes of it, and the fuel that took. It may emit once.
+    pub fn reduce(&mut self, invocation: &Invocation<'_>, mono_us: u64, notices: &mut Notices) -> (Reduced, u64) {
+        self.invocations += 1;
+        let result = self.function.invoke(invocation);
+        self.note_logs(mono_us, notices);
+        let usage = match result {
+            Ok(usage) => usage,
+            Err(failure) => {
+                self.note_failure(&failure, mono_us, notices);
+                return (Reduced::Failed, self.function.manifest().limits.fuel);
+            }
+        };
+        self.fuel += usage.fuel;
+        let mut emits = self.function.effects().emits();
+        let made = emits.next().map(|e| Reduced::To(e.topic.to_owned(), e.payload.to_vec()));
+        let refused = emits.count() as u64;
+        if refused > 0 {
+            self.emits_refused += refused;
+            notices.emit_refused(&self.name, refused, mono_us);
+        }
+        (made.unwrap_or(Reduced::Nothing), usage.fuel)
+    }
+
     fn keep_effects(
         &mut self,
         outlets: &Outlets<'_>,

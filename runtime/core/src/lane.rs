@@ -175,7 +175,8 @@ impl<F: Clone> Lane<F> {
         }
     }
 
-    fn rewind<S: Storage<File = F>>(&mut self, ledger: &Ledger, spool: &Spool<S>) {
+    /// Back to the first records that the streams are not done with; only without a connection.
+    pub fn rewind<S: Storage<File = F>>(&mut self, ledger: &Ledger, spool: &Spool<S>) {
         self.traffic.in_flight = 0;
         for forwarder in &mut self.forwarders {
             forwarder.rewind(ledger, spool);

@@ -147,7 +147,7 @@ impl StreamAccount {
     }
 
     /// So many pending bytes are done with. Sizes of what was lost are guessed, so nothing may be left of the guess.
-    fn shed(&mut self, bytes: u64) {
+    pub(crate) fn shed(&mut self, bytes: u64) {
         self.pending_bytes = if self.outputs.pending == 0 { 0 } else { self.pending_bytes.saturating_sub(bytes) };
     }
 }
@@ -168,6 +168,9 @@ pub struct Ledger {
     /// Written behind all that, so that logs without it are read as well.
     #[serde(skip)]
     pub(crate) wear: Counted,
+    /// Rewrites of the log that are accounted for. Written there as well.
+    #[serde(skip)]
+    pub rewrites: u64,
 }
 
 impl Ledger {

@@ -19,6 +19,7 @@
 //! - `backlog`: how much may wait for an uplink.
 //! - `forward`: delivers each stream from the log, in order, from its own place; `lane`: streams that share a link, the
 //!   urgent ones first; `pace`: how fast, and how old at most.
+//! - `thinning`: what becomes of each output when old segments are rewritten; `gone`: what is left in its place.
 //! - [`ledger`]: accounts for every message and output.
 //! - `notices`, `status`: what operators get to read.
 
@@ -32,6 +33,7 @@ mod dead;
 mod down;
 mod forward;
 mod functions;
+mod gone;
 mod intake;
 mod lane;
 mod machine;
@@ -40,6 +42,7 @@ mod pace;
 mod recover;
 mod status;
 mod streams;
+mod thinning;
 mod wear;
 
 pub use functions::Loaded;

@@ -13,7 +13,7 @@ use crate::commit::{Committer, Room, Step};
 use crate::config::{Config, Priority, WhenFull};
 use crate::down::Downlink;
 use crate::forward::Forwarder;
-use crate::functions::{Functions, Loaded, Outlets, States, Waking};
+use crate::functions::{Active, Functions, Loaded, Outlets, States, Waking};
 use crate::intake::Intake;
 use crate::io::{ConnId, Effect, Input, LinkId, Message, Notice, Now, Publish};
 use crate::lane::Lane;
@@ -26,9 +26,11 @@ mod live;
 mod open;
 mod report;
 mod room;
+mod thin;
 
 use live::Succession;
 use open::EPOCHS;
+use thin::Thinner;
 
 pub use open::OpenError;
 
@@ -41,6 +43,9 @@ pub struct Core<S: Storage> {
     committer: Committer<S>,
     ledger: Ledger,
     functions: Functions,
+    /// Makes less of the backlog.
+    reducer: Option<Active>,
+    thinner: Thinner<S::File>,
     /// State of functions that are not here at present: it comes back with them.
     orphans: States,
     intake: Intake,
@@ -127,8 +132,9 @@ impl<S: Storage> Core<S> {
         let timers = [self.status_due_us, self.notices_due_us];
         let commit = self.committer.deadline_us();
         let burst = commit.and(self.intake.burst_ends_us());
+        let thinning = self.thin_due_us();
         let paced = self.lanes.iter().filter_map(|lane| lane.traffic.waits_until_us);
-        timers.into_iter().chain(commit).chain(burst).chain(paced).min()
+        timers.into_iter().chain(commit).chain(burst).chain(paced).chain(thinning).min()
     }
 
     /// Takes an input. Follow with [`poll`](Self::poll) until it has nothing.
@@ -146,6 +152,7 @@ impl<S: Storage> Core<S> {
                 }
             }
             Input::IntakeDropped { messages } => self.drop_unseen(DropReason::IntakeFull, messages, b""),
+            Input::Synced { commit, result } if self.thinner.awaits(commit) => self.rewrite_synced(commit, result),
             Input::Synced { commit, result } => self.synced(commit, result),
             Input::Tick => self.more = true,
             Input::Drain => {
@@ -166,6 +173,7 @@ impl<S: Storage> Core<S> {
         // First the disk: what can be forwarded is worked out while it is busy.
         self.commit();
         self.forward();
+        self.thin();
         let effect = self.next_effect();
         if effect.is_none() && self.draining && !self.drained && self.committer.is_idle() {
             self.drained = true;

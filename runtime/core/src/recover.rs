@@ -5,6 +5,7 @@ use eyot_wire::record::Record;
 use serde::{Deserialize, Serialize};
 
 use crate::functions::States;
+use crate::gone::Toll;
 use crate::ledger::{bit, Ledger, StreamAccount};
 use crate::wear::Counted;
 
@@ -28,7 +29,7 @@ pub(crate) fn encode_checkpoint<S: Serialize>(ledger: &Ledger, states: S, out: &
     out.clear();
     let taken = std::mem::take(out);
     let checkpoint = Checkpoint { version: CHECKPOINT_VERSION, ledger, states };
-    if let Ok(grown) = postcard::to_extend(&(checkpoint, &ledger.wear), taken) {
+    if let Ok(grown) = postcard::to_extend(&(checkpoint, &ledger.wear, ledger.rewrites), taken) {
         *out = grown;
     }
 }
@@ -36,15 +37,29 @@ pub(crate) fn encode_checkpoint<S: Serialize>(ledger: &Ledger, states: S, out: &
 /// Writes a closing note.
 pub(crate) fn encode_ledger(ledger: &Ledger, out: &mut Vec<u8>) {
     out.clear();
-    if let Ok(grown) = postcard::to_extend(&(ledger, &ledger.wear), std::mem::take(out)) {
+    if let Ok(grown) = postcard::to_extend(&(ledger, &ledger.wear, ledger.rewrites), std::mem::take(out)) {
         *out = grown;
     }
 }
 
-/// Reads what was written with the count of wear behind it, or without.
-fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, Counted)> {
+/// What stands behind the rest: logs from before there was any of it are read as well.
+#[derive(Default)]
+struct Tail {
+    wear: Counted,
+    rewrites: u64,
+}
+
+impl Tail {
+    fn put_into(self, ledger: &mut Ledger) {
+        (ledger.wear, ledger.rewrites) = (self.wear, self.rewrites);
+    }
+}
+
+/// Reads what was written with a tail, or with less of it.
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, Tail)> {
     let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
-    Some((value, postcard::from_bytes(rest).unwrap_or_default()))
+    let Ok((wear, rest)) = postcard::take_from_bytes(rest) else { return Some((value, Tail::default())) };
+    Some((value, Tail { wear, rewrites: postcard::from_bytes(rest).unwrap_or_default() }))
 }
 
 /// Collects what the spool replays.
@@ -53,14 +68,21 @@ pub(crate) struct Recovery {
     pub ledger: Ledger,
     pub states: States,
     pub malformed: u64,
+    /// What the newest rewrite of the log dropped. The ledger may not know it yet.
+    pub toll: Option<Toll>,
 }
 
 impl Replay for Recovery {
+    fn rewritten(&mut self, note: &[u8]) {
+        let toll = Toll::read(note).filter(|t| self.toll.as_ref().is_none_or(|newest| newest.number < t.number));
+        self.toll = toll.or(self.toll.take());
+    }
+
     fn checkpoint(&mut self, bytes: &[u8]) {
         match decode::<Checkpoint<Ledger, States>>(bytes) {
-            Some((checkpoint, wear)) if checkpoint.version == CHECKPOINT_VERSION => {
+            Some((checkpoint, tail)) if checkpoint.version == CHECKPOINT_VERSION => {
                 self.ledger = checkpoint.ledger;
-                self.ledger.wear = wear;
+                tail.put_into(&mut self.ledger);
                 self.states = checkpoint.states;
             }
             _ => self.malformed += 1,
@@ -77,7 +99,10 @@ impl Replay for Recovery {
 
     fn note(&mut self, kind: u8, body: &[u8]) {
         match decode::<Ledger>(body) {
-            Some((ledger, wear)) if kind == KIND_LEDGER => self.ledger = Ledger { wear, ..ledger },
+            Some((ledger, tail)) if kind == KIND_LEDGER => {
+                self.ledger = ledger;
+                tail.put_into(&mut self.ledger);
+            }
             _ => self.malformed += 1,
         }
     }
@@ -124,9 +149,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_count_of_wear_is_read_where_there_is_one() {
+    fn the_tail_is_read_where_there_is_one() {
         let wear = Counted { device_bytes: 1 << 40, day_us: 7, ..Counted::default() };
-        let ledger = Ledger { without_output: 3, wear, ..Ledger::default() };
+        let ledger = Ledger { without_output: 3, wear, rewrites: 5, ..Ledger::default() };
         let (mut checkpoint, mut note) = (Vec::new(), Vec::new());
         encode_checkpoint(&ledger, States::new(), &mut checkpoint);
         encode_ledger(&ledger, &mut note);
@@ -141,7 +166,7 @@ mod tests {
         let mut recovery = Recovery::default();
         recovery.checkpoint(&postcard::to_extend(&old, Vec::new()).unwrap());
         recovery.note(KIND_LEDGER, &postcard::to_extend(&ledger, Vec::new()).unwrap());
-        let counted_nothing = Ledger { wear: Counted::default(), ..ledger };
-        assert_eq!((recovery.ledger, recovery.malformed), (counted_nothing, 0), "a log from before it was counted");
+        let counted_nothing = Ledger { wear: Counted::default(), rewrites: 0, ..ledger };
+        assert_eq!((recovery.ledger, recovery.malformed), (counted_nothing, 0), "a log from before there was one");
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct SpoolStatus {
     pub segments: u64,
     /// "ok", "full" or "failed".
     pub state: &'static str,
+    /// Rewrites of old segments since the log was made.
+    pub rewrites: u64,
     pub damaged_frames: u64,
     pub bytes_written: u64,
     pub commits: u64,
@@ -82,7 +84,8 @@ pub(crate) struct BacklogStatus {
     pub full: bool,
 }
 
-pub(crate) struct FunctionList<'a>(pub &'a Functions);
+/// Those that messages wake, and the one that reduces the backlog.
+pub(crate) struct FunctionList<'a>(pub &'a Functions, pub Option<&'a Active>);
 
 /// What a function's own topic says: which module is in force. Its counters are in the status.
 #[derive(Serialize)]
@@ -120,7 +123,7 @@ struct FunctionStatus<'a> {
 impl Serialize for FunctionList<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut list = s.serialize_seq(None)?;
-        for active in self.0.iter() {
+        for active in self.0.iter().chain(self.1) {
             list.serialize_element(&function(active))?;
         }
         list.end()

@@ -247,6 +247,7 @@ mod tests {
 
     fn config(budget: Option<u64>) -> Config {
         Config {
+            reduce: None,
             wear_budget_day_bytes: budget,
             commit_window_us: WINDOW_US,
             commit_window_max_us: WINDOW_MAX_US,

@@ -43,6 +43,7 @@ impl Machine {
         let options = LoadOptions { manifest: Some(Manifest::parse(manifest).unwrap()), ..LoadOptions::default() };
         let function = Function::load(&wat::parse_str(PASS).unwrap(), options).unwrap();
         let config = Config {
+            reduce: None,
             gateway_id: "g".to_owned(),
             version: "0",
             uplinks: vec![Uplink { name: "cloud".to_owned(), topics: vec!["cloud/#".to_owned()], ..Uplink::default() }],

@@ -12,6 +12,7 @@ use eyot_wire::manifest::Limits;
 
 fn boot(storage: &MemoryStorage, now: Now, budget_bytes: u64) -> Core<MemoryStorage> {
     let config = Config {
+        reduce: None,
         gateway_id: "worn".to_owned(),
         version: "0.0.0",
         uplinks: Vec::new(),

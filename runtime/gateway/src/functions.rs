@@ -13,7 +13,7 @@ use eyot_engine::{Function, LoadOptions};
 use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
-use crate::config::{FunctionFile, Problem};
+use crate::config::{FunctionFile, Problem, Reduce};
 use crate::file;
 
 /// Stack of a thread in which functions run: theirs, and what calls them.
@@ -24,8 +24,9 @@ pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 's
     Builder::new().name(name.to_owned()).stack_size(THREAD_STACK_BYTES).spawn(work)
 }
 
-/// Loads every file, or says what is wrong with each that does not load. Call it on a thread of [`spawn`].
-pub fn load(files: &[FunctionFile]) -> Result<Vec<Loaded>, Vec<Problem>> {
+/// Loads every file, or says what is wrong with each that does not load, and if none of them is the reducer. Call it on a
+/// thread of [`spawn`].
+pub fn load(files: &[FunctionFile], reduce: Option<&Reduce>) -> Result<Vec<Loaded>, Vec<Problem>> {
     let (mut loaded, mut problems, mut names) = (Vec::new(), Vec::new(), BTreeMap::new());
     for FunctionFile { path, line } in files {
         let reason = match load_one(path) {
@@ -44,6 +45,12 @@ pub fn load(files: &[FunctionFile]) -> Result<Vec<Loaded>, Vec<Problem>> {
         };
         let reason = format!("{} {reason}", path.display());
         problems.push(Problem { line: *line, key: "function.path".to_owned(), reason });
+    }
+    if let Some(Reduce { function, line, .. }) =
+        reduce.filter(|r| problems.is_empty() && !names.contains_key(&r.function))
+    {
+        let reason = format!("no function is called \"{function}\"; name its module with [[function]] path");
+        problems.push(Problem { line: *line, key: "spool.reduce.function".to_owned(), reason });
     }
     if problems.is_empty() {
         Ok(loaded)

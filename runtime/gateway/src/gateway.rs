@@ -17,7 +17,7 @@ use eyot_wire::module::PAYLOAD_MAX_BYTES;
 use flume::{Receiver, Sender};
 
 use crate::broker::Embedded;
-use crate::config::{BrokerAt, Config, Problem};
+use crate::config::{BrokerAt, Config, Problem, Reduce};
 use crate::driver::{Clock, Driver, Inbox, Orders};
 use crate::functions;
 use crate::metrics::{self, Ask};
@@ -254,7 +254,7 @@ type Opened = (Driver<FileStorage>, Vec<String>);
 
 /// Loads the functions and opens the log, on the core's thread.
 fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result<Opened, StartError> {
-    let loaded = functions::load(&config.functions).map_err(StartError::Functions)?;
+    let loaded = functions::load(&config.functions, config.spool.reduce.as_ref()).map_err(StartError::Functions)?;
     let storage = FileStorage::open(&config.data_dir).map_err(not_usable)?;
     let clock = Clock::start();
     let spool = eyot_spool::Options::for_quota(config.spool.max_bytes);
@@ -278,6 +278,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         version: env!("CARGO_PKG_VERSION"),
         uplinks: config.uplinks.iter().map(|u| u.delivery.clone()).collect(),
         when_full: config.spool.when_full,
+        reduce: config.spool.reduce.as_ref().map(reduce),
         commit_window_us: micros(config.spool.commit_window),
         wear_budget_day_bytes: config.spool.wear_budget_day_bytes,
         commit_window_max_us: micros(config.spool.commit_window_max),
@@ -289,6 +290,10 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         status_interval_us: micros(config.status_interval),
         ack_flush_us: micros(ACK_FLUSH),
     }
+}
+
+fn reduce(reduce: &Reduce) -> eyot_core::config::Reduce {
+    eyot_core::config::Reduce { at_percent: reduce.at_percent, function: reduce.function.clone() }
 }
 
 /// A link before its subscriptions are known.

@@ -271,6 +271,11 @@ impl<S: Storage> Spool<S> {
         self.acks.get(stream)
     }
 
+    /// How far `stream` is done after a power cut at this moment.
+    pub fn acked_durably(&self, stream: u8) -> Lsn {
+        self.acks_durable.get(stream)
+    }
+
     /// Whose acknowledgements hold segments back. With none, nothing is held back. Removes what none of them needs any
     /// more: a power cut may have undone that, and a full log would have no commit to do it again.
     pub fn set_streams(&mut self, streams: &[u8]) {

@@ -97,11 +97,13 @@ pub enum DropReason {
     Expired = 9,
     /// So much waited for its uplink that `max_backlog` was reached.
     UplinkFull = 10,
+    /// A reducer made less of the backlog, before there was no room for it.
+    Reduced = 11,
 }
 
 impl DropReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::DeadLetter,
         Self::NoFunction,
         Self::IntakeFull,
@@ -113,6 +115,7 @@ impl DropReason {
         Self::UplinkRemoved,
         Self::Expired,
         Self::UplinkFull,
+        Self::Reduced,
     ];
 
     /// The reason with this number.
@@ -134,6 +137,7 @@ impl DropReason {
             Self::UplinkRemoved => "uplink_removed",
             Self::Expired => "expired",
             Self::UplinkFull => "uplink_full",
+            Self::Reduced => "reduced",
         }
     }
 }

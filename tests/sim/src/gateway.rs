@@ -87,6 +87,7 @@ impl Gateway {
                 ..Uplink::default()
             }],
             when_full: setup.when_full,
+            reduce: None,
             commit_window_us: 10_000,
             wear_budget_day_bytes: setup.wear_budget_day_bytes,
             commit_window_max_us: 1_000_000,

@@ -102,7 +102,9 @@ fn report(out: &Path, wasm: &[u8], manifest: &Manifest) -> Result<(), Error> {
     describe_manifest(manifest, &mut text);
     output::print(&text)?;
     if manifest.triggers.is_empty() {
-        output::warning(&format!("{MANIFEST_FILE}: has no [[trigger]]; no message will wake the function"));
+        output::warning(&format!(
+            "{MANIFEST_FILE}: has no [[trigger]]: no message wakes the function; right for a reducer"
+        ));
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The gateway's own ledger, from the document on `eyot/<gw>/status`, against what arrived.
 //!
 //! An uplink's outputs are delivered in the order of their numbers, so those that are pending have the last numbers given
-//! out. What is missing below them must have been dropped; what is missing among them is on its way.
+//! out. What is missing below them must have been dropped; what is missing among them is on its way. A reducer leaves
+//! holes among those that are pending: then this is not true of each number, but still of how many there are.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -218,6 +219,16 @@ mod tests {
         }
         let r = status.reconcile(&stream).unwrap();
         (r.missing_pending, r.missing_dropped, r.unexplained, r.arrived_unacknowledged, r.after_status)
+    }
+
+    #[test]
+    fn holes_that_a_reducer_left_are_explained() {
+        let waiting = status(101, [100, 10, 9, 81]);
+        assert_eq!(reconciled(1..=10, &waiting), (9, 81, 0, 0, 0), "of the others, one in ten waits");
+        let done = status(101, [100, 19, 0, 81]);
+        let left = || (1..=10).chain((20..=100).step_by(10));
+        assert_eq!(reconciled(left(), &done), (0, 81, 0, 0, 0));
+        assert_eq!(reconciled(left().filter(|n| *n != 50), &done), (0, 81, 1, 0, 0), "one more is missing");
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub enum OpenError {
     /// Two functions of one name.
     #[error("two functions are called \"{0}\"; names must differ, rename one in its function.toml")]
     DuplicateFunction(String),
+    /// The reducer is not among the functions.
+    #[error("[spool.reduce] names \"{0}\", and no function is called that; add its module as a [[function]]")]
+    NoReducer(String),
 }
 
 impl<S: Storage> Core<S> {
@@ -44,12 +47,15 @@ impl<S: Storage> Core<S> {
         let max_bytes = spool.max_bytes;
         let fresh = rng.u64(EPOCHS);
         let mut spool = Spool::open(storage, spool, fresh, &mut recovery)?;
-        let Recovery { mut ledger, mut states, malformed } = recovery;
+        let damaged = spool.usage().damaged_frames + recovery.malformed;
+        let Recovery { mut ledger, mut states, toll, .. } = recovery;
+        toll.iter().for_each(|toll| ledger.pay(toll));
 
         let end = spool.next_lsn().saturating_sub(1);
         let streams = Streams::open(&config.uplinks, &mut ledger, end, || rng.u64(EPOCHS))
             .map_err(|TooMany(name)| OpenError::TooManyStreams(name))?;
         let mut functions = Functions::new(loaded);
+        let reducer = take_reducer(&config, &mut functions)?;
         adopt_states(&mut functions, &mut states)?;
 
         for account in &ledger.streams {
@@ -61,11 +67,6 @@ impl<S: Storage> Core<S> {
 
         let downlinks = (0..).map(LinkId::uplink).zip(&config.uplinks).map(|(link, u)| Downlink::new(link, &u.down));
         let downlinks = downlinks.collect();
-        let mut notices = Notices::default();
-        let damaged = spool.usage().damaged_frames + malformed;
-        if damaged > 0 {
-            notices.push(Notice::LogDamaged { frames: damaged });
-        }
         Ok(Self {
             max_bytes,
             streams,
@@ -74,6 +75,8 @@ impl<S: Storage> Core<S> {
             wear: Wear::new(&config, ledger.wear, now),
             ledger,
             functions,
+            reducer,
+            thinner: Thinner::default(),
             orphans: states,
             intake: Intake::new(config.receive_max),
             intake_conn: None,
@@ -86,7 +89,7 @@ impl<S: Storage> Core<S> {
             started_us: now.mono_us,
             sync_since_us: now.mono_us,
             status_due_us: now.mono_us,
-            notices,
+            notices: first_notices(damaged),
             notices_due_us: now.mono_us + NOTICE_INTERVAL_US,
             effects: VecDeque::new(),
             publishes: VecDeque::new(),
@@ -110,6 +113,21 @@ fn lanes<S: Storage>(config: &Config, streams: &Streams, ledger: &Ledger, spool:
         Lane::new(link, Pace::new(rate_max_per_s), forwarders)
     };
     links.map(lane).collect()
+}
+
+fn first_notices(damaged_frames: u64) -> Notices {
+    let mut notices = Notices::default();
+    if damaged_frames > 0 {
+        notices.push(Notice::LogDamaged { frames: damaged_frames });
+    }
+    notices
+}
+
+/// The function that makes less of the backlog, if there is to be one.
+fn take_reducer(config: &Config, functions: &mut Functions) -> Result<Option<Active>, OpenError> {
+    let Some(reduce) = &config.reduce else { return Ok(None) };
+    let found = functions.take(&reduce.function);
+    found.map(Some).ok_or_else(|| OpenError::NoReducer(reduce.function.clone()))
 }
 
 /// Hands each function the state recovery found for it.

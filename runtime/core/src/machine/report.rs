@@ -25,7 +25,7 @@ impl<S: Storage> Core<S> {
 
     /// Tells a new connection which functions are here, each on its topic.
     pub(super) fn publish_functions(&mut self, link: LinkId, conn: ConnId) {
-        for active in self.functions.iter() {
+        for active in self.functions.iter().chain(&self.reducer) {
             let topic = format!("eyot/{}/function/{}", self.config.gateway_id, active.name);
             let document = serde_json::to_vec(&FunctionReport::new(active)).unwrap_or_default();
             self.effects.push_back(retained(link, conn, topic.into(), document.into()));
@@ -60,7 +60,7 @@ impl<S: Storage> Core<S> {
             version: self.config.version,
             unix_ms: self.now.unix_ms,
             uptime_s: (self.now.mono_us - self.started_us) / 1_000_000,
-            functions: FunctionList(&self.functions),
+            functions: FunctionList(&self.functions, self.reducer.as_ref()),
             spool: SpoolStatus {
                 epoch: self.committer.spool.epoch(),
                 bytes: usage.bytes,
@@ -71,6 +71,7 @@ impl<S: Storage> Core<S> {
                     Room::Full => "full",
                     _ => "ok",
                 },
+                rewrites: self.ledger.rewrites,
                 damaged_frames: usage.damaged_frames,
                 bytes_written: usage.bytes_written,
                 commits: self.committer.commits,

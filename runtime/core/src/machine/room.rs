@@ -1,5 +1,7 @@
 //! The disk's side of the machine: commits, their failures, and the policy when there is no room.
 
+use eyot_spool::KIND_GONE;
+
 use super::*;
 
 /// A batch below this is not committed early: the disk writes whole blocks.
@@ -11,6 +13,7 @@ impl<S: Storage> Core<S> {
         match self.committer.synced(commit, result, self.now.mono_us) {
             Ok(durable) => {
                 self.succeed(durable);
+                self.thinner.committed(durable);
                 self.intake.synced(self.now.mono_us.saturating_sub(self.sync_since_us));
                 while let Some((conn, packet_id)) = self.intake.next_due(durable) {
                     self.effects.push_back(Effect::Ack { link: LinkId::INTAKE, conn, packet_id });
@@ -74,7 +77,10 @@ impl<S: Storage> Core<S> {
     fn make_room(&mut self) {
         self.committer.look_for_room(self.now.mono_us);
         self.room = self.committer.room();
-        while self.room == Room::Full && self.config.when_full == WhenFull::DropOldest && self.evict() {
+        while self.room == Room::Full && self.config.when_full == WhenFull::DropOldest {
+            if self.thins_instead() || !self.evict() {
+                break;
+            }
             self.room = self.committer.room();
         }
         let dropped = self.ledger.messages.dropped(DropReason::SpoolFullNewest)
@@ -118,10 +124,10 @@ impl<S: Storage> Core<S> {
     fn evict(&mut self) -> bool {
         let ledger = &mut self.ledger;
         let before = ledger.messages.dropped(DropReason::SpoolFullOldest);
-        let evicted = self.committer.spool.evict_oldest(&mut |lsn, kind, body| {
-            if kind == crate::recover::KIND_COMMIT {
-                ledger.evict(lsn, body);
-            }
+        let evicted = self.committer.spool.evict_oldest(&mut |lsn, kind, body| match kind {
+            crate::recover::KIND_COMMIT => ledger.evict(lsn, body),
+            KIND_GONE => ledger.evict_gone(lsn, body),
+            _ => {}
         });
         match evicted {
             Ok(true) => {

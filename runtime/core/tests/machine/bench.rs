@@ -26,12 +26,38 @@ const PASS: &str = r#"(module
     (call $emit (i32.add (local.get $t) (i32.const 3)) (i32.sub (local.get $tl) (i32.const 3))
                 (local.get $p) (local.get $pl))))"#;
 
-fn functions() -> Vec<Loaded> {
-    let manifest = "name = \"pass\"\nversion = \"1.0.0\"\n[[trigger]]\nmqtt = \"in/#\"\n[allow]\nemit = [\"#\"]";
-    let manifest = Manifest::parse(manifest).unwrap();
+/// A reducer: of the payloads it is shown, keeps that of every tenth call, by its state. Traps if one begins with `#`, and
+/// emits twice if it begins with `2`.
+const TENTH: &str = r#"(module
+  (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
+  (import "eyot" "state_get" (func $get (param i32 i32 i32 i32) (result i32)))
+  (import "eyot" "state_set" (func $set (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 3)
+  (func (export "eyot_abi") (result i32) (i32.const 1))
+  (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
+    (local $first i32)
+    (local.set $first (i32.load8_u (local.get $p)))
+    (if (i32.eq (local.get $first) (i32.const 35)) (then unreachable))
+    (drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 4)))
+    (if (i32.eqz (i32.rem_u (i32.load (i32.const 8)) (i32.const 10)))
+      (then (drop (call $emit (local.get $t) (local.get $tl) (local.get $p) (local.get $pl)))))
+    (if (i32.eq (local.get $first) (i32.const 50))
+      (then (drop (call $emit (local.get $t) (local.get $tl) (local.get $p) (local.get $pl)))
+            (drop (call $emit (local.get $t) (local.get $tl) (local.get $p) (local.get $pl)))))
+    (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1)))
+    (call $set (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 4))))"#;
+
+fn function(name: &str, trigger: &str, module: &str) -> Loaded {
+    let manifest = format!("name = \"{name}\"\nversion = \"1.0.0\"\n{trigger}[allow]\nemit = [\"#\"]");
+    let manifest = Manifest::parse(&manifest).unwrap();
     let options = LoadOptions { manifest: Some(manifest), ceiling: Limits::CEILING, ..LoadOptions::default() };
-    let function = Function::load(&wat::parse_str(PASS).unwrap(), options).unwrap();
-    vec![Loaded { function, sha256: [0; 32] }]
+    let function = Function::load(&wat::parse_str(module).unwrap(), options).unwrap();
+    Loaded { function, sha256: [0; 32] }
+}
+
+fn functions() -> Vec<Loaded> {
+    vec![function("pass", "[[trigger]]\nmqtt = \"in/#\"\n", PASS), function("tenth", "", TENTH)]
 }
 
 /// A running gateway and everything around it.
@@ -48,16 +74,30 @@ pub struct Bench {
     max_bytes: u64,
     next_conn: u64,
     conns: BTreeMap<LinkId, u64>,
+    syncs: u64,
+    /// The number of each sync after which a rewrite was in place.
+    pub rewrites_at: Vec<u64>,
+    /// The power fails after this sync.
+    pub cut_at: u64,
+    /// The next sync of a rewrite takes until [`release`](Self::release).
+    pub hold: bool,
+    held: Option<u64>,
 }
 
 impl Bench {
     /// With these uplinks, nothing connected.
     pub fn new(uplinks: Vec<Uplink>) -> Self {
-        let config = Config {
+        Self::with(Self::config(uplinks), 64 << 20)
+    }
+
+    /// What [`new`](Self::new) configures.
+    pub fn config(uplinks: Vec<Uplink>) -> Config {
+        Config {
             gateway_id: "bench".to_owned(),
             version: "0.0.0",
             uplinks,
             when_full: WhenFull::DropOldest,
+            reduce: None,
             commit_window_us: 10_000,
             wear_budget_day_bytes: None,
             commit_window_max_us: 1_000_000,
@@ -67,8 +107,7 @@ impl Bench {
             ceiling: Limits::CEILING,
             status_interval_us: 1 << 60,
             ack_flush_us: 1000,
-        };
-        Self::with(config, 64 << 20)
+        }
     }
 
     /// With a log of another size, and this policy when it is full.
@@ -81,8 +120,24 @@ impl Bench {
         let storage = MemoryStorage::new(1);
         let now = Now { mono_us: 0, unix_ms: 1_700_000_000_000 };
         let core = open(&config, max_bytes, &storage, now);
-        let (sent, notices, acked, conns) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
-        let mut bench = Self { core, storage, now, sent, notices, acked, config, max_bytes, next_conn: 0, conns };
+        let (sent, notices, conns) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut bench = Self {
+            core,
+            storage,
+            now,
+            sent,
+            notices,
+            acked: Vec::new(),
+            config,
+            max_bytes,
+            next_conn: 0,
+            conns,
+            syncs: 0,
+            rewrites_at: Vec::new(),
+            cut_at: 0,
+            hold: false,
+            held: None,
+        };
         bench.run();
         bench
     }
@@ -132,7 +187,20 @@ impl Bench {
                 Effect::Publish(publish) => self.sent.push(publish),
                 Effect::Sync(commit) => {
                     let result = self.storage.sync_data(&commit.file);
+                    if self.hold && self.core.spool().rewriting().is_some() {
+                        self.hold = false;
+                        self.held = Some(commit.id);
+                        continue;
+                    }
+                    let before = self.core.ledger().rewrites;
                     self.core.handle(self.now, Input::Synced { commit: commit.id, result });
+                    self.syncs += 1;
+                    if self.core.ledger().rewrites > before {
+                        self.rewrites_at.push(self.syncs);
+                    }
+                    if self.syncs == self.cut_at {
+                        return self.restart();
+                    }
                 }
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::FunctionLog { .. } | Effect::Drained => {}
@@ -151,6 +219,32 @@ impl Bench {
             self.wait_ms(20);
         }
         taken
+    }
+
+    /// As [`message`](Self::message), a tenth of a millisecond after what came before.
+    pub fn burst(&mut self, topic: &str, payload: impl Into<Bytes>) {
+        let topic = Bytes::from(format!("in/{topic}"));
+        let message = Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload: payload.into() };
+        for _ in 0..1000 {
+            self.now.mono_us += 100;
+            self.handle(Input::Tick);
+            if self.core.accepts_messages() {
+                return self.handle(Input::Message(message));
+            }
+        }
+        panic!("no message is taken any more");
+    }
+
+    /// Whether a sync is held up.
+    pub fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// The sync that was held up ends.
+    pub fn release(&mut self) {
+        if let Some(commit) = self.held.take() {
+            self.handle(Input::Synced { commit, result: Ok(()) });
+        }
     }
 
     pub fn connect(&mut self, link: LinkId, inflight_max: u16) {

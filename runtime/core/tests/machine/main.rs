@@ -8,3 +8,4 @@ mod live;
 mod reasons;
 mod routes;
 mod storm;
+mod thinning;

@@ -28,6 +28,8 @@
 //! | `[[uplink.route]]` `name`, `topics` | none | outputs with a stream of their own; the first route that matches wins |
 //! | `uplink.route.priority` | `"normal"` | or `"high"`, `"low"`: what is sent first, and given up last |
 //! | `uplink.route.ttl` | the uplink's | as `uplink.ttl` |
+//! | `spool.reduce.function` | none | name of the function that makes less of the backlog; no message wakes it |
+//! | `spool.reduce.at` | `"80%"` | from which part of `spool.max_bytes` on, 10% to 95% |
 //!
 //! All routes of an uplink, its own `topics` among them, share its link. There are at most 32 streams, that to the local
 //! broker included.
@@ -38,6 +40,7 @@
 mod delivery;
 mod metrics;
 mod read;
+mod reduce;
 mod section;
 mod spool;
 mod url;
@@ -48,6 +51,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use eyot_core::config::WhenFull;
+pub use reduce::Reduce;
 
 use crate::file::read_text;
 use crate::mqtt::transport::Endpoint;
@@ -129,12 +133,14 @@ pub struct Uplink {
 }
 
 /// `[spool]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spool {
     /// Most bytes on disk.
     pub max_bytes: u64,
     /// What happens then.
     pub when_full: WhenFull,
+    /// What makes less of the backlog before.
+    pub reduce: Option<Reduce>,
     /// Longest wait of a message for others to share its commit.
     pub commit_window: Duration,
     /// Most bytes the flash should take in a day.

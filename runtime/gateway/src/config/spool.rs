@@ -7,7 +7,7 @@ use eyot_wire::manifest::parse_size;
 
 use super::delivery::when_full;
 use super::section::{Reader, Section};
-use super::{Spool, WhenFull, SPOOL_MIN_BYTES};
+use super::{reduce, Spool, WhenFull, SPOOL_MIN_BYTES};
 
 const COMMIT_WINDOW: Duration = Duration::from_millis(10);
 const COMMIT_WINDOW_MAX: Duration = Duration::from_secs(1);
@@ -29,8 +29,9 @@ pub fn read(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Spool {
     let longest = COMMIT_WINDOW_MAX.max(commit_window);
     let commit_window_max = section.duration(r, "commit_window_max", longest, longer);
     let wear_budget_day_bytes = section.parsed(r, "wear_budget", None, |text| wear_budget(text).map(Some));
+    let reduce = reduce::reduce(&mut section, r);
     section.finish(r);
-    Spool { max_bytes, when_full, commit_window, wear_budget_day_bytes, commit_window_max }
+    Spool { max_bytes, when_full, reduce, commit_window, wear_budget_day_bytes, commit_window_max }
 }
 
 /// Reads `2GiB/day`.

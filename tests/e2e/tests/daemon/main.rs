@@ -10,6 +10,7 @@ mod failures;
 mod hostile;
 mod payloads;
 mod quota;
+mod reduce;
 mod state;
 mod status;
 mod tls;

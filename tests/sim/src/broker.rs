@@ -26,14 +26,10 @@ impl Published {
     pub fn payload(&self) -> String {
         format!("{}:{}", self.topic, self.number)
     }
-
-    /// Reads a payload back.
-    pub fn parse(payload: &[u8]) -> (u32, u64) {
-        let text = std::str::from_utf8(payload).expect("payload is text");
-        let (topic, number) = text.split_once(':').expect("payload has a colon");
-        (topic.parse().expect("a topic number"), number.parse().expect("a message number"))
-    }
 }
+
+/// Most messages that sensors can send again.
+const RECENT_MAX: usize = 1000;
 
 /// Broker with one subscriber: the gateway.
 #[derive(Debug)]
@@ -42,8 +38,12 @@ pub struct Broker {
     in_flight: VecDeque<(u16, Published)>,
     in_flight_max: usize,
     next_packet_id: u16,
-    /// Acknowledged by the gateway, in that order.
-    pub acked: Vec<Published>,
+    /// Acknowledgements.
+    pub acks: u64,
+    /// What was acknowledged: topic and number.
+    pub acked: BTreeSet<(u32, u64)>,
+    /// What was acknowledged last, in that order.
+    recent: VecDeque<Published>,
     /// What sensors sent more than once: topic and number.
     pub repeated: BTreeSet<(u32, u64)>,
     /// Lost by the broker itself when it forgot the session.
@@ -58,7 +58,9 @@ impl Broker {
             in_flight: VecDeque::new(),
             in_flight_max,
             next_packet_id: 0,
-            acked: Vec::new(),
+            acks: 0,
+            acked: BTreeSet::new(),
+            recent: VecDeque::new(),
             repeated: BTreeSet::new(),
             forgotten: 0,
         }
@@ -72,6 +74,11 @@ impl Broker {
     /// Messages the broker still holds.
     pub fn backlog(&self) -> usize {
         self.queue.len() + self.in_flight.len()
+    }
+
+    /// The quality of service of the next delivery.
+    pub fn next_qos(&self) -> Option<u8> {
+        self.queue.front().map(|(published, _)| published.qos)
     }
 
     /// The next delivery on connection `conn`, if the in-flight limit allows one.
@@ -100,7 +107,8 @@ impl Broker {
 
     /// Sensors send their last `count` messages again: the same payloads, published anew.
     pub fn repeat_last(&mut self, count: usize) {
-        let last: Vec<Published> = self.acked.iter().rev().take(count).rev().cloned().collect();
+        let last = self.recent.iter().skip(self.recent.len().saturating_sub(count)).cloned();
+        let last: Vec<Published> = last.collect();
         self.repeated.extend(last.iter().map(|p| (p.topic, p.number)));
         self.queue.extend(last.into_iter().map(|published| (published, false)));
     }
@@ -110,7 +118,12 @@ impl Broker {
         let index = self.in_flight.iter().position(|(id, _)| *id == packet_id);
         let index = index.expect("the gateway acknowledged a packet id that this connection does not have in flight");
         let (_, published) = self.in_flight.remove(index).expect("just found");
-        self.acked.push(published);
+        self.acks += 1;
+        self.acked.insert((published.topic, published.number));
+        self.recent.push_back(published);
+        if self.recent.len() > RECENT_MAX {
+            self.recent.pop_front();
+        }
     }
 
     /// The connection is gone: what was in flight is delivered again, in order, unless the session is forgotten.

@@ -1,24 +1,37 @@
-//! What must hold: in every step, after every boot, and when everything has healed.
+//! What must hold: at every arrival, in every step, after every boot, and when everything has healed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use eyot_core::config::WhenFull;
-use eyot_core::io::Stamp;
-use eyot_core::ledger::Ledger;
+use eyot_core::io::{LinkId, Now, Publish};
+use eyot_core::ledger::{Account, Ledger, StreamAccount};
 use eyot_core::Core;
 use eyot_spool::Storage;
 use eyot_wire::code::DropReason;
 
-use crate::broker::{Broker, Published};
-use crate::cloud::Arrival;
-use crate::gateway::Setup;
+use crate::broker::Broker;
+use crate::guest::{has_local_part, Failing};
+use crate::output::{message_of, Output};
+use crate::scenario::Scenario;
+use crate::stream::Seen;
 
+/// What an uplink with a rate may send beyond it within a second: it makes up for a pause of a tenth.
+const CATCH_UP_PERCENT: usize = 15;
+/// What is on its way when it grows too old is not called back.
+const TTL_SLACK_MS: i64 = 60_000;
+
+/// The outputs of one message take less than this.
+const MESSAGE_BYTES: u64 = 200;
 /// The checkers' memory of one history.
 #[derive(Debug, Default)]
 pub struct Checks {
     epoch: Option<u64>,
-    /// Deliveries the ledger had counted at most; they must not be counted away by a crash.
-    received_before: u64,
+    /// By the epoch that tells streams apart.
+    streams: BTreeMap<u64, Seen>,
+    /// When each message was taken in last, by the gateway's clock.
+    taken_at_ms: BTreeMap<(u32, u64), i64>,
+    /// When the last publishes were sent to the cloud, within a second.
+    sent_at_us: VecDeque<u64>,
 }
 
 /// The counter the simulation's function keeps in its state.
@@ -35,90 +48,232 @@ fn handled(ledger: &Ledger) -> u64 {
     ledger.messages.received - unhandled.iter().map(|r| ledger.messages.dropped(*r)).sum::<u64>()
 }
 
+/// Whether anything may be dropped for this reason.
+fn is_allowed(scenario: &Scenario, reason: DropReason) -> bool {
+    let setup = &scenario.setup;
+    match reason {
+        DropReason::DeadLetter => setup.failing == Failing::AtRandom,
+        DropReason::IntakeFull => scenario.qos0_percent > 0,
+        DropReason::SpoolFullNewest => setup.when_full == WhenFull::DropNewest,
+        DropReason::SpoolFullOldest => setup.when_full == WhenFull::DropOldest,
+        DropReason::Refused => scenario.faults.refuse_ppm > 0,
+        DropReason::UplinkFull => setup.backlog.is_some_and(|(_, when_full)| when_full != WhenFull::Block),
+        DropReason::Expired => setup.ttl_ms.is_some(),
+        // The oldest segment goes, unread if the disk fails just then; and power may fail before the ledger says so.
+        DropReason::Corrupt => setup.when_full == WhenFull::DropOldest,
+        _ => false,
+    }
+}
+
+/// Whether outputs are given up that others of the same stream, sent already, stand behind. A crash may undo the decision.
+fn gives_up(scenario: &Scenario) -> bool {
+    let setup = &scenario.setup;
+    let policies = [Some(setup.when_full), setup.backlog.map(|(_, when_full)| when_full)];
+    setup.ttl_ms.is_some() || policies.contains(&Some(WhenFull::DropOldest))
+}
+
+fn clock_is_steady(scenario: &Scenario) -> bool {
+    scenario.faults.clock_jump_mean_ms == 0 && !scenario.faults.no_rtc
+}
+
+fn only_allowed_drops(scenario: &Scenario, what: &str, account: &Account) {
+    for reason in DropReason::ALL {
+        let count = account.dropped(reason);
+        assert!(
+            count == 0 || is_allowed(scenario, reason),
+            "{what}: {count} dropped as {}, which nothing here calls for",
+            reason.word()
+        );
+    }
+}
+
+fn accounts(ledger: &Ledger) -> impl Iterator<Item = (&str, &Account)> {
+    std::iter::once(("messages", &ledger.messages)).chain(ledger.streams.iter().map(|s| (s.name.as_str(), &s.outputs)))
+}
+
 impl Checks {
-    /// After every step.
-    pub fn always<S: Storage>(&self, setup: &Setup, core: &Core<S>, seed: u64) {
-        let ledger = core.ledger();
-        assert!(ledger.is_balanced(), "seed {seed}: the ledger does not balance: {ledger:?}");
-        let used = core.spool().usage().bytes;
-        assert!(used <= setup.max_bytes, "seed {seed}: spool uses {used} bytes of {}", setup.max_bytes);
-        assert_eq!(counter(core), handled(ledger), "seed {seed}: state and ledger disagree");
+    /// A publish arrives at its destination. `published` has how many messages each sensor has sent.
+    pub fn arrive(&mut self, publish: &Publish, published: &[u64]) {
+        let Some(stamp) = publish.stamp else { return };
+        let output = Output::parse(&publish.payload);
+        let output = output.unwrap_or_else(|| panic!("invented: {:?}", String::from_utf8_lossy(&publish.payload)));
+        let is_known = published.get(output.topic as usize).is_some_and(|sent| (1..=*sent).contains(&output.number));
+        assert!(is_known, "invented: nobody sent {output:?}");
+        let seen = self.streams.get_mut(&stamp.epoch);
+        seen.unwrap_or_else(|| panic!("invented: no stream has epoch {}", stamp.epoch)).arrive(stamp.seq, output);
     }
 
-    /// After every boot: the log is the same log, and state and ledger are of one moment.
-    pub fn booted<S: Storage>(&mut self, setup: &Setup, core: &Core<S>) {
+    /// A link comes up. What was too old may be fresh again if the clock was set meanwhile, and what was too much for an
+    /// uplink's quota may have room.
+    pub fn connected(&mut self, scenario: &Scenario) {
+        let is_fresh_again = scenario.setup.ttl_ms.is_some() && !clock_is_steady(scenario);
+        let has_room = scenario.setup.backlog.is_some_and(|(_, when_full)| when_full == WhenFull::DropOldest);
+        if is_fresh_again || has_room {
+            self.streams.values_mut().for_each(Seen::may_fall_back);
+        }
+    }
+
+    /// A destination refuses a publish for good.
+    pub fn refuse(&mut self, publish: &Publish) {
+        if let Some((seen, stamp)) = publish.stamp.and_then(|stamp| Some((self.streams.get_mut(&stamp.epoch)?, stamp)))
+        {
+            seen.refuse(stamp.seq);
+        }
+    }
+
+    /// The gateway takes a message in.
+    pub fn taken(&mut self, scenario: &Scenario, payload: &[u8], now: Now) {
+        if scenario.setup.ttl_ms.is_some() {
+            let message = std::str::from_utf8(payload).ok().and_then(message_of);
+            self.taken_at_ms.insert(message.expect("sensors send well-formed messages"), now.unix_ms);
+        }
+    }
+
+    /// The gateway sends an output: not faster than the uplink's rate, and not too old.
+    pub fn sent(&mut self, scenario: &Scenario, publish: &Publish, now: Now) {
+        if publish.link != LinkId::uplink(0) || publish.stamp.is_none() {
+            return;
+        }
+        if let Some(rate) = scenario.setup.rate_max_per_s {
+            self.sent_at_us.push_back(now.mono_us);
+            while self.sent_at_us.front().is_some_and(|at_us| at_us + 1_000_000 <= now.mono_us) {
+                self.sent_at_us.pop_front();
+            }
+            let most = rate as usize * (100 + CATCH_UP_PERCENT) / 100;
+            assert!(self.sent_at_us.len() <= most, "rate: {} within a second, {rate}/s allowed", self.sent_at_us.len());
+        }
+        let output = Output::parse(&publish.payload).filter(|output| output.part == b'a' && clock_is_steady(scenario));
+        if let (Some(ttl_ms), Some(output)) = (scenario.setup.ttl_ms, output) {
+            let age_ms = now.unix_ms - self.taken_at_ms[&(output.topic, output.number)];
+            assert!(
+                age_ms <= ttl_ms as i64 + TTL_SLACK_MS,
+                "age: {output:?} is sent after {age_ms} ms, {ttl_ms} allowed"
+            );
+        }
+    }
+
+    /// After every step.
+    pub fn always<S: Storage>(&self, scenario: &Scenario, core: &Core<S>) {
+        let ledger = core.ledger();
+        assert!(ledger.is_balanced(), "the ledger does not balance: {ledger:?}");
+        let (used, max) = (core.spool().usage().bytes, scenario.setup.max_bytes);
+        assert!(used <= max, "quota: the log uses {used} bytes of {max}");
+        assert_eq!(counter(core), handled(ledger), "state and ledger disagree");
+        if let Some((max, when_full)) = scenario.setup.backlog {
+            let routes = ledger.streams.iter().filter(|s| s.name.split('/').next() == Some("cloud"));
+            let waiting: u64 = routes.map(|s| s.pending_bytes).sum();
+            // What is given up for others leaves in order, when all before it is answered: a silent link keeps it waiting.
+            let is_kept = when_full == WhenFull::DropOldest || waiting <= max + MESSAGE_BYTES;
+            assert!(is_kept, "quota: {waiting} bytes wait for the cloud, {max} allowed");
+        }
+        for account in &ledger.streams {
+            let seen = self.seen(account).count;
+            let delivered = account.outputs.delivered;
+            assert!(delivered <= seen, "{}: {delivered} counted as delivered, {seen} arrived", account.name);
+        }
+    }
+
+    fn seen(&self, account: &StreamAccount) -> &Seen {
+        &self.streams[&account.epoch]
+    }
+
+    /// After every boot: the log is the same log, nothing acknowledged is forgotten, and state and ledger are of one
+    /// moment.
+    pub fn booted<S: Storage>(&mut self, scenario: &Scenario, core: &Core<S>, version: u8, broker: &Broker) {
         // A log that never had a durable frame may begin again.
         if core.spool().durable() > 0 {
             let epoch = *self.epoch.get_or_insert(core.epoch());
-            assert_eq!(core.epoch(), epoch, "the log was made anew: {setup:?}");
+            assert_eq!(core.epoch(), epoch, "the log was made anew");
         } else {
-            assert_eq!(self.epoch, None, "the log is gone: {setup:?}");
+            assert_eq!(self.epoch, None, "the log is gone");
         }
-        assert_eq!(counter(core), handled(core.ledger()), "state and ledger disagree after recovery");
-        self.received_before = self.received_before.max(core.ledger().messages.received);
+        let ledger = core.ledger();
+        for account in &ledger.streams {
+            let seen = self.streams.entry(account.epoch).or_default();
+            seen.deployed(account.next_seq, version);
+            if gives_up(scenario) {
+                seen.may_fall_back();
+            }
+        }
+        let (received, acked) = (ledger.messages.received, broker.acks);
+        assert!(received >= acked, "{acked} messages were acknowledged, the ledger remembers {received}");
+        assert_eq!(counter(core), handled(ledger), "state and ledger disagree after recovery");
+        for (what, account) in accounts(ledger) {
+            only_allowed_drops(scenario, what, account);
+        }
+        self.sent_at_us.clear();
+    }
+
+    /// Outputs that arrived in the stream of this name, repetitions included.
+    pub fn arrivals(&self, ledger: &Ledger, stream: &str) -> u64 {
+        let account = ledger.streams.iter().find(|s| s.name == stream);
+        account.and_then(|account| self.streams.get(&account.epoch)).map_or(0, |seen| seen.arrivals)
     }
 
     /// After faults have ended and the backlog is gone.
-    pub fn finally<S: Storage>(
-        &self,
-        setup: &Setup,
-        core: &Core<S>,
-        broker: &Broker,
-        published: &[u64],
-        arrivals: &[Arrival],
-    ) {
+    pub fn finally<S: Storage>(&self, scenario: &Scenario, core: &Core<S>, broker: &Broker) {
         let ledger = core.ledger();
-        let outputs = ledger.streams.iter().find(|s| s.name == "cloud").expect("there is a cloud stream");
-        let lost_outputs = outputs.outputs.dropped_total();
-        let mut by_stamp: BTreeMap<Stamp, &Arrival> = BTreeMap::new();
-        let mut last_new: BTreeMap<u32, u64> = BTreeMap::new();
-        let mut seen: BTreeSet<(u32, u64)> = BTreeSet::new();
-        for arrival in arrivals {
-            assert_eq!(arrival.stamp.epoch, outputs.epoch);
-            let (topic, number) = Published::parse(&arrival.payload);
-            assert!((1..=published[topic as usize]).contains(&number), "invented: {topic}:{number}");
-            if let Some(earlier) = by_stamp.insert(arrival.stamp, arrival) {
-                assert_eq!(earlier.payload, arrival.payload, "one stamp, two outputs: {:?}", arrival.stamp);
-                continue;
-            }
-            if seen.insert((topic, number)) {
-                let last = last_new.insert(topic, number).unwrap_or(0);
-                // What was dropped the first time may arrive when it is sent again.
-                if broker.repeated.contains(&(topic, number)) {
-                    continue;
-                }
-                // A message given up for want of room, and delivered again because its acknowledgement was lost, finds
-                // room when later ones have found it already.
-                if ledger.messages.dropped(DropReason::SpoolFullNewest) > 0 {
-                    continue;
-                }
-                assert!(number > last, "order of topic {topic}: {number} came new after {last}: {setup:?}");
+        for (what, account) in accounts(ledger) {
+            assert_eq!(account.pending, 0, "{what}: the backlog is gone and yet something is pending");
+            only_allowed_drops(scenario, what, account);
+        }
+        for account in &ledger.streams {
+            let missing = self.seen(account).missing(account.next_seq);
+            let dropped = account.outputs.dropped_total();
+            assert!(missing <= dropped, "{}: {missing} outputs never arrived, {dropped} were dropped", account.name);
+            if let (true, Some((first, second))) = (scenario.setup.alarms.is_none(), self.seen(account).torn()) {
+                assert_eq!(account.name, "archive", "half of a message: {first:?} is followed by {second:?}");
             }
         }
-        // Stamps count the outputs of the stream: what is missing is in the ledger.
-        let seqs: BTreeSet<u64> = by_stamp.keys().map(|s| s.seq).collect();
-        let missing = (1..outputs.next_seq).filter(|seq| !seqs.contains(seq)).count() as u64;
-        assert!(missing <= lost_outputs, "{missing} sequence numbers never arrived, ledger says {lost_outputs}");
-        // Every message the gateway acknowledged arrived, or is in the ledger as dropped.
-        let absent = broker.acked.iter().filter(|p| !seen.contains(&(p.topic, p.number))).count() as u64;
-        let dropped = ledger.messages.dropped_total();
-        if absent > dropped {
-            let examples: Vec<_> =
-                broker.acked.iter().filter(|p| !seen.contains(&(p.topic, p.number))).take(5).collect();
-            panic!(
-                "{absent} acknowledged messages never arrived, ledger says {dropped} were dropped: {examples:?} {setup:?} \
-                 {:?} {missing} sequence numbers missing",
-                core.spool().usage()
-            );
-        }
-        if setup.when_full == WhenFull::Block {
-            if setup.ttl_ms.is_none() {
-                assert_eq!(missing, 0, "outputs that never arrived, although nothing may be dropped under \"block\"");
+        self.every_message_arrived(ledger, broker);
+        self.in_order(ledger, broker);
+    }
+
+    /// Every message the gateway acknowledged came to all it should, or to a dead letter, or the ledger has it as dropped.
+    fn every_message_arrived(&self, ledger: &Ledger, broker: &Broker) {
+        let parts_by = |uplink: &str, topic, number| {
+            let streams = ledger.streams.iter().filter(|s| s.name.split('/').next() == Some(uplink));
+            streams.fold(0, |parts, account| parts | self.seen(account).parts(topic, number))
+        };
+        let has_archive = ledger.streams.iter().any(|s| s.name == "archive");
+        let absent: Vec<_> = broker
+            .acked
+            .iter()
+            .filter(|(topic, number)| {
+                let local = parts_by("local", *topic, *number);
+                let is_dead = local & Output::bit(Output::DEAD) != 0;
+                let wants_local = if has_local_part(*number) { Output::bit(b'c') } else { 0 };
+                let in_cloud = parts_by("cloud", *topic, *number) == Output::bit(b'a') | Output::bit(b'b');
+                let in_archive = !has_archive || parts_by("archive", *topic, *number) == Output::bit(b'b');
+                !(is_dead || in_cloud && in_archive && local & wants_local == wants_local)
+            })
+            .collect();
+        let dropped: u64 = accounts(ledger).map(|(_, account)| account.dropped_total()).sum();
+        let dropped = dropped - ledger.messages.dropped(DropReason::DeadLetter);
+        assert!(
+            absent.len() as u64 <= dropped,
+            "{} acknowledged messages did not arrive in full, {dropped} are in the ledger as dropped: {:?}",
+            absent.len(),
+            absent.iter().take(5).collect::<Vec<_>>()
+        );
+    }
+
+    /// What came late has an excuse: it was sent again after it was given up, or failed, the first time.
+    fn in_order(&self, ledger: &Ledger, broker: &Broker) {
+        let local = ledger.streams.iter().find(|s| s.name == "local").expect("there is a local stream");
+        // A message that was given up, and is delivered again because its acknowledgement was lost, may come through when
+        // later ones have come through already. So may one whose dead letter was given up.
+        let dropped = ledger.messages.dropped(DropReason::SpoolFullNewest) + local.outputs.dropped_total();
+        for account in &ledger.streams {
+            let excused = dropped + account.outputs.dropped_total() > 0;
+            for (topic, number) in &self.seen(account).late {
+                let failed_first = self.seen(local).parts(*topic, *number) & Output::bit(Output::DEAD) != 0;
+                assert!(
+                    excused || failed_first || broker.repeated.contains(&(*topic, *number)),
+                    "order of topic {topic}: {number} came new after later ones in {}",
+                    account.name
+                );
             }
-            if !setup.traps && setup.ttl_ms.is_none() {
-                assert_eq!(absent, 0, "nothing may be dropped under \"block\"");
-            }
         }
-        assert_eq!((ledger.messages.pending, outputs.outputs.pending), (0, 0));
     }
 }

@@ -1,16 +1,17 @@
-//! The brokers outputs go to: each sees publishes on a connection, in order, and answers some of them.
+//! The brokers outputs go to: each sees publishes on a connection, in order, and answers, sometimes late or twice.
 
 use std::collections::VecDeque;
 
-use eyot_core::io::{ConnId, LinkId, Publish, Stamp};
+use eyot_core::io::{ConnId, LinkId, Publish};
 
-/// One arrival.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// Identity the gateway gave it.
-    pub stamp: Stamp,
-    /// Payload.
-    pub payload: Vec<u8>,
+/// An answer on its way back.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    at_ms: u64,
+    /// [`Publish::token`].
+    pub token: u64,
+    /// False: refused for good.
+    pub accepted: bool,
 }
 
 /// A broker at the far end of one delivery link.
@@ -25,10 +26,7 @@ pub struct Cloud {
     /// When the link may come back.
     pub down_until_ms: u64,
     wire: VecDeque<(u64, Publish)>,
-    /// Stamped publishes, in order of arrival.
-    pub arrivals: Vec<Arrival>,
-    /// Status documents and other control messages.
-    pub control: u64,
+    answers: VecDeque<Answer>,
 }
 
 impl Cloud {
@@ -40,8 +38,7 @@ impl Cloud {
             dead_until_ms: None,
             down_until_ms: 0,
             wire: VecDeque::new(),
-            arrivals: Vec::new(),
-            control: 0,
+            answers: VecDeque::new(),
         }
     }
 
@@ -54,37 +51,42 @@ impl Cloud {
         }
     }
 
-    /// The next publish that has arrived; returns the token to acknowledge.
-    pub fn receive(&mut self, now_ms: u64) -> Option<u64> {
+    /// The next publish that has arrived.
+    pub fn receive(&mut self, now_ms: u64) -> Option<Publish> {
         self.wire.front().filter(|(at_ms, _)| *at_ms <= now_ms)?;
-        let (_, publish) = self.wire.pop_front()?;
-        match publish.stamp {
-            Some(stamp) => self.arrivals.push(Arrival { stamp, payload: publish.payload.to_vec() }),
-            None => self.control += 1,
-        }
-        Some(publish.token)
+        self.wire.pop_front().map(|(_, publish)| publish)
+    }
+
+    /// Answers a publish; the gateway hears it at `at_ms`.
+    pub fn answer(&mut self, token: u64, accepted: bool, at_ms: u64) {
+        let at_ms = self.answers.back().map_or(at_ms, |last| at_ms.max(last.at_ms));
+        self.answers.push_back(Answer { at_ms, token, accepted });
+    }
+
+    /// The next answer that has come back.
+    pub fn answered(&mut self, now_ms: u64) -> Option<Answer> {
+        self.answers.front().filter(|answer| answer.at_ms <= now_ms)?;
+        self.answers.pop_front()
     }
 
     /// When something happens here next by itself.
     pub fn next_ms(&self) -> u64 {
         let arrival = self.wire.front().map(|(at_ms, _)| *at_ms);
+        let answer = self.answers.front().map(|answer| answer.at_ms);
         let back = self.conn.is_none().then_some(self.down_until_ms);
-        [arrival, self.dead_until_ms, back].into_iter().flatten().min().unwrap_or(u64::MAX)
+        [arrival, answer, self.dead_until_ms, back].into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
-    /// The connection breaks, and the gateway sees it; what is on the wire is lost.
-    pub fn cut(&mut self, until_ms: u64) -> Option<ConnId> {
-        self.wire.clear();
+    /// The connection breaks. Returns what is on the wire; answers are lost.
+    pub fn break_wire(&mut self) -> VecDeque<(u64, Publish)> {
+        self.answers.clear();
+        std::mem::take(&mut self.wire)
+    }
+
+    /// The gateway sees that the connection is broken.
+    pub fn is_down(&mut self, until_ms: u64) -> Option<ConnId> {
         self.dead_until_ms = None;
         self.down_until_ms = self.down_until_ms.max(until_ms);
         self.conn.take()
-    }
-
-    /// The connection breaks, and the gateway does not see it before `until_ms`.
-    pub fn go_silent(&mut self, until_ms: u64) {
-        if self.conn.is_some() {
-            self.wire.clear();
-            self.dead_until_ms = Some(until_ms);
-        }
     }
 }

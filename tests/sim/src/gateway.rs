@@ -1,20 +1,22 @@
-//! The state machine on a simulated machine: memory storage, syncs that take time, power that fails.
+//! The state machine on a simulated machine: memory storage, syncs that take time, an edge that does what it is told.
 
 use std::collections::VecDeque;
 use std::io;
 
-use eyot_core::config::{Config, Uplink, WhenFull};
+use eyot_core::config::Config;
 use eyot_core::io::{ConnId, Effect, Input, LinkId, Message, Now, Publish};
-use eyot_core::Core;
+use eyot_core::{Core, Loaded};
 use eyot_spool::memory::MemoryStorage;
 use eyot_spool::{Options, Storage};
 use eyot_wire::manifest::Limits;
 
 use crate::guest;
+use crate::planted::{overlook_oldest, Planted};
+use crate::scenario::Scenario;
 
 type File = <MemoryStorage as Storage>::File;
 
-/// What an edge would do outside of the machine.
+/// What an edge would do outside of the machine, and what the checks want to know.
 #[derive(Debug)]
 pub enum Outside {
     /// Acknowledge to the local broker.
@@ -26,12 +28,18 @@ pub enum Outside {
     },
     /// Send on a delivery link.
     Publish(Publish),
+    /// The machine took this message in.
+    Taken(Message),
 }
 
 /// A running gateway.
 pub struct Gateway {
     /// The real thing.
     pub core: Core<MemoryStorage>,
+    /// Version of the function that is active.
+    pub version: u8,
+    /// It has said that all is committed.
+    pub drained: bool,
     storage: MemoryStorage,
     /// Sync under way: when it ends, and of what.
     syncing: Option<(u64, u64, File)>,
@@ -43,49 +51,14 @@ pub struct Gateway {
     held_back: Option<Option<Publish>>,
 }
 
-/// What stays the same over restarts.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Policy at the quota.
-    pub when_full: WhenFull,
-    /// Quota.
-    pub max_bytes: u64,
-    /// Most bytes the flash should take in a day.
-    pub wear_budget_day_bytes: Option<u64>,
-    /// Whether the function traps now and then.
-    pub traps: bool,
-    /// Most publishes a second to the cloud.
-    pub rate_max_per_s: Option<u32>,
-    /// How long outputs are of use to the cloud.
-    pub ttl_ms: Option<u64>,
-    /// A mistake made on purpose, to see that the checks find it.
-    pub planted: Option<Planted>,
-}
-
-/// Mistakes a gateway could make, made between the machine and its world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Planted {
-    /// A sync is reported done that never happens: messages are acknowledged before they are durable.
-    AckBeforeSync,
-    /// The first two outputs after a reconnect change places.
-    ReorderOnReconnect,
-    /// A restart overlooks the oldest segment of the log.
-    SkipSegment,
-}
-
 impl Gateway {
-    /// Switches it on. `storage` is what the last life left.
-    pub fn boot(setup: &Setup, storage: &MemoryStorage, now: Now, seed: u64) -> io::Result<Self> {
-        let config = Config {
+    /// Switches it on with a version of the function. `storage` is what the last life left.
+    pub fn boot(scenario: &Scenario, version: u8, storage: &MemoryStorage, now: Now, seed: u64) -> io::Result<Self> {
+        let setup = &scenario.setup;
+        let mut config = Config {
             gateway_id: "sim".to_owned(),
             version: "0.0.0",
-            uplinks: vec![Uplink {
-                name: "cloud".to_owned(),
-                topics: vec!["cloud/#".to_owned()],
-                rate_max_per_s: setup.rate_max_per_s,
-                ttl_ms: setup.ttl_ms,
-                ..Uplink::default()
-            }],
+            uplinks: setup.uplinks(),
             when_full: setup.when_full,
             reduce: None,
             commit_window_us: 10_000,
@@ -95,23 +68,27 @@ impl Gateway {
             inflight_max: 20,
             payload_max_bytes: 256 << 10,
             ceiling: Limits::CEILING,
-            status_interval_us: 10_000_000,
+            status_interval_us: 60_000_000,
             ack_flush_us: 500_000,
         };
-        let options = Options::for_quota(setup.max_bytes);
-        if setup.planted == Some(Planted::SkipSegment) {
+        let mut options = Options::for_quota(setup.max_bytes);
+        if let Some(planted) = scenario.planted {
+            planted.misconfigure(&mut config, &mut options);
+        }
+        if scenario.planted == Some(Planted::SkipSegment) {
             overlook_oldest(storage);
         }
-        let functions = guest::load(setup.traps);
-        let core = Core::open(config, options, storage.clone(), functions, now, seed)
+        let core = Core::open(config, options, storage.clone(), functions(scenario, version), now, seed)
             .map_err(|e| io::Error::other(e.to_string()))?;
         Ok(Self {
             core,
+            version,
+            drained: false,
             storage: storage.clone(),
             syncing: None,
             inbox: VecDeque::new(),
             outside: VecDeque::new(),
-            planted: setup.planted,
+            planted: scenario.planted,
             held_back: None,
         })
     }
@@ -121,8 +98,22 @@ impl Gateway {
         if let (Input::LinkUp { link, .. }, Some(Planted::ReorderOnReconnect)) = (&input, self.planted) {
             self.held_back = (*link == LinkId::uplink(0)).then_some(None);
         }
-        self.core.handle(now, input);
+        self.hand_in(now, input);
         self.drain(now, sync_ms);
+    }
+
+    /// Hands in what waits in the inbox, if the machine accepts it.
+    pub fn take_in(&mut self, now: Now, sync_ms: u64) {
+        self.drain(now, sync_ms);
+    }
+
+    fn hand_in(&mut self, now: Now, input: Input) {
+        if let Input::Message(message) = &input {
+            self.outside.push_back(Outside::Taken(message.clone()));
+        }
+        self.core.handle(now, input);
+        let ledger = self.core.ledger();
+        assert!(ledger.is_balanced(), "the ledger does not balance: {ledger:?}");
     }
 
     fn drain(&mut self, now: Now, sync_ms: u64) {
@@ -135,14 +126,18 @@ impl Gateway {
                         assert!(self.syncing.is_none(), "two syncs at once");
                         self.syncing = Some((now.mono_us + sync_ms * 1000, commit.id, commit.file));
                     }
-                    Effect::FunctionLog { .. } | Effect::Notice(_) | Effect::Drained => {}
+                    Effect::Drained => self.drained = true,
+                    Effect::FunctionLog { .. } | Effect::Notice(_) => {}
                 }
             }
-            if !self.core.accepts_messages() {
-                return;
+            let accepts = self.core.accepts_messages();
+            if !accepts && self.planted == Some(Planted::AckUnseen) {
+                let unseen = self.inbox.drain(..).filter(|message| message.qos > 0);
+                self.outside.extend(unseen.map(|m| Outside::Ack { conn: m.conn, packet_id: m.packet_id }));
             }
-            let Some(message) = self.inbox.pop_front() else { return };
-            self.core.handle(now, Input::Message(message));
+            let Some(message) = self.inbox.front().filter(|_| accepts).cloned() else { return };
+            self.inbox.pop_front();
+            self.hand_in(now, Input::Message(message));
         }
     }
 
@@ -157,17 +152,13 @@ impl Gateway {
 
     /// Lets time pass: ends the sync if it is over, and ticks if a deadline passed. `fail` makes the sync fail.
     pub fn step(&mut self, now: Now, sync_ms: u64, fail: bool) {
-        if let Some((ends_us, commit, file)) = self.syncing.take() {
-            if now.mono_us >= ends_us {
-                let result = match self.planted {
-                    Some(Planted::AckBeforeSync) => Ok(()),
-                    _ if fail => Err(io::Error::other("injected: fdatasync failed")),
-                    _ => self.storage.sync_data(&file),
-                };
-                self.handle(now, Input::Synced { commit, result }, sync_ms);
-            } else {
-                self.syncing = Some((ends_us, commit, file));
-            }
+        if let Some((_, commit, file)) = self.syncing.take_if(|(ends_us, ..)| now.mono_us >= *ends_us) {
+            let result = match self.planted {
+                Some(Planted::AckBeforeSync) => Ok(()),
+                _ if fail => Err(io::Error::other("injected: fdatasync failed")),
+                _ => self.storage.sync_data(&file),
+            };
+            self.handle(now, Input::Synced { commit, result }, sync_ms);
         }
         if self.core.deadline_us().is_some_and(|at| now.mono_us >= at) {
             self.handle(now, Input::Tick, sync_ms);
@@ -181,16 +172,16 @@ impl Gateway {
     }
 
     /// What the edge has to do.
-    pub fn outside(&mut self) -> impl Iterator<Item = Outside> + '_ {
-        self.outside.drain(..)
+    pub fn outside(&mut self) -> VecDeque<Outside> {
+        std::mem::take(&mut self.outside)
     }
 }
 
-/// Removes the oldest segment, as long as there is another one.
-fn overlook_oldest(storage: &MemoryStorage) {
-    let mut names = storage.file_names();
-    names.retain(|name| name.starts_with("segment"));
-    if let [oldest, _, ..] = names.as_slice() {
-        storage.unlink(oldest).expect("it is there");
+fn functions(scenario: &Scenario, version: u8) -> Vec<Loaded> {
+    let failing = scenario.setup.failing;
+    let mut functions = vec![guest::load("pass", version, failing)];
+    if scenario.planted == Some(Planted::MixVersions) && version > 1 {
+        functions.push(guest::load("pass-old", version - 1, failing));
     }
+    functions
 }

@@ -1,14 +1,19 @@
 //! The clock and the order of events. Time leaps from one event to the next, so that a month costs what happens in it.
 
-use eyot_core::config::WhenFull;
-use eyot_core::io::{ConnId, Input, LinkId, Now};
-use eyot_spool::memory::MemoryStorage;
+use std::io;
+
+use eyot_core::io::{ConnId, Input, LinkId, Now, Publish};
+use eyot_spool::memory::{Fault, MemoryStorage, Operation};
+use eyot_spool::Storage;
+use eyot_wire::code::DropReason;
 
 use crate::broker::{Broker, Published};
 use crate::check::Checks;
 use crate::cloud::Cloud;
 use crate::faults::{strikes, Faults, Schedule};
-use crate::gateway::{Gateway, Outside, Planted, Setup};
+use crate::gateway::{Gateway, Outside};
+use crate::hunt::Tally;
+use crate::scenario::Scenario;
 use crate::weather::Weather;
 
 /// Sensors in the world.
@@ -17,6 +22,8 @@ pub const TOPICS: u32 = 5;
 const BEGIN_MS: i64 = 1_700_000_000_000;
 /// Messages the local broker keeps at most.
 const BACKLOG_MAX: usize = 2000;
+/// Messages the edge keeps that the machine does not accept yet.
+const INBOX_MAX: usize = 100;
 /// Most time for everything to heal.
 const HEALING_MAX_MS: u64 = 6 * 3_600_000;
 /// Sensors send in bursts of this many now and then.
@@ -24,16 +31,18 @@ const BURST: u32 = 100;
 
 /// One history.
 pub struct World {
-    pub(crate) seed: u64,
-    pub(crate) rng: fastrand::Rng,
+    pub(crate) scenario: Scenario,
+    /// What goes wrong at present.
     pub(crate) faults: Faults,
+    pub(crate) rng: fastrand::Rng,
     pub(crate) weather: Weather,
-    pub(crate) setup: Setup,
     pub(crate) now: Now,
     /// What the gateway's wall clock is wrong by.
     pub(crate) clock_error_ms: i64,
     pub(crate) storage: MemoryStorage,
     pub(crate) gateway: Option<Gateway>,
+    /// Version of the function that the next start brings.
+    pub(crate) version: u8,
     pub(crate) boots_at_ms: u64,
     pub(crate) broker: Broker,
     /// The intake's connection, as the gateway sees it.
@@ -45,71 +54,62 @@ pub struct World {
     next_conn: ConnId,
     numbers: [u64; TOPICS as usize],
     publish: Schedule,
-    qos0_share: u32,
     checks: Checks,
-    /// Times the power failed.
-    pub crashes: u64,
+    boots: u64,
+    pub(crate) power_cuts: u64,
 }
 
 impl World {
-    /// The world of `seed`: faults, sensors and configuration are drawn from it.
-    pub fn new(seed: u64) -> Self {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let faults = Faults::draw(&mut rng);
-        let setup = Setup {
-            when_full: [WhenFull::DropOldest, WhenFull::DropNewest, WhenFull::Block][rng.usize(0..3)],
-            max_bytes: if rng.bool() { 1 << 20 } else { 64 << 20 },
-            traps: rng.u32(0..4) == 0,
-            rate_max_per_s: (rng.u32(0..4) == 0).then_some(50),
-            ttl_ms: (rng.u32(0..4) == 0).then_some(120_000),
-            wear_budget_day_bytes: (rng.u32(0..4) == 0).then_some(64 << 20),
-            planted: None,
-        };
-        let publish_mean_ms = [50, 200, 2000][rng.usize(0..3)];
-        Self::with(seed, rng, faults, setup, publish_mean_ms)
-    }
-
-    /// As [`new`](Self::new), with a mistake that the checks must find.
-    pub fn with_planted(seed: u64, planted: Planted) -> Self {
-        let mut world = Self::new(seed);
-        world.setup = Setup { planted: Some(planted), when_full: WhenFull::Block, ttl_ms: None, ..world.setup };
-        world
-    }
-
-    /// A quiet world of given configuration, with a message every `publish_mean_ms`.
-    pub fn quiet(seed: u64, setup: Setup, publish_mean_ms: u64) -> Self {
-        Self::with(seed, fastrand::Rng::with_seed(seed), Faults::NONE, setup, publish_mean_ms)
-    }
-
-    fn with(seed: u64, mut rng: fastrand::Rng, faults: Faults, setup: Setup, publish_mean_ms: u64) -> Self {
+    /// The world of `scenario`, at its beginning.
+    pub fn new(scenario: Scenario) -> Self {
+        let mut rng = fastrand::Rng::with_seed(!scenario.seed);
+        let uplinks = scenario.setup.uplinks().len() as u8;
         Self {
-            seed,
             storage: MemoryStorage::new(rng.u64(..)),
-            broker: Broker::new(if rng.bool() { 20 } else { 1000 }),
-            qos0_share: if rng.u32(0..4) == 0 { 30 } else { 0 },
-            weather: Weather::new(&mut rng, 0, &faults),
-            publish: Schedule::new(&mut rng, 0, publish_mean_ms),
+            broker: Broker::new(scenario.broker_inflight_max),
+            weather: Weather::new(scenario.seed, 0, &scenario.faults),
+            publish: Schedule::new(scenario.seed, 0, 0, scenario.publish_mean_ms),
             rng,
-            faults,
-            setup,
-            now: Now { mono_us: 0, unix_ms: BEGIN_MS },
-            clock_error_ms: 0,
+            faults: scenario.faults,
+            now: Now { mono_us: 0, unix_ms: 0 },
+            clock_error_ms: if scenario.faults.no_rtc { -BEGIN_MS } else { 0 },
             gateway: None,
+            version: 1,
             boots_at_ms: 0,
             intake: None,
             intake_dead_until_ms: None,
             intake_down_until_ms: 0,
-            clouds: vec![Cloud::new(LinkId::LOCAL), Cloud::new(LinkId::uplink(0))],
+            clouds: std::iter::once(LinkId::LOCAL).chain((0..uplinks).map(LinkId::uplink)).map(Cloud::new).collect(),
             next_conn: 0,
             numbers: [0; TOPICS as usize],
             checks: Checks::default(),
-            crashes: 0,
+            boots: 0,
+            power_cuts: 0,
+            scenario,
         }
     }
 
     /// Something else takes the disk but for `bytes`, or leaves it.
     pub fn limit_disk(&self, bytes: Option<u64>) {
         self.storage.set_capacity(bytes);
+    }
+
+    /// The next call of this operation on the disk fails.
+    pub fn fail_disk(&self, operation: Operation) {
+        self.storage.fail(operation, 1, Fault::Error(io::ErrorKind::Other));
+    }
+
+    /// The platter loses the last `bytes` of what was written of the newest segment.
+    pub fn damage_log_end(&self, bytes: usize) {
+        let names = self.storage.file_names();
+        let newest = names.iter().rfind(|name| name.starts_with("segment")).expect("there is a log");
+        let file = self.storage.open(newest).expect("it is there");
+        let mut content = vec![0; self.storage.written_len(newest)];
+        self.storage.read_at(&file, 0, &mut content).expect("it can be read");
+        let end = content.iter().rposition(|byte| *byte != 0).expect("it holds something");
+        for offset in end - bytes..end {
+            assert!(self.storage.corrupt(newest, offset, 0x55));
+        }
     }
 
     /// Simulated milliseconds since the beginning.
@@ -122,10 +122,9 @@ impl World {
         self.numbers.iter().sum()
     }
 
-    /// Runs `busy_ms` with sensors and faults, then lets everything heal and checks the end.
-    pub fn run(&mut self, busy_ms: u64) {
-        self.advance(busy_ms);
-        self.heal();
+    /// What happened so far.
+    pub fn tally(&self) -> Tally {
+        Tally { published: self.published(), power_cuts: self.power_cuts, boots: self.boots }
     }
 
     /// Lets `span_ms` pass.
@@ -138,13 +137,16 @@ impl World {
 
     /// Ends sensors and faults, waits until the backlog is gone, and checks what must hold in the end.
     pub fn heal(&mut self) {
-        self.publish = Schedule::new(&mut self.rng, 0, 0);
+        self.publish = Schedule::new(0, 0, 0, 0);
         self.faults = Faults::NONE;
-        self.weather = Weather::new(&mut self.rng, 0, &self.faults);
+        self.weather.calm_down();
+        self.clock_error_ms = 0;
         self.storage.set_capacity(None);
+        self.storage.disarm();
         self.intake_down_until_ms = self.intake_down_until_ms.min(self.ms());
+        let now_ms = self.ms();
         for cloud in &mut self.clouds {
-            cloud.down_until_ms = cloud.down_until_ms.min(self.now.mono_us / 1000);
+            cloud.down_until_ms = cloud.down_until_ms.min(now_ms);
         }
         let until_ms = self.ms() + HEALING_MAX_MS;
         while !self.is_quiet() {
@@ -152,24 +154,27 @@ impl World {
             self.step();
         }
         let gateway = self.gateway.as_ref().expect("the world is healed");
-        let cloud = self.clouds.iter().find(|c| c.link == LinkId::uplink(0)).expect("there is a cloud");
-        self.checks.finally(&self.setup, &gateway.core, &self.broker, &self.numbers, &cloud.arrivals);
+        self.checks.finally(&self.scenario, &gateway.core, &self.broker);
     }
 
     fn is_quiet(&self) -> bool {
         self.broker.backlog() == 0
-            && self.gateway.as_ref().is_some_and(|g| g.inbox.is_empty() && g.core.ledger().messages.pending == 0)
+            && self.gateway.as_ref().is_some_and(|g| {
+                let ledger = g.core.ledger();
+                let waiting = ledger.messages.pending + ledger.streams.iter().map(|s| s.outputs.pending).sum::<u64>();
+                g.inbox.is_empty() && waiting == 0
+            })
     }
 
     fn describe(&self) -> String {
         let status = self.gateway.as_ref().map(|g| String::from_utf8_lossy(&g.core.status_json()).into_owned());
-        format!("seed {} broker backlog {} {:?} {:?}", self.seed, self.broker.backlog(), self.setup, status)
+        format!("broker backlog {} {status:?}", self.broker.backlog())
     }
 
     /// Everything that came of this history, to compare two runs.
     pub fn fingerprint(&self) -> String {
         let ledger = self.gateway.as_ref().map(|g| g.core.ledger());
-        format!("{ledger:?} {:?} {:?}", self.clouds, self.broker)
+        format!("{ledger:?} {:?} {:?}", self.checks, self.broker)
     }
 
     /// The gateway's status document; empty while it is off.
@@ -177,9 +182,17 @@ impl World {
         self.gateway.as_ref().map_or_else(Vec::new, |gateway| gateway.core.status_json())
     }
 
-    /// Outputs that arrived at the cloud, repetitions included.
-    pub fn arrivals(&self) -> usize {
-        self.clouds.iter().filter(|c| c.link == LinkId::uplink(0)).map(|c| c.arrivals.len()).sum()
+    /// Outputs that arrived in the stream of this name, repetitions included.
+    pub fn arrivals(&self, stream: &str) -> u64 {
+        self.gateway.as_ref().map_or(0, |g| self.checks.arrivals(g.core.ledger(), stream))
+    }
+
+    /// Messages the gateway has dropped, but for those it failed on and answered with a dead letter.
+    pub fn lost(&self) -> u64 {
+        self.gateway.as_ref().map_or(0, |g| {
+            let messages = &g.core.ledger().messages;
+            messages.dropped_total() - messages.dropped(DropReason::DeadLetter)
+        })
     }
 
     /// Leaps to the next event and lets it happen.
@@ -197,8 +210,9 @@ impl World {
         }
         self.carry_out();
         self.arrive();
+        self.carry_out();
         if let Some(gateway) = &self.gateway {
-            self.checks.always(&self.setup, &gateway.core, self.seed);
+            self.checks.always(&self.scenario, &gateway.core);
         }
     }
 
@@ -222,15 +236,19 @@ impl World {
         self.rng.u64(0..self.faults.sync_max_ms)
     }
 
+    fn latency_ms(&mut self) -> u64 {
+        self.rng.u64(0..self.faults.latency_max_ms)
+    }
+
     fn sensors(&mut self) {
         let now_ms = self.ms();
-        if !self.publish.is_due(&mut self.rng, now_ms) || self.broker.backlog() > BACKLOG_MAX {
+        if !self.publish.is_due(now_ms) || self.broker.backlog() > BACKLOG_MAX {
             return;
         }
         let count = if self.rng.u32(0..500) == 0 { BURST } else { self.rng.u32(1..3) };
         for _ in 0..count {
             let topic = self.rng.u32(0..TOPICS);
-            let qos = u8::from(self.rng.u32(0..100) >= self.qos0_share);
+            let qos = u8::from(self.rng.u32(0..100) >= self.scenario.qos0_percent);
             if qos == 0 && (self.intake.is_none() || self.intake_dead_until_ms.is_some()) {
                 continue;
             }
@@ -245,14 +263,16 @@ impl World {
             return;
         }
         let seed = self.rng.u64(..);
-        match Gateway::boot(&self.setup, &self.storage, self.now, seed) {
+        match Gateway::boot(&self.scenario, self.version, &self.storage, self.now, seed) {
             Ok(gateway) => {
-                self.checks.booted(&self.setup, &gateway.core);
+                self.boots += 1;
+                self.checks.booted(&self.scenario, &gateway.core, gateway.version, &self.broker);
                 self.gateway = Some(gateway);
             }
             // The disk may be full or failing at boot; an init system tries again.
             Err(error) => {
-                assert!(self.faults.disk_full_mean_ms > 0, "seed {}: boot failed: {error}", self.seed);
+                let Faults { disk_full_mean_ms, disk_error_mean_ms, .. } = self.faults;
+                assert!(disk_full_mean_ms + disk_error_mean_ms > 0, "it does not start: {error}");
                 self.boots_at_ms = self.ms() + 100;
             }
         }
@@ -273,6 +293,7 @@ impl World {
             if cloud.conn.is_none() && now_ms >= cloud.down_until_ms {
                 self.next_conn += 1;
                 cloud.conn = Some(self.next_conn);
+                self.checks.connected(&self.scenario);
                 let up = Input::LinkUp { link: cloud.link, conn: self.next_conn, inflight_max: 65_535 };
                 gateway.handle(self.now, up, 1);
             }
@@ -283,16 +304,19 @@ impl World {
         if self.intake_dead_until_ms.is_some() {
             return;
         }
-        let (Some(gateway), Some(conn)) = (&mut self.gateway, self.intake) else { return };
         for _ in 0..self.rng.u32(1..200) {
-            if gateway.inbox.len() >= 100 {
+            let sync_ms = 1 + self.sync_ms();
+            let (Some(gateway), Some(conn)) = (&mut self.gateway, self.intake) else { return };
+            let is_full = gateway.inbox.len() >= INBOX_MAX;
+            if is_full && self.broker.next_qos() != Some(0) {
                 break;
             }
             let Some(message) = self.broker.deliver(conn) else { break };
-            if gateway.core.accepts_messages() && gateway.inbox.is_empty() {
-                gateway.handle(self.now, Input::Message(message), 1 + self.rng.u64(0..self.faults.sync_max_ms));
+            if is_full {
+                gateway.handle(self.now, Input::IntakeDropped { messages: 1 }, sync_ms);
             } else {
                 gateway.inbox.push_back(message);
+                gateway.take_in(self.now, sync_ms);
             }
         }
     }
@@ -306,13 +330,21 @@ impl World {
             match outside {
                 Outside::Ack { conn, packet_id } if self.intake == Some(conn) && !dead => self.broker.ack(packet_id),
                 Outside::Ack { .. } => {}
+                Outside::Taken(message) => self.checks.taken(&self.scenario, &message.payload, self.now),
                 Outside::Publish(publish) => {
+                    self.checks.sent(&self.scenario, &publish, self.now);
+                    let at_ms = now_ms + self.latency_ms();
                     if let Some(cloud) = self.clouds.iter_mut().find(|c| c.link == publish.link) {
-                        cloud.send(publish, now_ms + self.rng.u64(0..self.faults.latency_max_ms));
+                        cloud.send(publish, at_ms);
                     }
                 }
             }
         }
+    }
+
+    /// A publish is there.
+    pub(crate) fn see(&mut self, publish: &Publish) {
+        self.checks.arrive(publish, &self.numbers);
     }
 
     /// Publishes reach their brokers, answers reach the machine.
@@ -320,20 +352,34 @@ impl World {
         let now_ms = self.ms();
         for index in 0..self.clouds.len() {
             for _ in 0..self.rng.u32(1..50) {
-                let cloud = &mut self.clouds[index];
-                let Some(token) = cloud.receive(now_ms) else { break };
-                if strikes(&mut self.rng, self.faults.lost_ack_ppm) {
-                    self.cut_cloud(index, now_ms + 1);
+                let Some(publish) = self.clouds[index].receive(now_ms) else { break };
+                let accepted = publish.stamp.is_none() || !strikes(&mut self.rng, self.faults.refuse_ppm);
+                if accepted {
+                    self.see(&publish);
+                } else {
+                    self.checks.refuse(&publish);
+                }
+                if strikes(&mut self.rng, self.faults.lost_answer_ppm) {
+                    self.cut_cloud(index, now_ms + 1, false);
                     break;
                 }
-                let times = 1 + u32::from(strikes(&mut self.rng, self.faults.double_ack_ppm));
-                let (link, conn) = (self.clouds[index].link, self.clouds[index].conn);
-                let sync_ms = self.sync_ms();
-                let (Some(gateway), Some(conn), true) = (&mut self.gateway, conn, token != 0) else { continue };
-                for _ in 0..times {
-                    gateway.handle(self.now, Input::Published { link, conn, token, accepted: true }, sync_ms);
+                let times = 1 + u32::from(strikes(&mut self.rng, self.faults.double_answer_ppm));
+                for _ in 0..if publish.token == 0 { 0 } else { times } {
+                    let at_ms = now_ms + self.latency_ms();
+                    self.clouds[index].answer(publish.token, accepted, at_ms);
                 }
             }
+            self.answer(index, now_ms);
+        }
+    }
+
+    fn answer(&mut self, index: usize, now_ms: u64) {
+        while let Some(answer) = self.clouds[index].answered(now_ms) {
+            let sync_ms = self.sync_ms();
+            let (link, conn) = (self.clouds[index].link, self.clouds[index].conn);
+            let (Some(gateway), Some(conn)) = (&mut self.gateway, conn) else { continue };
+            let input = Input::Published { link, conn, token: answer.token, accepted: answer.accepted };
+            gateway.handle(self.now, input, sync_ms);
         }
     }
 }

@@ -1,122 +1,172 @@
-//! Seeds, run one after another. `EYOT_SIM_SEEDS` sets how many, `EYOT_SIM_SEED` replays one.
+//! Histories by seed. `EYOT_SIM_SEEDS` sets how many, `EYOT_SIM_SEED` plays one again.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::panic::{catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 
 use eyot_core::config::WhenFull;
 use eyot_core::io::LinkId;
-use eyot_test_sim::gateway::{Planted, Setup};
+use eyot_test_sim::faults::Faults;
+use eyot_test_sim::hunt::{play, smallest, Tally};
+use eyot_test_sim::planted::Planted;
+use eyot_test_sim::scenario::{Scenario, Setup, KINDS};
 use eyot_test_sim::world::World;
 
 const HOUR_MS: u64 = 3_600_000;
-/// Busy time of one history. Without optimization the same costs ten times as much.
-const BUSY_MS: u64 = if cfg!(debug_assertions) { HOUR_MS / 30 } else { HOUR_MS };
+/// Unoptimized, the same costs ten times as much.
+const IS_SLOW: bool = cfg!(debug_assertions);
+/// Time until the healing begins.
+const SPAN_MS: u64 = if IS_SLOW { HOUR_MS / 30 } else { HOUR_MS };
 /// Histories of a run that asks for no other number.
-const SEEDS: u64 = if cfg!(debug_assertions) { 20 } else { 100 };
+const SEEDS: u64 = if IS_SLOW { 20 } else { 100 };
 /// Histories in which a planted mistake must show.
-const PLANTED_SEEDS: u64 = 30;
+const PLANTED_SEEDS: u64 = 40;
+/// Hours of chaos.
+const CHAOS_HOURS: u64 = if IS_SLOW { 1 } else { 72 };
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
+/// Plays a scenario; one that fails is made smaller, and the message says how to play it again.
+fn check(scenario: &Scenario, span_ms: u64) -> Tally {
+    play(scenario, span_ms).unwrap_or_else(|message| {
+        let smaller = smallest(scenario, span_ms, message.clone());
+        panic!(
+            "seed {}: {message}\nsmaller, with\n  {}\nit says: {}\n{:#?}",
+            scenario.seed,
+            smaller.command(),
+            smaller.message,
+            smaller.scenario
+        )
+    })
+}
+
 #[test]
 fn seeds() {
     let count = number("EYOT_SIM_SEEDS").unwrap_or(SEEDS);
-    let (mut crashes, mut published) = (0, 0);
-    for seed in 0..count {
-        let run = catch_unwind(|| {
-            let mut world = World::new(seed);
-            world.run(BUSY_MS);
-            (world.crashes, world.published())
-        });
-        match run {
-            Ok((of_run, messages)) => {
-                crashes += of_run;
-                published += messages;
-            }
-            Err(panic) => {
-                eprintln!("reproduce with: EYOT_SIM_SEED={seed} cargo test -p eyot-test-sim one_seed -- --nocapture");
-                resume_unwind(panic);
-            }
+    let next = AtomicU64::new(0);
+    let total = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(|| loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= count {
+                    return;
+                }
+                let tally = check(&Scenario::draw(seed), SPAN_MS);
+                total.lock().unwrap().add(tally);
+            });
         }
-    }
-    println!("{count} seeds of {BUSY_MS} ms, {published} messages, {crashes} power cuts");
-    assert!(count < 5 || crashes > 0, "no seed had a power cut: the faults are not armed");
+    });
+    let Tally { published, boots, power_cuts } = total.into_inner().unwrap();
+    let minutes = SPAN_MS / 60_000;
+    println!("{count} seeds of {minutes} minutes: {published} messages, {boots} starts, {power_cuts} power cuts");
+    assert!(count < 5 || power_cuts > 0, "no seed had a power cut: the faults are not armed");
 }
 
 #[test]
 fn one_seed() {
-    if let Some(seed) = number("EYOT_SIM_SEED") {
-        World::new(seed).run(BUSY_MS);
+    let Some(seed) = number("EYOT_SIM_SEED") else { return };
+    let mut scenario = Scenario::draw(seed);
+    for kind in std::env::var("EYOT_SIM_WITHOUT").unwrap_or_default().split(',').filter(|kind| !kind.is_empty()) {
+        let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        assert!(scenario.remove(kind), "EYOT_SIM_WITHOUT: there is no \"{kind}\"; use some of {}", known.join(","));
     }
+    println!("{scenario:#?}");
+    let mut world = World::new(scenario);
+    world.advance(number("EYOT_SIM_SPAN_MS").unwrap_or(SPAN_MS));
+    world.heal();
 }
 
 #[test]
 fn the_same_seed_is_the_same_history() {
     let run = |seed| {
-        let mut world = World::new(seed);
-        world.run(60_000);
+        let mut world = World::new(Scenario::draw(seed));
+        world.advance(60_000);
         world.fingerprint()
     };
     assert_eq!(run(7), run(7));
     assert_ne!(run(7), run(8));
 }
 
-/// Gateways that make a mistake on purpose: if no check finds it, the checks are worth nothing.
-#[track_caller]
-fn is_found(planted: Planted) {
-    let silent = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let found = (0..PLANTED_SEEDS).find(|seed| {
-        let run = catch_unwind(|| World::with_planted(*seed, planted).run(HOUR_MS / 6));
-        run.is_err()
-    });
-    std::panic::set_hook(silent);
-    assert!(found.is_some(), "{planted:?} went unnoticed in {PLANTED_SEEDS} histories");
+/// What the check that is meant to find it says.
+fn finding(planted: Planted) -> &'static str {
+    match planted {
+        Planted::AckBeforeSync => "messages were acknowledged, the ledger remembers",
+        Planted::ReorderOnReconnect => "order of the stream",
+        Planted::SkipSegment => "dropped as corrupt",
+        Planted::AckUnseen => "messages were acknowledged, the ledger remembers",
+        Planted::BelieveTheWire => "counted as delivered",
+        Planted::MixVersions => "not the active version",
+        Planted::KeepHalf => "half of a message",
+        Planted::OverQuota => "quota",
+        Planted::IgnoreRate => "rate",
+        Planted::IgnoreTtl => "age",
+    }
 }
 
 #[test]
 fn planted_mistakes_are_found() {
-    is_found(Planted::AckBeforeSync);
-    is_found(Planted::ReorderOnReconnect);
-    is_found(Planted::SkipSegment);
+    for planted in Planted::ALL {
+        let mut said = Vec::new();
+        let found = (0..PLANTED_SEEDS).find(|seed| {
+            let outcome = play(&Scenario::with_planted(*seed, planted), HOUR_MS / 30);
+            let message = outcome.err().unwrap_or_default();
+            let is_it = message.contains(finding(planted));
+            said.push(message);
+            is_it
+        });
+        let shown = || said.iter().map(|message| message.chars().take(200).collect::<String>()).collect::<Vec<_>>();
+        assert!(found.is_some(), "{planted:?} was not found by its check in {PLANTED_SEEDS} histories: {:#?}", shown());
+        println!("{planted:?}: seed {}", found.unwrap());
+    }
+}
+
+#[test]
+fn what_fails_is_made_smaller() {
+    let span_ms = HOUR_MS / 12;
+    let mut failures = (0..PLANTED_SEEDS).filter_map(|seed| {
+        let scenario = Scenario::with_planted(seed, Planted::MixVersions);
+        play(&scenario, span_ms).err().map(|message| (scenario, message))
+    });
+    let (scenario, message) = failures.next().unwrap();
+    let smaller = smallest(&scenario, span_ms, message);
+    assert!(smaller.span_ms < span_ms / 2, "{smaller:?}");
+    assert!(smaller.without.contains(&"disk-full") && !smaller.without.contains(&"deploy"), "{smaller:?}");
+    assert!(play(&smaller.scenario, smaller.span_ms).is_err(), "smaller, and it fails still");
 }
 
 #[test]
 fn a_month_without_the_cloud_arrives_afterwards() {
-    let setup = Setup {
-        when_full: WhenFull::Block,
-        max_bytes: 64 << 20,
-        traps: false,
-        rate_max_per_s: None,
-        ttl_ms: None,
-        wear_budget_day_bytes: None,
-        planted: None,
-    };
-    let mut world = World::quiet(1, setup, 20_000);
+    let mut world = World::new(Scenario::quiet(1, Setup::PLAIN, 20_000));
     world.cut_off(LinkId::uplink(0), 30 * 24 * HOUR_MS);
     world.advance(30 * 24 * HOUR_MS);
-    assert_eq!(world.arrivals(), 0);
+    assert_eq!(world.arrivals("cloud"), 0);
     assert!(world.published() > 100_000, "{}", world.published());
     world.heal();
-    assert_eq!(world.arrivals() as u64, world.published());
+    assert_eq!(world.arrivals("cloud"), 2 * world.published());
+}
+
+/// Everything goes wrong again and again, and nothing is lost.
+#[test]
+fn days_of_chaos_lose_nothing() {
+    let setup = Setup { archive: true, ..Setup::PLAIN };
+    let mut scenario = Scenario::quiet(number("EYOT_SIM_SEED").unwrap_or(1), setup, 1000);
+    scenario.faults = Faults::CHAOS;
+    let mut world = World::new(scenario);
+    world.advance(CHAOS_HOURS * HOUR_MS);
+    world.heal();
+    println!("{CHAOS_HOURS} hours: {:?}", world.tally());
+    assert_eq!(world.lost(), 0);
 }
 
 /// Five messages a second, each in a commit of its own, would be twice the budget.
 #[test]
 fn a_wear_budget_is_kept_by_messages_that_wait_for_each_other() {
     const BUDGET_BYTES: u64 = 1 << 30;
-    let setup = Setup {
-        when_full: WhenFull::Block,
-        max_bytes: 64 << 20,
-        traps: false,
-        rate_max_per_s: None,
-        ttl_ms: None,
-        wear_budget_day_bytes: Some(BUDGET_BYTES),
-        planted: None,
-    };
-    let mut world = World::quiet(1, setup, 200);
+    let setup = Setup { wear_budget_day_bytes: Some(BUDGET_BYTES), ..Setup::PLAIN };
+    let mut world = World::new(Scenario::quiet(1, setup, 200));
     world.advance(6 * HOUR_MS);
     let status: serde_json::Value = serde_json::from_slice(&world.status()).unwrap();
     let wear = &status["wear"];
@@ -126,27 +176,19 @@ fn a_wear_budget_is_kept_by_messages_that_wait_for_each_other() {
     assert!(spent > BUDGET_BYTES / 5 && spent < BUDGET_BYTES / 4 + BUDGET_BYTES / 24, "{wear}");
     assert!(wear["projected_day_bytes"].as_u64().unwrap() < BUDGET_BYTES, "{wear}");
     world.heal();
-    assert_eq!(world.arrivals() as u64, world.published());
+    assert_eq!(world.arrivals("cloud"), 2 * world.published());
 }
 
 /// The disk fills up while nothing waits for it: no commit comes along that would find out that it has room again.
 #[test]
 fn room_on_the_disk_is_found_when_nothing_is_under_way() {
     for (seed, when_full) in (0..4).flat_map(|seed| [(seed, WhenFull::DropOldest), (seed, WhenFull::Block)]) {
-        let setup = Setup {
-            when_full,
-            max_bytes: 1 << 20,
-            traps: false,
-            rate_max_per_s: None,
-            ttl_ms: None,
-            wear_budget_day_bytes: None,
-            planted: None,
-        };
-        let mut world = World::quiet(seed, setup, 2000);
+        let setup = Setup { when_full, max_bytes: 1 << 20, ..Setup::PLAIN };
+        let mut world = World::new(Scenario::quiet(seed, setup, 2000));
         world.limit_disk(Some(150_000));
         world.advance(HOUR_MS);
-        assert!(world.arrivals() > 0, "the disk has room for one segment");
+        assert!(world.arrivals("cloud") > 0, "the disk has room for one segment");
         world.heal();
-        assert_eq!(world.arrivals() as u64, world.published());
+        assert_eq!(world.arrivals("cloud"), 2 * world.published());
     }
 }

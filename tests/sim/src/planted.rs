@@ -1,0 +1,91 @@
+//! Mistakes a gateway could make, made on purpose between the machine and its world: if no check finds one, the checks
+//! are worth nothing.
+
+use eyot_core::config::{Config, WhenFull};
+use eyot_spool::memory::MemoryStorage;
+use eyot_spool::{Options, Storage};
+
+use crate::guest::Failing;
+use crate::scenario::Scenario;
+
+/// A mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// A sync is reported done that never happens: messages are acknowledged before they are durable.
+    AckBeforeSync,
+    /// The first two outputs after a reconnect change places.
+    ReorderOnReconnect,
+    /// A restart overlooks the oldest segment of the log.
+    SkipSegment,
+    /// Messages that find no room are acknowledged and forgotten.
+    AckUnseen,
+    /// What was on the wire when a connection broke counts as delivered.
+    BelieveTheWire,
+    /// After a deployment the old version runs beside the new one.
+    MixVersions,
+    /// A function that stops halfway gets away with half of its outputs.
+    KeepHalf,
+    /// The log takes twice its quota.
+    OverQuota,
+    /// The uplink's rate is not heeded.
+    IgnoreRate,
+    /// The age limit of outputs is not heeded.
+    IgnoreTtl,
+}
+
+impl Planted {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::AckBeforeSync,
+        Self::ReorderOnReconnect,
+        Self::SkipSegment,
+        Self::AckUnseen,
+        Self::BelieveTheWire,
+        Self::MixVersions,
+        Self::KeepHalf,
+        Self::OverQuota,
+        Self::IgnoreRate,
+        Self::IgnoreTtl,
+    ];
+
+    /// What the mistake needs to be one.
+    pub(crate) fn prepare(self, scenario: &mut Scenario) {
+        let setup = &mut scenario.setup;
+        match self {
+            Self::KeepHalf => setup.failing = Failing::Silently,
+            Self::OverQuota => {
+                setup.when_full = WhenFull::DropOldest;
+                setup.max_bytes = 1 << 20;
+            }
+            Self::IgnoreRate => setup.rate_max_per_s = Some(50),
+            Self::IgnoreTtl => {
+                setup.ttl_ms = Some(10_000);
+                scenario.faults.cut_mean_ms = 10_000;
+                scenario.faults.outage_max_ms = 300_000;
+                scenario.faults.clock_jump_mean_ms = 0;
+                scenario.faults.no_rtc = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// Mistakes that are a wrong configuration.
+    pub(crate) fn misconfigure(self, config: &mut Config, options: &mut Options) {
+        match self {
+            Self::OverQuota => *options = Options::for_quota(options.max_bytes * 2),
+            Self::IgnoreRate => config.uplinks.iter_mut().for_each(|uplink| uplink.rate_max_per_s = None),
+            Self::IgnoreTtl => config.uplinks.iter_mut().for_each(|uplink| uplink.ttl_ms = None),
+            _ => {}
+        }
+    }
+}
+
+/// Removes the oldest segment, as long as there is another one.
+pub(crate) fn overlook_oldest(storage: &MemoryStorage) {
+    let mut names = storage.file_names();
+    names.retain(|name| name.starts_with("segment"));
+    if let [oldest, _, ..] = names.as_slice() {
+        // A fault of the disk may keep it.
+        let _ = storage.unlink(oldest);
+    }
+}

@@ -1,0 +1,103 @@
+//! What a destination saw of one stream: one count of outputs, told from others by its epoch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::output::Output;
+
+/// All that arrived of a stream.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// By sequence number, from 1.
+    outputs: Vec<Option<Output>>,
+    /// Different sequence numbers that arrived.
+    pub count: u64,
+    /// Arrivals, repetitions included.
+    pub arrivals: u64,
+    highest_seq: u64,
+    /// Refused for good: if the answer is lost, they come again, and may be accepted then.
+    refused: BTreeSet<u64>,
+    /// The highest number of each topic and part.
+    highest: BTreeMap<(u32, u8), u64>,
+    /// Messages that came after later ones of their topic.
+    pub late: Vec<(u32, u64)>,
+    /// By topic and number: a bit for each part that arrived.
+    parts: BTreeMap<u32, Vec<u8>>,
+    /// Versions of the function, by the first sequence number each could give.
+    versions: Vec<(u64, u8)>,
+}
+
+impl Seen {
+    /// From `next_seq` on, `version` is active.
+    pub fn deployed(&mut self, next_seq: u64, version: u8) {
+        self.versions.push((next_seq, version));
+    }
+
+    /// The gateway may have forgotten what it had decided to give up, and send it after all: later ones may be here already.
+    pub fn may_fall_back(&mut self) {
+        self.highest_seq = 0;
+    }
+
+    /// The destination refuses output `seq`.
+    pub fn refuse(&mut self, seq: u64) {
+        self.refused.insert(seq);
+    }
+
+    /// An output arrives as number `seq`.
+    pub fn arrive(&mut self, seq: u64, output: Output) {
+        self.arrivals += 1;
+        let index = seq as usize;
+        if self.outputs.len() <= index {
+            self.outputs.resize(index + 1, None);
+        }
+        if let Some(earlier) = self.outputs[index] {
+            assert_eq!(earlier, output, "one number, two outputs: {seq}");
+            return;
+        }
+        self.outputs[index] = Some(output);
+        self.count += 1;
+        let in_order = seq > self.highest_seq || self.refused.contains(&seq);
+        assert!(in_order, "order of the stream: {seq} came new after {}", self.highest_seq);
+        self.highest_seq = seq.max(self.highest_seq);
+        let version = self.versions.iter().rev().find(|(first, _)| *first <= seq).map(|(_, version)| *version);
+        assert_eq!(Some(output.version), version, "not the active version of the function: {seq} {output:?}");
+        self.note_message(output);
+    }
+
+    fn note_message(&mut self, output: Output) {
+        let parts = self.parts.entry(output.topic).or_default();
+        let index = output.number as usize;
+        if parts.len() <= index {
+            parts.resize(index + 1, 0);
+        }
+        let bit = Output::bit(output.part);
+        if parts[index] & bit != 0 {
+            return;
+        }
+        parts[index] |= bit;
+        let highest = self.highest.entry((output.topic, output.part)).or_default();
+        if output.number < *highest {
+            self.late.push((output.topic, output.number));
+        }
+        *highest = output.number.max(*highest);
+    }
+
+    /// The parts that arrived of a message, a bit for each.
+    pub fn parts(&self, topic: u32, number: u64) -> u8 {
+        self.parts.get(&topic).and_then(|parts| parts.get(number as usize)).copied().unwrap_or(0)
+    }
+
+    /// Numbers below `next_seq` that never arrived.
+    pub fn missing(&self, next_seq: u64) -> u64 {
+        next_seq - 1 - self.count
+    }
+
+    /// Where part `a` or `b` of a message stands without the other beside it, though both numbers arrived.
+    pub fn torn(&self) -> Option<(Output, Output)> {
+        self.outputs.windows(2).find_map(|pair| {
+            let (first, second) = (pair[0]?, pair[1]?);
+            let torn = first.part == b'a' && second != Output { part: b'b', ..first }
+                || second.part == b'b' && first != Output { part: b'a', ..second };
+            torn.then_some((first, second))
+        })
+    }
+}

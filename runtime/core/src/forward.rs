@@ -215,7 +215,10 @@ impl<F: Clone> Forwarder<F> {
         spool: &mut Spool<S>,
         ledger: &mut Ledger,
     ) -> Result<bool, ReadError> {
-        let Some(frame) = spool.read(&mut self.reader)? else { return Ok(false) };
+        let Some(frame) = spool.read(&mut self.reader)? else {
+            self.note_lost_end(spool, ledger);
+            return Ok(false);
+        };
         let lsn = frame.lsn;
         if frame.kind == KIND_COMMIT {
             if let Some(passing) = survey(lsn, frame.body, self.stream).filter(|p| p.outputs > 0) {
@@ -234,6 +237,15 @@ impl<F: Clone> Forwarder<F> {
         }
         self.scanned = self.scanned.max(lsn);
         Ok(true)
+    }
+
+    /// The log holds no more. What is lost at its very end has no successor whose number would tell.
+    fn note_lost_end<S: Storage<File = F>>(&mut self, spool: &Spool<S>, ledger: &mut Ledger) {
+        if spool.durable() + 1 == spool.next_lsn() {
+            let next_seq = ledger.stream(self.stream).map_or(0, |s| s.next_seq);
+            ledger.lose(self.stream, self.expected_seq, next_seq);
+            self.expected_seq = self.expected_seq.max(next_seq);
+        }
     }
 
     /// Sends the outputs of `sending`; false when window, pace or link say no before its end.

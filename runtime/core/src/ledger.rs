@@ -279,6 +279,8 @@ impl Ledger {
         for stream in streams {
             match survey(lsn, body, stream) {
                 Some(passing) if passing.outputs > 0 => {
+                    // A segment before this one may have gone unread.
+                    self.lose(stream, self.resume_seq(stream), passing.first_seq);
                     self.pass(stream, &passing, passing.outputs, DropReason::SpoolFullOldest);
                 }
                 _ => {}

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use eyot_core::config::WhenFull;
 use eyot_core::io::LinkId;
+use eyot_spool::memory::Operation;
 use eyot_test_sim::faults::Faults;
 use eyot_test_sim::hunt::{play, smallest, Tally};
 use eyot_test_sim::planted::Planted;
@@ -191,4 +192,32 @@ fn room_on_the_disk_is_found_when_nothing_is_under_way() {
         world.heal();
         assert_eq!(world.arrivals("cloud"), 2 * world.published());
     }
+}
+
+/// The oldest segment has to go and cannot be read: what was in it is missed when the next one goes.
+#[test]
+fn a_segment_that_goes_unread_is_counted() {
+    let setup = Setup { when_full: WhenFull::DropOldest, max_bytes: 1 << 20, ..Setup::PLAIN };
+    let mut scenario = Scenario::quiet(1, setup, 100);
+    scenario.faults.disk_error_mean_ms = 1000 * HOUR_MS;
+    let mut world = World::new(scenario);
+    world.cut_off(LinkId::uplink(0), HOUR_MS);
+    for _ in 0..600 {
+        world.advance(1000);
+        world.fail_disk(Operation::ReadAt);
+    }
+    world.heal();
+    assert!(world.lost() > 0);
+}
+
+/// What is lost at the very end of the backlog has no successor whose number would tell.
+#[test]
+fn outputs_lost_at_the_end_of_the_backlog_are_counted() {
+    let setup = Setup { when_full: WhenFull::DropOldest, ..Setup::PLAIN };
+    let mut world = World::new(Scenario::quiet(1, setup, 1000));
+    world.cut_off(LinkId::uplink(0), HOUR_MS);
+    world.advance(60_000);
+    world.damage_log_end(2000);
+    world.heal();
+    assert!((1..world.published()).contains(&world.lost()), "{}", world.lost());
 }

@@ -274,6 +274,7 @@ impl<F: Clone> Forwarder<F> {
                 payload: sending.body.slice_ref(output.payload),
                 retain: false,
                 stamp: Some(Stamp { epoch: self.epoch, seq }),
+                received_at_ms: sending.passing.received_at_ms,
             });
         }
         self.scanned = sending.passing.lsn;

@@ -162,6 +162,8 @@ pub struct Publish {
     pub retain: bool,
     /// Identity of an output, for deduplication in the cloud; control messages have none.
     pub stamp: Option<Stamp>,
+    /// Unix time in milliseconds at which the message that an output was made of arrived; 0 for control messages.
+    pub received_at_ms: i64,
 }
 
 /// What makes an output unique together with the gateway id.

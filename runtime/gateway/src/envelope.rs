@@ -1,4 +1,4 @@
-//! Payload envelope for uplinks that speak MQTT 3.1.1 and so have no user properties: `envelope = "json"`.
+//! Payload envelope for uplinks without user properties: MQTT 3.1.1 with `envelope = "json"`, and all that are no brokers.
 //!
 //! One JSON object per output, with these members in this order:
 //!

@@ -4,12 +4,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
-use bytes::Bytes;
 use eyot_core::{Core, OpenError};
 use eyot_spool::FileStorage;
 use eyot_wire::manifest::Limits;
@@ -20,13 +18,13 @@ use crate::broker::Embedded;
 use crate::config::{BrokerAt, Config, Problem, Reduce};
 use crate::driver::{Clock, Driver, Inbox, Orders};
 use crate::functions;
-use crate::metrics::{self, Ask};
-use crate::mqtt::link::{Command, Events, Link};
+use crate::links::{self, Planned};
+use crate::metrics::Ask;
+use crate::mqtt::inflight::WINDOW_MAX;
+use crate::mqtt::link::Events;
 use crate::mqtt::queue::queue;
-use crate::mqtt::session::Options;
 use crate::mqtt::transport::Endpoint;
-use crate::mqtt::{inflight::WINDOW_MAX, Version};
-use crate::outbox::{LinkEnd, Outbox};
+use crate::outbox::Outbox;
 
 /// Most time for committing and syncing what is here, when asked to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,17 +35,6 @@ pub const MESSAGES_MAX_BYTES: usize = 4 << 20;
 pub const CONTROL_MAX: usize = 1024;
 /// Requests for the status document that wait.
 pub const QUESTIONS_MAX: usize = 4;
-/// Room in a link's queue beside what its window can fill.
-pub const COMMANDS_SPARE: usize = 1024;
-/// A message is cut here: above the largest payload with the longest topic MQTT allows, so that what was cut is still
-/// seen to be over the limit.
-pub const PACKET_MAX_BYTES: usize = PAYLOAD_MAX_BYTES + (68 << 10);
-/// How long a broker keeps our intake's messages while we are away.
-pub const SESSION_EXPIRY_S: u32 = 86_400;
-/// Longest silence on a connection.
-pub const KEEP_ALIVE_S: u16 = 30;
-/// Publishes in flight to the local broker.
-pub const LOCAL_INFLIGHT: u16 = 500;
 /// How long acknowledgements of an otherwise idle uplink stay unwritten.
 pub const ACK_FLUSH: Duration = Duration::from_secs(2);
 
@@ -116,7 +103,7 @@ impl Gateway {
         let (broker, endpoint) = local_broker(&config)?;
         let metrics = config.metrics.map(listen).transpose()?;
         let metrics_addr = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
-        let links = links(&config, &endpoint);
+        let links = links::plan(&config, &endpoint);
         let (control, control_rx) = flume::bounded(CONTROL_MAX);
         let (messages, messages_rx) = queue(MESSAGES_MAX_BYTES);
         let (questions, questions_rx) = flume::bounded(QUESTIONS_MAX);
@@ -157,10 +144,9 @@ impl Gateway {
         let wake = Arc::new(move || waker.unpark());
         let metrics = metrics.map(|listener| (listener, Ask { questions, wake: wake.clone() }));
         let events = Events { control, messages, wake };
-        let links = links.into_iter().map(|planned| planned.link(&events, &subscriptions)).collect();
         let (alive, dead) = flume::bounded(0);
         gateway.alive = Some(alive);
-        gateway.links = Some(run_links(links, metrics, dead).map_err(StartError::Threads)?);
+        gateway.links = Some(links::run(links, &events, &subscriptions, metrics, dead).map_err(StartError::Threads)?);
         Ok(gateway)
     }
 
@@ -294,107 +280,4 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
 
 fn reduce(reduce: &Reduce) -> eyot_core::config::Reduce {
     eyot_core::config::Reduce { at_percent: reduce.at_percent, function: reduce.function.clone() }
-}
-
-/// A link before its subscriptions are known.
-struct Planned {
-    id: u8,
-    name: String,
-    endpoint: Endpoint,
-    options: Options,
-    envelope: bool,
-    commands: (Sender<Command>, Receiver<Command>),
-    reset: Arc<AtomicBool>,
-}
-
-impl Planned {
-    fn end(&self) -> LinkEnd {
-        LinkEnd { name: self.name.clone(), commands: self.commands.0.clone(), reset: self.reset.clone() }
-    }
-
-    fn link(self, events: &Events, subscriptions: &[String]) -> Link {
-        let Self { id, name, endpoint, mut options, envelope, commands: (_, commands), reset } = self;
-        if id == eyot_core::io::LinkId::INTAKE.0 {
-            options.filters = subscriptions.to_vec();
-        }
-        let (options, events, seed) = (Arc::new(options), events.clone(), fastrand::u64(..));
-        Link { name, id, endpoint, options, envelope, events, commands, reset, seed }
-    }
-}
-
-/// All links in the order of their ids: intake, local, uplinks.
-fn links(config: &Config, local: &Endpoint) -> Vec<Planned> {
-    let broker = &config.broker;
-    let base = broker.client_id.clone().unwrap_or_else(|| format!("eyot-{}", config.id));
-    let will = offline(&config.id);
-    let options = |version: Version, client_id: String, login: &Option<(String, String)>, inflight_max: u16| Options {
-        version,
-        client_id,
-        clean_start: true,
-        session_expiry_s: SESSION_EXPIRY_S,
-        keep_alive_s: KEEP_ALIVE_S,
-        receive_max: broker.receive_max,
-        inflight_max,
-        packet_max_bytes: PACKET_MAX_BYTES,
-        login: login.clone(),
-        will: Some(will.clone()),
-        filters: Vec::new(),
-        no_local: false,
-        gateway: config.id.clone(),
-    };
-    let plan = |id, name: &str, endpoint: &Endpoint, options: Options, envelope, queue: usize| {
-        let (endpoint, commands) = (endpoint.clone(), flume::bounded(queue + COMMANDS_SPARE));
-        Planned { id, name: name.to_owned(), endpoint, options, envelope, commands, reset: Arc::default() }
-    };
-
-    let intake = Options { clean_start: false, ..options(broker.version, base.clone(), &broker.login, 100) };
-    // MQTT 3.1.1 has no receive maximum: as many acknowledgements as there are packet ids may come at once.
-    let mut out = vec![plan(0, "intake", local, intake, false, usize::from(u16::MAX))];
-    // The intake speaks for both of its connections.
-    let delivery =
-        Options { will: None, ..options(broker.version, format!("{base}-local"), &broker.login, LOCAL_INFLIGHT) };
-    out.push(plan(1, "local", local, delivery, false, usize::from(LOCAL_INFLIGHT)));
-    for (id, uplink) in (2..).zip(&config.uplinks) {
-        let client_id = uplink.client_id.clone().unwrap_or_else(|| format!("eyot-{}-{}", config.id, uplink.name));
-        let mut options = options(uplink.version, client_id, &uplink.login, uplink.inflight);
-        let mut queue = usize::from(uplink.inflight);
-        if !uplink.delivery.down.is_empty() {
-            // What comes down while we are away is to wait for us.
-            (options.clean_start, options.no_local) = (false, true);
-            options.filters.clone_from(&uplink.delivery.down);
-            queue += usize::from(u16::MAX);
-        }
-        out.push(plan(id, &uplink.name, &uplink.endpoint, options, uplink.envelope, queue));
-    }
-    out
-}
-
-/// Topic and document of the will: the status of a gateway that is not there.
-fn offline(id: &str) -> (String, Bytes) {
-    let document = serde_json::json!({"gateway": id, "online": false, "version": env!("CARGO_PKG_VERSION")});
-    (format!("eyot/{id}/status"), Bytes::from(document.to_string()))
-}
-
-/// Runs the links on a thread until all have ended or `dead` is closed.
-fn run_links(links: Vec<Link>, metrics: Option<(TcpListener, Ask)>, dead: Receiver<()>) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    thread::Builder::new().name("links".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            if let Some((listener, ask)) = metrics {
-                tokio::spawn(metrics::serve(listener, ask));
-            }
-            let running: Vec<_> = links.into_iter().map(|link| tokio::spawn(link.run())).collect();
-            let all = async {
-                for link in running {
-                    let _ = link.await;
-                }
-            };
-            tokio::select! {
-                () = all => {}
-                _ = dead.recv_async() => {}
-            }
-        });
-        // A name lookup under way must not hold up the end.
-        runtime.shutdown_background();
-    })
 }

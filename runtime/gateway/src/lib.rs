@@ -9,10 +9,12 @@
 //! - [`functions`]: modules from files.
 //! - [`broker`]: a broker in this process, for `embedded://`.
 //! - [`mqtt`]: links to brokers: session, transport, reconnecting.
+//! - [`uplink`]: links to whatever is no broker: HTTP endpoints, files, object stores.
+//! - [`links`]: which links there are, and the thread they run on.
 //! - [`driver`]: the thread that runs the core: inputs in, effects out.
 //! - [`outbox`]: effects to the links' queues.
 //! - [`journal`]: notices and function logs to the daemon's log.
-//! - [`envelope`]: payloads for uplinks without user properties.
+//! - [`envelope`]: outputs for uplinks without user properties.
 //! - [`metrics`]: the status document's numbers for Prometheus.
 //! - [`gateway`]: all of it together: start, stop, kill.
 
@@ -24,9 +26,11 @@ pub mod file;
 pub mod functions;
 pub mod gateway;
 pub mod journal;
+pub mod links;
 pub mod metrics;
 pub mod mqtt;
 pub mod outbox;
+pub mod uplink;
 
 pub use config::{Config, ConfigError};
 pub use gateway::{Gateway, StartError};

@@ -1,12 +1,12 @@
 //! `gateway.toml`: the contract's example is read, and everything wrong is found, placed and explained.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 use std::time::Duration;
 
 use eyot_core::config::{Order, Priority};
-use eyot_gateway::config::{BrokerAt, Config, ConfigError, WhenFull, FILE_MAX_BYTES, PROBLEMS_MAX};
+use eyot_gateway::config::{BrokerAt, Config, ConfigError, UplinkAt, WhenFull, FILE_MAX_BYTES, PROBLEMS_MAX};
 use eyot_gateway::mqtt::Version;
 
 const CONTRACT: &str = r#"
@@ -47,8 +47,9 @@ fn the_contract_example_is_read() {
     assert!(matches!(&config.broker.at, BrokerAt::Remote(e) if e.address() == "127.0.0.1:1883" && e.tls.is_none()));
     assert_eq!((config.broker.version, config.broker.receive_max), (Version::V5, 1000));
     let cloud = &config.uplinks[0];
-    assert_eq!((cloud.name.as_str(), cloud.endpoint.address().as_str()), ("cloud", "cloud.example:8883"));
-    assert_eq!((cloud.delivery.topics[0].as_str(), cloud.inflight, cloud.envelope), ("cloud/#", 500, false));
+    assert_eq!((cloud.name.as_str(), cloud.delivery.topics[0].as_str()), ("cloud", "cloud/#"));
+    let UplinkAt::Mqtt(mqtt) = &cloud.at else { panic!("{cloud:?}") };
+    assert_eq!((mqtt.endpoint.address().as_str(), mqtt.inflight, mqtt.envelope), ("cloud.example:8883", 500, false));
     assert_eq!((config.spool.max_bytes, config.spool.when_full), (512 << 20, WhenFull::DropOldest));
     assert_eq!(config.spool.commit_window, Duration::from_millis(10));
     assert_eq!((config.trust.keys.len(), config.trust.allow_unsigned), (1, false));
@@ -77,7 +78,8 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("[broker]", "[brocker]", 6, "brocker", "did you mean \"broker\"?"),
     ("[broker]", "[brocker]", 1, "broker", "is missing"),
     ("mqtt://127.0.0.1:1883", "127.0.0.1", 7, "broker.url", "is not a URL"),
-    ("mqtt://127.0.0.1:1883", "mqtt://u:p@h", 7, "broker.url", "password_file"),
+    ("mqtt://127.0.0.1:1883", "mqtt://u:p@h", 7, "broker.url", "never inline"),
+    ("mqtt://127.0.0.1:1883", "https://h", 7, "broker.url", "no broker"),
     ("url = \"mqtt://127.0.0.1:1883\"", "", 6, "broker.url", "is missing"),
     ("mqtt://127.0.0.1:1883", "embedded://localhost", 7, "broker.url", "needs an address"),
     ("protocol = 5", "protocol = 3", 8, "broker.protocol", "from 4 to 5"),
@@ -92,7 +94,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("name = \"cloud\"", "name = \"local\"", 11, "uplink.name", "local broker"),
     ("name = \"cloud\"", "name = \"The Cloud\"", 11, "uplink.name", "a-z, 0-9 and -"),
     ("name = \"cloud\"", "", 10, "uplink.name", "is missing"),
-    ("mqtt://cloud.example:8883", "https://cloud.example", 12, "uplink.url", "not supported by this version"),
+    ("mqtt://cloud.example:8883", "ftp://cloud.example", 12, "uplink.url", "mqtt, mqtts, http, https, s3, file"),
     ("mqtt://cloud.example:8883", "embedded://0.0.0.0:1", 12, "uplink.url", "not in this process"),
     ("topics = [\"cloud/#\"]", "topics = [\"cloud/#/x\"]", 13, "uplink.topics", "misplaced wildcard"),
     ("topics = [\"cloud/#\"]", "topics = []", 10, "uplink.topics", "missing or empty"),

@@ -114,6 +114,7 @@ fn round(version: Version, rng: &mut fastrand::Rng) {
             payload: Bytes::from(vec![b'x'; rng.usize(0..2000)]),
             retain: false,
             stamp,
+            received_at_ms: 0,
         };
         if session.publish(publish).is_err() || session.tick(step * 9_000_000, true).is_err() {
             return;

@@ -61,7 +61,8 @@ fn both() -> [Session; 2] {
 
 fn publish(token: u64, payload: &'static [u8]) -> Publish {
     let stamp = Some(Stamp { epoch: 18_446_744_073_709_551_615, seq: 40 });
-    Publish { token, topic: Bytes::from_static(b"cloud/t"), payload: Bytes::from_static(payload), retain: false, stamp }
+    let (topic, payload) = (Bytes::from_static(b"cloud/t"), Bytes::from_static(payload));
+    Publish { token, topic, payload, retain: false, stamp, received_at_ms: 0 }
 }
 
 #[test]

@@ -6,42 +6,14 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{free_port, options, Client, Mosquitto, TempDir};
+use common::certs::{Authority, Validity};
+use common::{free_port, options, Client, Mosquitto, PATIENCE};
 use eyot_gateway::mqtt::transport::{tls, Endpoint, TlsFiles};
 use eyot_gateway::mqtt::Version;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-struct Authority {
-    dir: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let dir = TempDir::new();
-        dir.write("ca.pem", &issuer.pem());
-        Self { dir, issuer }
-    }
-
-    /// Writes a certificate for this name and its key.
-    fn issue(&self, name: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
-        let cert = self.dir.write(&format!("{name}.pem"), &certificate.pem());
-        (cert, self.dir.write(&format!("{name}.key"), &key.serialize_pem()))
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.dir.0.join("ca.pem")
-    }
-}
-
-fn secure_mosquitto(authority: &Authority) -> Mosquitto {
-    let (cert, key) = authority.issue("localhost");
+fn secure_mosquitto(authority: &Authority, validity: Validity) -> Mosquitto {
+    let (cert, key) = authority.issue("localhost", validity);
     let [cert, key, ca] = [cert, key, authority.ca()].map(|p| p.display().to_string());
     Mosquitto::start(free_port(), &format!("cafile {ca}\ncertfile {cert}\nkeyfile {key}\nrequire_certificate true\n"))
 }
@@ -53,8 +25,8 @@ fn endpoint(broker: &Mosquitto, host: &str, files: &TlsFiles) -> Endpoint {
 #[tokio::test]
 async fn a_link_proves_itself_and_checks_the_broker() {
     let authority = Authority::new("home");
-    let broker = secure_mosquitto(&authority);
-    let (cert, key) = authority.issue("barn-7");
+    let broker = secure_mosquitto(&authority, Validity::Now);
+    let (cert, key) = authority.issue("barn-7", Validity::Now);
     let files = TlsFiles { ca: Some(authority.ca()), cert: Some(cert), key: Some(key) };
     for version in [Version::V5, Version::V4] {
         let mut link = Client::start(endpoint(&broker, "localhost", &files), options(version, "tls", &["t"]), 100);
@@ -70,25 +42,57 @@ async fn a_link_proves_itself_and_checks_the_broker() {
     assert!(wrong_name.to_string().contains("not valid for name"), "{wrong_name}");
 
     let stranger = Authority::new("stranger");
-    let files = TlsFiles { ca: Some(stranger.ca()), ..files };
-    let unknown = endpoint(&broker, "localhost", &files).connect().await.map(|_| ()).unwrap_err();
+    let elsewhere = TlsFiles { ca: Some(stranger.ca()), ..files.clone() };
+    let unknown = endpoint(&broker, "localhost", &elsewhere).connect().await.map(|_| ()).unwrap_err();
     assert!(unknown.to_string().contains("UnknownIssuer"), "{unknown}");
+
+    let old = secure_mosquitto(&authority, Validity::Expired);
+    let expired = endpoint(&old, "localhost", &files).connect().await.map(|_| ()).unwrap_err();
+    assert!(expired.to_string().contains("certificate expired"), "{expired}");
+}
+
+#[tokio::test]
+async fn a_broker_lets_nobody_in_who_does_not_prove_who_he_is() {
+    let (authority, stranger) = (Authority::new("home"), Authority::new("stranger"));
+    let broker = secure_mosquitto(&authority, Validity::Now);
+    let good = authority.issue("barn-7", Validity::Now);
+    let certificates = [
+        None,
+        Some(authority.issue("barn-7", Validity::Expired)),
+        Some(stranger.issue("barn-7", Validity::Now)),
+        Some(good),
+    ];
+    let mut let_in = Vec::new();
+    for pair in certificates {
+        let (cert, key) = pair.unzip();
+        let files = TlsFiles { ca: Some(authority.ca()), cert, key };
+        // In TLS 1.3 a client is refused after its own side of the handshake: what tells is the first answer.
+        let connect = async {
+            let mut io = endpoint(&broker, "localhost", &files).connect().await?;
+            // CONNECT of MQTT 3.1.1 with the client id "x".
+            io.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01x").await?;
+            let mut answer = [0; 4];
+            io.read_exact(&mut answer).await.map(|_| answer)
+        };
+        let_in.push(matches!(tokio::time::timeout(PATIENCE, connect).await.unwrap(), Ok([0x20, 2, 0, 0])));
+    }
+    assert_eq!(let_in, [false, false, false, true]);
 }
 
 #[test]
 fn unusable_files_are_named_with_their_key() {
     let authority = Authority::new("home");
-    let (cert, key) = authority.issue("barn-7");
+    let (cert, key) = authority.issue("barn-7", Validity::Now);
     let nowhere = Some(PathBuf::from("/nowhere.pem"));
     let ca = Some(authority.ca());
-    let not_pem = Some(authority.dir.write("not.pem", "hello"));
+    let not_pem = Some(authority.write("not.pem", "hello"));
     for (files, at, words) in [
         (TlsFiles { ca: nowhere.clone(), ..TlsFiles::default() }, "ca", "/nowhere.pem"),
         (TlsFiles { ca: not_pem, ..TlsFiles::default() }, "ca", "no certificate"),
         (TlsFiles { ca: ca.clone(), cert: Some(cert.clone()), key: None }, "cert", "set key too"),
         (TlsFiles { ca: ca.clone(), cert: None, key: Some(key.clone()) }, "key", "set cert too"),
         (TlsFiles { ca: ca.clone(), cert: Some(cert.clone()), key: nowhere }, "key", "/nowhere.pem"),
-        (TlsFiles { ca, cert: Some(cert.clone()), key: Some(cert) }, "key", "barn-7.pem"),
+        (TlsFiles { ca, cert: Some(cert.clone()), key: Some(cert) }, "key", "barn-7-0.pem"),
     ] {
         let error = tls(&files).map(|_| ()).unwrap_err();
         assert_eq!(error.key, at, "{error}");

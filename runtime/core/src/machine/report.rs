@@ -87,5 +87,5 @@ impl<S: Storage> Core<S> {
 }
 
 fn retained<F>(link: LinkId, conn: ConnId, topic: Bytes, payload: Bytes) -> Effect<F> {
-    Effect::Publish(Publish { link, conn, token: 0, topic, payload, retain: true, stamp: None })
+    Effect::Publish(Publish { link, conn, token: 0, topic, payload, retain: true, stamp: None, received_at_ms: 0 })
 }

@@ -13,23 +13,46 @@
 //! | `metrics.listen` | none | address and port for Prometheus, see [`metrics`](crate::metrics) |
 //! | `spool.wear_budget` | none | most bytes the flash should take in a day, as `"2GiB/day"`; the commit window grows to keep to it |
 //! | `spool.commit_window_max` | 1s, or `commit_window` if that is longer | how long it may grow |
-//! | `uplink.client_id` | `eyot-<id>-<name>` | MQTT client id |
-//! | `uplink.username`, `password_file`, `password_env` | none | as above |
-//! | `uplink.protocol` | 5 | or 4 |
-//! | `uplink.inflight` | 500 | most unacknowledged publishes |
-//! | `uplink.envelope` | none | `"json"`: wrap each payload, see [`envelope`](crate::envelope) |
-//! | `uplink.topics` | none | filters of the emitted topics it takes; may be left out beside routes |
-//! | `uplink.down` | none | filters of the topics that come down from it to the local broker; none may have a topic in common with what goes up there, or with `eyot/#` |
-//! | `uplink.rate` | none | most publishes a second, all routes together: `"100/s"` |
-//! | `uplink.ttl` | none | outputs older than this are dropped instead of sent, at least 1s; of routes too |
-//! | `uplink.max_backlog` | none | most bytes (topics and payloads) that may wait for it, all routes together; at least 64KiB |
-//! | `uplink.when_full` | the spool's | what happens then: `"drop-oldest"`, of the lowest priority first, `"drop-newest"`, `"block"` |
-//! | `uplink.order` | `"oldest-first"` | or `"live-first"`: when the link is back, what is new goes before the backlog |
-//! | `[[uplink.route]]` `name`, `topics` | none | outputs with a stream of their own; the first route that matches wins |
-//! | `uplink.route.priority` | `"normal"` | or `"high"`, `"low"`: what is sent first, and given up last |
-//! | `uplink.route.ttl` | the uplink's | as `uplink.ttl` |
 //! | `spool.reduce.function` | none | name of the function that makes less of the backlog; no message wakes it |
 //! | `spool.reduce.at` | `"80%"` | from which part of `spool.max_bytes` on, 10% to 95% |
+//!
+//! Keys of `[[uplink]]`, by the scheme of its `url`. Whatever is no broker gets every output as an
+//! [`envelope`](crate::envelope), and no control documents.
+//!
+//! | scheme | key | default | what |
+//! |---|---|---|---|
+//! | any | `topics` | none | filters of the emitted topics it takes; may be left out beside routes |
+//! | | `down` | none | filters of the topics that come down from it to the local broker, of MQTT only; none may have a topic in common with what goes up there, or with `eyot/#` |
+//! | | `rate` | none | most publishes a second, all routes together: `"100/s"` |
+//! | | `ttl` | none | outputs older than this are dropped instead of sent, at least 1s; of routes too |
+//! | | `max_backlog` | none | most bytes (topics and payloads) that may wait for it, all routes together; at least 64KiB |
+//! | | `when_full` | the spool's | what happens then: `"drop-oldest"`, of the lowest priority first, `"drop-newest"`, `"block"` |
+//! | | `order` | `"oldest-first"` | or `"live-first"`: when the link is back, what is new goes before the backlog |
+//! | | `[[uplink.route]]` `name`, `topics` | none | outputs with a stream of their own; the first route that matches wins |
+//! | | `route.priority` | `"normal"` | or `"high"`, `"low"`: what is sent first, and given up last |
+//! | | `route.ttl` | the uplink's | as `ttl` |
+//! | `mqtt`, `mqtts` | `client_id` | `eyot-<id>-<name>` | MQTT client id |
+//! | | `username`, `password_file`, `password_env` | none | as above |
+//! | | `protocol` | 5 | or 4 |
+//! | | `inflight` | 500 | most unacknowledged publishes |
+//! | | `envelope` | none | `"json"`: wrap each payload |
+//! | `http`, `https` | `batch_max`, `batch_bytes`, `linger` | 500, `1MiB`, `1s` | a batch is sent at whichever comes first: records (at most 16384), bytes before compression (`1KiB` to `64MiB`), age of its first record (at most `1h`) |
+//! | | `format` | `ndjson` | or `json`: an array |
+//! | | `compress` | `none` | `gzip` or `zstd`, if the server decodes request bodies, which few do unasked |
+//! | | `token_file`, `token_env` | none | sent as `Authorization: Bearer`; the file is read again when the token is not accepted |
+//! | | `timeout` | `30s` | for one request with its answer, `1s` to `10m` |
+//! | `s3` | `endpoint` | Amazon's for `region` | `http(s)://host[:port]` of another S3 server; buckets are addressed in path style |
+//! | | `region` | `us-east-1` | region of the bucket |
+//! | | `access_key` | required | name of the access key |
+//! | | `secret_key_file`, `secret_key_env` | one is required | its secret; the file is read again with each connection |
+//! | | `batch_max`, `batch_bytes`, `linger` | 10000, `4MiB`, `1m` | as above: each batch is an object; a day (UTC) ends a batch |
+//! | | `compress` | `zstd` | or `gzip`, `none` |
+//! | | `timeout` | `30s` | as above |
+//! | `file` | `batch_max`, `batch_bytes`, `linger` | 1000, `1MiB`, `1s` | as above: each batch is one `fdatasync` |
+//! | | `rotate_bytes` | `64MiB` | largest file, `64KiB` to `1GiB` |
+//! | | `rotate_every` | `24h` | oldest file, `1s` to `366days` |
+//! | | `keep` | all | rotated files kept, the oldest is removed |
+//! | `mqtts`, `https`, `s3` | `[uplink.tls]` `ca`, `cert`, `key` | system's authorities, none | PEM files; `cert` and `key` are shown to a server that asks |
 //!
 //! All routes of an uplink, its own `topics` among them, share its link. There are at most 32 streams, that to the local
 //! broker included.
@@ -41,8 +64,10 @@ mod delivery;
 mod metrics;
 mod read;
 mod reduce;
+mod secret;
 mod section;
 mod spool;
+mod uplink;
 mod url;
 
 use std::fmt;
@@ -52,10 +77,13 @@ use std::time::Duration;
 
 pub use eyot_core::config::WhenFull;
 pub use reduce::Reduce;
+pub use secret::{Secret, SECRET_MAX_BYTES};
 
 use crate::file::read_text;
 use crate::mqtt::transport::Endpoint;
 use crate::mqtt::Version;
+use crate::uplink::batch::Limits;
+use crate::uplink::Place;
 
 /// Largest `gateway.toml`.
 pub const FILE_MAX_BYTES: usize = 1 << 20;
@@ -116,6 +144,24 @@ pub enum BrokerAt {
 pub struct Uplink {
     /// Name in status, ledger and logs.
     pub name: String,
+    /// What it takes, and how that is sent; under the same name.
+    pub delivery: eyot_core::config::Uplink,
+    /// Where that goes.
+    pub at: UplinkAt,
+}
+
+/// What an uplink is.
+#[derive(Clone, Debug)]
+pub enum UplinkAt {
+    /// A broker.
+    Mqtt(Mqtt),
+    /// Whatever is no broker, and when a batch for it is complete.
+    Store(Place, Limits),
+}
+
+/// A broker in the cloud.
+#[derive(Clone, Debug)]
+pub struct Mqtt {
     /// Where.
     pub endpoint: Endpoint,
     /// Protocol version.
@@ -124,8 +170,6 @@ pub struct Uplink {
     pub client_id: Option<String>,
     /// User name and password.
     pub login: Option<(String, String)>,
-    /// What it takes, and how that is sent; under the same name.
-    pub delivery: eyot_core::config::Uplink,
     /// Most unacknowledged publishes.
     pub inflight: u16,
     /// Wrap payloads.

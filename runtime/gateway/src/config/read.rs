@@ -9,28 +9,24 @@ use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use toml::de::DeTable;
 
-use super::delivery::delivery;
 use super::section::{At, Reader, Section};
 use super::spool;
 use super::url::{self, Url};
 use super::*;
-use crate::mqtt::inflight::WINDOW_MAX;
 use crate::mqtt::transport::{self, Endpoint, TlsFiles};
 
-use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES, UPLINKS_MAX};
+use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES};
 
 const TRUST_KEYS_MAX: usize = 1024;
 const CLIENT_ID_MAX_BYTES: usize = 256;
-const SECRET_MAX_BYTES: usize = 4096;
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 const STATUS_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
-/// Name of the stream to the local broker; no uplink can have it.
-pub const LOCAL: &str = "local";
-
-struct Walk<'t> {
-    reader: Reader<'t>,
-    base: &'t Path,
+/// The walk so far.
+pub(super) struct Walk<'t> {
+    pub reader: Reader<'t>,
+    /// What relative paths are relative to.
+    pub base: &'t Path,
 }
 
 pub fn read(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
@@ -86,7 +82,12 @@ impl Walk<'_> {
         }
         let at = self.url(&mut section).and_then(|(found, span)| match found.scheme {
             "embedded" => self.embedded(&mut section, &found, &span).map(BrokerAt::Embedded),
-            _ => self.endpoint(&mut section, &found).map(BrokerAt::Remote),
+            "mqtt" | "mqtts" => self.endpoint(&mut section, &found).map(BrokerAt::Remote),
+            scheme => {
+                let reason = format!("{scheme}:// is no broker; sensors speak mqtt:// or mqtts://");
+                self.reader.problem(&span, "broker.url", reason);
+                None
+            }
         });
         let version = self.version(&mut section);
         let client_id = self.client_id(&mut section);
@@ -96,7 +97,7 @@ impl Walk<'_> {
         Some(Broker { at: at?, version, client_id, login, receive_max })
     }
 
-    fn url<'a>(&mut self, section: &mut Section<'a, '_>) -> Option<(Url<'a>, std::ops::Range<usize>)> {
+    pub fn url<'a>(&mut self, section: &mut Section<'a, '_>) -> Option<(Url<'a>, std::ops::Range<usize>)> {
         let Some(At { value, span }) = section.string(&mut self.reader, "url") else {
             if section.is_present() {
                 let remedy = "is missing or not usable; write url = \"mqtt://host:1883\"";
@@ -133,12 +134,19 @@ impl Walk<'_> {
         }
     }
 
-    fn endpoint(&mut self, section: &mut Section<'_, '_>, found: &Url<'_>) -> Option<Endpoint> {
+    pub fn endpoint(&mut self, section: &mut Section<'_, '_>, found: &Url<'_>) -> Option<Endpoint> {
         let mut table = section.table(&mut self.reader, "tls");
-        let secure = found.scheme == "mqtts";
+        let scheme = found.scheme;
+        let (secure, usual) = match scheme {
+            "mqtts" => (true, 8883),
+            "https" => (true, 443),
+            "http" => (false, 80),
+            _ => (false, 1883),
+        };
         if table.is_present() && !secure {
             let key = table.key("").trim_end_matches('.').to_owned();
-            self.reader.problem(table.span(), key, "has no effect on mqtt://; use mqtts:// or remove it");
+            let reason = format!("has no effect on {scheme}://; use {scheme}s:// or remove it");
+            self.reader.problem(table.span(), key, reason);
         }
         let [ca, cert, key] = ["ca", "cert", "key"].map(|key| table.string(&mut self.reader, key));
         let place = [&ca, &cert, &key].map(|at| at.as_ref().map_or(table.span().clone(), |at| at.span.clone()));
@@ -159,127 +167,23 @@ impl Walk<'_> {
             }
         }
         table.finish(&mut self.reader);
-        let port = found.port.unwrap_or(if secure { 8883 } else { 1883 });
-        Some(Endpoint { host: found.host.to_owned(), port, tls })
+        Some(Endpoint { host: found.host.to_owned(), port: found.port.unwrap_or(usual), tls })
     }
 
-    fn version(&mut self, section: &mut Section<'_, '_>) -> Version {
+    pub fn version(&mut self, section: &mut Section<'_, '_>) -> Version {
         match section.number(&mut self.reader, "protocol", 4..=5, 5) {
             4 => Version::V4,
             _ => Version::V5,
         }
     }
 
-    fn client_id(&mut self, section: &mut Section<'_, '_>) -> Option<String> {
+    pub fn client_id(&mut self, section: &mut Section<'_, '_>) -> Option<String> {
         section.parsed(&mut self.reader, "client_id", None, |text| {
             if text.is_empty() || text.len() > CLIENT_ID_MAX_BYTES || text.chars().any(char::is_control) {
                 return Err(format!("is not a client id; write 1 to {CLIENT_ID_MAX_BYTES} printable characters"));
             }
             Ok(Some(text.to_owned()))
         })
-    }
-
-    fn login(&mut self, section: &mut Section<'_, '_>) -> Option<(String, String)> {
-        let r = &mut self.reader;
-        let username = section.string(r, "username");
-        let file = section.string(r, "password_file");
-        let variable = section.string(r, "password_env");
-        if let Some(inline) = section.string(r, "password") {
-            let remedy = "secrets are never inline; put it in a file and write password_file, or use password_env";
-            r.problem(&inline.span, section.key("password"), remedy);
-            return None;
-        }
-        let password = match (&file, &variable) {
-            (None, None) => Ok(String::new()),
-            (Some(at), None) => secret_file(&self.base.join(at.value)).map_err(|e| ("password_file", at, e)),
-            (None, Some(at)) => std::env::var(at.value).map_err(|_| {
-                (
-                    "password_env",
-                    at,
-                    format!("the environment has no variable \"{}\"; set it or use password_file", at.value),
-                )
-            }),
-            (Some(_), Some(at)) => {
-                Err(("password_env", at, "stands beside password_file; remove one of them".to_owned()))
-            }
-        };
-        let password = match password {
-            Ok(password) => password,
-            Err((key, at, reason)) => {
-                r.problem(&at.span, section.key(key), reason);
-                return None;
-            }
-        };
-        match username {
-            Some(At { value: "", span }) => {
-                r.problem(&span, section.key("username"), "is empty; name a user or remove it")
-            }
-            Some(username) => return Some((username.value.to_owned(), password)),
-            None => {
-                if let Some(at) = file.or(variable) {
-                    r.problem(&at.span, section.key("username"), "is missing beside a password; name the user");
-                }
-            }
-        }
-        None
-    }
-
-    fn uplinks(&mut self, root: &mut Section<'_, '_>) -> Vec<Uplink> {
-        let sections = root.tables(&mut self.reader, "uplink");
-        let mut uplinks: Vec<Uplink> = Vec::new();
-        let mut names = Vec::new();
-        let mut streams = 1;
-        for (index, mut section) in sections.into_iter().enumerate() {
-            if index == UPLINKS_MAX {
-                let reason = format!("one too many; at most {UPLINKS_MAX}");
-                self.reader.problem(section.span(), "uplink", reason);
-            }
-            let name = self.uplink_name(&mut section, &names);
-            names.push(name.clone());
-            let endpoint = self.url(&mut section).and_then(|(found, span)| match found.scheme {
-                "embedded" => {
-                    self.reader.problem(&span, section.key("url"), "an uplink is not in this process; use mqtt://");
-                    None
-                }
-                _ => self.endpoint(&mut section, &found),
-            });
-            let version = self.version(&mut section);
-            let client_id = self.client_id(&mut section);
-            let login = self.login(&mut section);
-            let delivery = delivery(&name, &mut section, &mut self.reader, &mut streams);
-            let inflight = section.number(&mut self.reader, "inflight", 1..=WINDOW_MAX, 500);
-            let envelope = section.parsed(&mut self.reader, "envelope", false, |text| match text {
-                "json" => Ok(true),
-                _ => Err(format!("\"{text}\" is unknown; write \"json\" or remove the key")),
-            });
-            section.finish(&mut self.reader);
-            if let Some(endpoint) = endpoint {
-                uplinks.push(Uplink { name, endpoint, version, client_id, login, delivery, inflight, envelope });
-            }
-        }
-        uplinks
-    }
-
-    fn uplink_name(&mut self, section: &mut Section<'_, '_>, names: &[String]) -> String {
-        let Some(At { value: name, span }) = section.string(&mut self.reader, "name") else {
-            self.reader.problem(
-                section.span(),
-                section.key("name"),
-                "is missing; name the uplink, for example \"cloud\"",
-            );
-            return String::new();
-        };
-        let reason = if !eyot_wire::manifest::is_name(name) {
-            "is not a name; write 1 to 32 characters of a-z, 0-9 and -"
-        } else if name == LOCAL {
-            "is the name of the local broker; choose another"
-        } else if names.iter().any(|other| other == name) {
-            "is the name of another uplink; choose another"
-        } else {
-            return name.to_owned();
-        };
-        self.reader.problem(&span, section.key("name"), format!("\"{name}\" {reason}"));
-        name.to_owned()
     }
 
     fn trust(&mut self, root: &mut Section<'_, '_>) -> Trust {
@@ -338,17 +242,6 @@ fn check_id(id: &str) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn secret_file(path: &Path) -> Result<String, String> {
-    let shown = path.display();
-    let text = read_text(path, 2 * SECRET_MAX_BYTES)
-        .map_err(|e| format!("cannot read {shown}: {e}; check path and permissions"))?;
-    let secret = text.trim_end_matches(['\r', '\n']);
-    if secret.is_empty() || secret.len() > SECRET_MAX_BYTES {
-        return Err(format!("{shown} holds no password of 1 to {SECRET_MAX_BYTES} bytes; write it there"));
-    }
-    Ok(secret.to_owned())
 }
 
 /// Reads a line of an OpenSSH `.pub` file, or 32 bytes in base64.

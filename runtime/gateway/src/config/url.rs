@@ -5,38 +5,47 @@
 pub struct Url<'t> {
     /// Scheme, as written.
     pub scheme: &'t str,
-    /// Host name or address, without brackets.
+    /// Host name or address, without brackets; the bucket of `s3://`; empty for `file://`.
     pub host: &'t str,
     /// Port, if one is written.
     pub port: Option<u16>,
+    /// What follows, with its `/`; empty for brokers.
+    pub path: &'t str,
 }
 
-/// Reads `scheme://host[:port]`; the error says what is wrong and what to do.
+/// Reads `scheme://host[:port][/path]`; the error says what is wrong and what to do.
 pub fn parse(text: &str) -> Result<Url<'_>, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(format!("\"{text}\" is not a URL; write for example \"mqtt://127.0.0.1:1883\""));
     };
-    match scheme {
-        "mqtt" | "mqtts" | "embedded" => {}
-        "http" | "https" | "s3" | "file" => {
-            return Err(format!("{scheme}:// is not supported by this version; use mqtt:// or mqtts://"));
-        }
-        _ => return Err(format!("scheme \"{scheme}\" is unknown; use mqtt:// or mqtts://")),
+    if !matches!(scheme, "mqtt" | "mqtts" | "embedded" | "http" | "https" | "s3" | "file") {
+        return Err(format!("scheme \"{scheme}\" is unknown; use one of mqtt, mqtts, http, https, s3, file"));
     }
-    if rest.contains('@') {
-        return Err(
-            "holds credentials; secrets are never inline: use username and password_file or password_env".into()
-        );
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return Err("holds credentials; secrets are never inline: use the keys that name a file or a variable".into());
     }
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
+    let (host, port) = match authority.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
         Some((host, "")) => (host, None),
         Some((host, port)) => (host, port.strip_prefix(':').or(Some("bad"))),
-        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
+        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
     };
     let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    if host.is_empty() || !host.chars().all(usable) {
-        return Err(format!("\"{text}\" names no host; write for example \"{scheme}://broker.example:1883\""));
+    match scheme {
+        "file" if !authority.is_empty() || path.len() < 2 => {
+            return Err(format!("\"{text}\" names no absolute path; write for example \"file:///var/lib/readings\""));
+        }
+        "file" => {}
+        _ if host.is_empty() || !host.chars().all(usable) => {
+            return Err(format!("\"{text}\" names no host; write for example \"{scheme}://cloud.example\""));
+        }
+        "mqtt" | "mqtts" | "embedded" if path.len() > 1 => {
+            return Err(format!("\"{text}\" has a path, which a broker has not; remove \"{path}\""));
+        }
+        "http" | "https" if !path.bytes().all(|b| b.is_ascii_graphic() && !br##""#<>\^`{|}"##.contains(&b)) => {
+            return Err(format!("\"{path}\" cannot stand in a URL; percent-encode it, and leave out any #"));
+        }
+        _ => {}
     }
     let port = match port.map(str::parse::<u16>) {
         None => None,
@@ -45,7 +54,7 @@ pub fn parse(text: &str) -> Result<Url<'_>, String> {
             return Err(format!("\"{text}\" has no valid port; write a number from 1 to 65535 after the host"))
         }
     };
-    Ok(Url { scheme, host, port })
+    Ok(Url { scheme, host, port, path })
 }
 
 #[cfg(test)]
@@ -54,25 +63,33 @@ mod tests {
 
     #[test]
     fn urls_are_taken_apart_or_refused_with_a_remedy() {
-        for (text, scheme, host, port) in [
-            ("mqtt://127.0.0.1:1883", "mqtt", "127.0.0.1", Some(1883)),
-            ("mqtts://cloud.example", "mqtts", "cloud.example", None),
-            ("mqtts://cloud.example:8883/", "mqtts", "cloud.example", Some(8883)),
-            ("mqtt://[::1]:1883", "mqtt", "::1", Some(1883)),
-            ("embedded://[::]", "embedded", "::", None),
+        for (text, scheme, host, port, path) in [
+            ("mqtt://127.0.0.1:1883", "mqtt", "127.0.0.1", Some(1883), ""),
+            ("mqtts://cloud.example", "mqtts", "cloud.example", None, ""),
+            ("mqtts://cloud.example:8883/", "mqtts", "cloud.example", Some(8883), "/"),
+            ("mqtt://[::1]:1883", "mqtt", "::1", Some(1883), ""),
+            ("embedded://[::]", "embedded", "::", None, ""),
+            ("https://x.example/in?a=b@c", "https", "x.example", None, "/in?a=b@c"),
+            ("http://[::1]:8080", "http", "::1", Some(8080), ""),
+            ("file:///var/lib/my readings", "file", "", None, "/var/lib/my readings"),
+            ("s3://bucket/pre/fix", "s3", "bucket", None, "/pre/fix"),
         ] {
-            assert_eq!(parse(text), Ok(Url { scheme, host, port }), "{text}");
+            assert_eq!(parse(text), Ok(Url { scheme, host, port, path }), "{text}");
         }
         for (text, needle) in [
             ("127.0.0.1:1883", "not a URL"),
             ("mqt://x", "unknown"),
-            ("https://x", "not supported by this version"),
-            ("s3://bucket/prefix", "not supported by this version"),
-            ("mqtt://ada:secret@x", "password_file"),
+            ("mqtt://ada:secret@x", "never inline"),
+            ("file://host/path", "absolute path"),
+            ("file:///", "absolute path"),
+            ("http:///path", "no host"),
+            ("https://x/a b", "percent-encode"),
+            ("https://x/a#b", "percent-encode"),
+            ("https://x/ä", "percent-encode"),
             ("mqtt://:1883", "no host"),
             ("mqtt://x:99999", "port"),
             ("mqtt://[::1]1883", "port"),
-            ("mqtt://x/y", "no host"),
+            ("mqtt://x/y", "has a path"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(needle), "{text}: {error}");

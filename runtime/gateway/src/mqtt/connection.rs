@@ -191,7 +191,8 @@ impl<'a> Connection<'a> {
                 if let (true, Some((topic, payload))) = (self.session.is_up(), &self.link.options.will) {
                     let topic = Bytes::copy_from_slice(topic.as_bytes());
                     let payload = payload.clone();
-                    self.session.publish(Publish { token: 0, topic, payload, retain: true, stamp: None })?;
+                    let (token, retain, stamp, received_at_ms) = (0, true, None, 0);
+                    self.session.publish(Publish { token, topic, payload, retain, stamp, received_at_ms })?;
                 }
             }
         }

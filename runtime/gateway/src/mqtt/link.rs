@@ -149,6 +149,21 @@ impl<T: Into<Failure>> From<T> for Stop {
     }
 }
 
+/// Waits for something while there is no connection that a command could be for; none if the link must end first.
+pub(crate) async fn while_away<F: Future>(commands: &Receiver<Command>, until: F) -> Option<F::Output> {
+    tokio::pin!(until);
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut until => return Some(output),
+            command = commands.recv_async() => match command {
+                Ok(Command::Finish) | Err(_) => return None,
+                Ok(_) => {}
+            },
+        }
+    }
+}
+
 impl Link {
     /// Runs until [`Command::Finish`], or until the other ends of its queues are gone.
     pub async fn run(self) {
@@ -178,19 +193,8 @@ impl Link {
         }
     }
 
-    /// Waits for something while there is no connection that a command could be for.
     async fn while_away<F: Future>(&self, until: F) -> Result<F::Output, Stop> {
-        tokio::pin!(until);
-        loop {
-            tokio::select! {
-                biased;
-                output = &mut until => return Ok(output),
-                command = self.commands.recv_async() => match command {
-                    Ok(Command::Finish) | Err(_) => return Err(Stop::Finished),
-                    Ok(_) => {}
-                },
-            }
-        }
+        while_away(&self.commands, until).await.ok_or(Stop::Finished)
     }
 
     async fn attempt(&self, conn: u64, told: &mut String) -> Stop {

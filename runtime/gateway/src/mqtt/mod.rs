@@ -50,6 +50,8 @@ pub struct Publish {
     pub retain: bool,
     /// Sent as the user properties `eyot-gateway`, `eyot-epoch` and `eyot-seq` in MQTT 5.
     pub stamp: Option<Stamp>,
+    /// Unix time in milliseconds at which the message that an output was made of arrived. MQTT has no place for it.
+    pub received_at_ms: i64,
 }
 
 /// Identity of an output.

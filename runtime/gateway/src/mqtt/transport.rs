@@ -120,6 +120,21 @@ impl Endpoint {
         }
     }
 
+    /// `scheme://host[:port]` of an HTTP server.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.authority())
+    }
+
+    /// `host[:port]` of an HTTP server, as it stands in `Host`: without the port if it is the scheme's own.
+    pub fn authority(&self) -> String {
+        let usual = if self.tls.is_some() { 443 } else { 80 };
+        let address = self.address();
+        match address.strip_suffix(&format!(":{usual}")) {
+            Some(host) if self.port == usual => host.to_owned(),
+            _ => address,
+        }
+    }
+
     /// Connects; gives up after [`CONNECT_TIMEOUT`].
     pub async fn connect(&self) -> io::Result<Box<dyn Io>> {
         tokio::time::timeout(CONNECT_TIMEOUT, self.connect_unbounded())

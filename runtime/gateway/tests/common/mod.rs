@@ -2,7 +2,10 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod certs;
 pub mod function;
+pub mod server;
+pub mod uplink;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -223,6 +226,7 @@ impl Client {
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             retain: false,
             stamp: Some(eyot_gateway::mqtt::Stamp { epoch: 1, seq: token }),
+            received_at_ms: 0,
         };
         self.commands.send(Command::Publish { conn: self.conn, publish }).unwrap();
     }

@@ -1,0 +1,176 @@
+//! Which links there are, and the thread they run on.
+
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use flume::{Receiver, Sender};
+
+use crate::config::{Config, Mqtt, UplinkAt};
+use crate::metrics::{self, Ask};
+use crate::mqtt::link::{Command, Events, Link};
+use crate::mqtt::session::Options;
+use crate::mqtt::transport::Endpoint;
+use crate::mqtt::Version;
+use crate::outbox::LinkEnd;
+use crate::uplink::batch::Limits;
+use crate::uplink::runner::Uplink;
+use crate::uplink::Place;
+use eyot_wire::module::PAYLOAD_MAX_BYTES;
+
+/// Room in a link's queue beside what its window can fill.
+pub const COMMANDS_SPARE: usize = 1024;
+/// A message is cut here: above the largest payload with the longest topic MQTT allows, so that what was cut is still
+/// seen to be over the limit.
+pub const PACKET_MAX_BYTES: usize = PAYLOAD_MAX_BYTES + (68 << 10);
+/// How long a broker keeps our intake's messages while we are away.
+pub const SESSION_EXPIRY_S: u32 = 86_400;
+/// Longest silence on a connection.
+pub const KEEP_ALIVE_S: u16 = 30;
+/// Publishes in flight to the local broker.
+pub const LOCAL_INFLIGHT: u16 = 500;
+
+/// A link before its subscriptions are known.
+pub(crate) struct Planned {
+    id: u8,
+    name: String,
+    kind: Kind,
+    commands: (Sender<Command>, Receiver<Command>),
+    reset: Arc<AtomicBool>,
+}
+
+enum Kind {
+    Broker { endpoint: Endpoint, options: Box<Options>, envelope: bool },
+    Store { place: Box<Place>, limits: Limits, gateway: String },
+}
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Planned {
+    fn new(id: u8, name: &str, kind: Kind, queue: usize) -> Self {
+        let commands = flume::bounded(queue + COMMANDS_SPARE);
+        Self { id, name: name.to_owned(), kind, commands, reset: Arc::default() }
+    }
+
+    /// The core's end.
+    pub fn end(&self) -> LinkEnd {
+        LinkEnd { name: self.name.clone(), commands: self.commands.0.clone(), reset: self.reset.clone() }
+    }
+
+    fn start(self, events: &Events, subscriptions: &[String]) -> Running {
+        let Self { id, name, kind, commands: (_, commands), reset } = self;
+        let (events, seed) = (events.clone(), fastrand::u64(..));
+        match kind {
+            Kind::Broker { endpoint, mut options, envelope } => {
+                if id == eyot_core::io::LinkId::INTAKE.0 {
+                    options.filters = subscriptions.to_vec();
+                }
+                let options = Arc::from(options);
+                Box::pin(Link { name, id, endpoint, options, envelope, events, commands, reset, seed }.run())
+            }
+            Kind::Store { place, limits, gateway } => {
+                let store = place.store(&gateway, &name);
+                Box::pin(Uplink { name, id, store, limits, events, commands, reset, seed }.run())
+            }
+        }
+    }
+}
+
+/// All links in the order of their ids: intake, local, uplinks.
+pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
+    let broker = &config.broker;
+    let base = broker.client_id.clone().unwrap_or_else(|| format!("eyot-{}", config.id));
+    let will = offline(&config.id);
+    let options = |version: Version, client_id: String, login: &Option<(String, String)>, inflight_max: u16| Options {
+        version,
+        client_id,
+        clean_start: true,
+        session_expiry_s: SESSION_EXPIRY_S,
+        keep_alive_s: KEEP_ALIVE_S,
+        receive_max: broker.receive_max,
+        inflight_max,
+        packet_max_bytes: PACKET_MAX_BYTES,
+        login: login.clone(),
+        will: Some(will.clone()),
+        filters: Vec::new(),
+        no_local: false,
+        gateway: config.id.clone(),
+    };
+    let to_broker = |endpoint: &Endpoint, options: Options, envelope| Kind::Broker {
+        endpoint: endpoint.clone(),
+        options: Box::new(options),
+        envelope,
+    };
+
+    let intake = Options { clean_start: false, ..options(broker.version, base.clone(), &broker.login, 100) };
+    // MQTT 3.1.1 has no receive maximum: as many acknowledgements as there are packet ids may come at once.
+    let mut out = vec![Planned::new(0, "intake", to_broker(local, intake, false), usize::from(u16::MAX))];
+    // The intake speaks for both of its connections.
+    let delivery =
+        Options { will: None, ..options(broker.version, format!("{base}-local"), &broker.login, LOCAL_INFLIGHT) };
+    out.push(Planned::new(1, "local", to_broker(local, delivery, false), usize::from(LOCAL_INFLIGHT)));
+    for (id, uplink) in (2..).zip(&config.uplinks) {
+        let (kind, queue) = match &uplink.at {
+            UplinkAt::Mqtt(Mqtt { endpoint, version, client_id, login, inflight, envelope }) => {
+                let named = || format!("eyot-{}-{}", config.id, uplink.name);
+                let mut options = options(*version, client_id.clone().unwrap_or_else(named), login, *inflight);
+                let mut queue = usize::from(*inflight);
+                if !uplink.delivery.down.is_empty() {
+                    // What comes down while we are away is to wait for us.
+                    (options.clean_start, options.no_local) = (false, true);
+                    options.filters.clone_from(&uplink.delivery.down);
+                    queue += usize::from(u16::MAX);
+                }
+                (to_broker(endpoint, options, *envelope), queue)
+            }
+            UplinkAt::Store(place, limits) => {
+                let (place, gateway) = (Box::new(place.clone()), config.id.clone());
+                (Kind::Store { place, limits: *limits, gateway }, usize::from(limits.window()))
+            }
+        };
+        out.push(Planned::new(id, &uplink.name, kind, queue));
+    }
+    out
+}
+
+/// Topic and document of the will: the status of a gateway that is not there.
+fn offline(id: &str) -> (String, Bytes) {
+    let document = serde_json::json!({"gateway": id, "online": false, "version": env!("CARGO_PKG_VERSION")});
+    (format!("eyot/{id}/status"), Bytes::from(document.to_string()))
+}
+
+/// Runs the links on a thread until all have ended or `dead` is closed.
+pub(crate) fn run(
+    links: Vec<Planned>,
+    events: &Events,
+    subscriptions: &[String],
+    metrics: Option<(TcpListener, Ask)>,
+    dead: Receiver<()>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let links: Vec<_> = links.into_iter().map(|planned| planned.start(events, subscriptions)).collect();
+    thread::Builder::new().name("links".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            if let Some((listener, ask)) = metrics {
+                tokio::spawn(metrics::serve(listener, ask));
+            }
+            let running: Vec<_> = links.into_iter().map(tokio::spawn).collect();
+            let all = async {
+                for link in running {
+                    let _ = link.await;
+                }
+            };
+            tokio::select! {
+                () = all => {}
+                _ = dead.recv_async() => {}
+            }
+        });
+        // A name lookup under way must not hold up the end.
+        runtime.shutdown_background();
+    })
+}

@@ -50,13 +50,27 @@ fn what_is_new_overtakes_the_backlog() {
     let mut next = BTreeMap::new();
     fill(&mut bench, 0..100);
     bench.connect(CLOUD, WINDOW);
-    fill(&mut bench, 100..105);
+    fill(&mut bench, 100..140);
     let arrived = drain(&mut bench, &mut next);
     let place = |n: u32| arrived.iter().position(|a| *a == n).unwrap();
-    assert!(place(104) < 30, "{arrived:?}");
-    assert_eq!(next.into_values().collect::<std::collections::BTreeSet<_>>(), [6, 101].into());
+    assert!(place(139) < 60, "they do not take turns: {arrived:?}");
+    assert_eq!(next.into_values().collect::<std::collections::BTreeSet<_>>(), [41, 101].into());
     let backlog: Vec<u32> = arrived.into_iter().filter(|n| *n < 100).collect();
     assert_eq!(backlog, (0..100).collect::<Vec<_>>(), "in order for itself");
+}
+
+#[test]
+fn of_two_backlogs_the_older_goes_first() {
+    let mut bench = bench();
+    fill(&mut bench, 0..40);
+    bench.connect(CLOUD, WINDOW);
+    bench.disconnect(CLOUD);
+    fill(&mut bench, 40..80);
+    bench.connect(CLOUD, WINDOW);
+    let arrived = drain(&mut bench, &mut BTreeMap::new());
+    let place = |n: u32| arrived.iter().position(|a| *a == n).unwrap();
+    // The window is filled before the younger one is known to be a backlog.
+    assert!(place(39) < place(40 + u32::from(WINDOW)), "{arrived:?}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod hostile;
 mod payloads;
 mod quota;
 mod reduce;
+mod routes;
 mod state;
 mod status;
 mod tls;

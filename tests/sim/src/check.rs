@@ -28,6 +28,8 @@ pub struct Checks {
     epoch: Option<u64>,
     /// By the epoch that tells streams apart.
     streams: BTreeMap<u64, Seen>,
+    /// The uplink of each epoch, of backlogs that are gone as well.
+    uplinks: BTreeMap<u64, String>,
     /// When each message was taken in last, by the gateway's clock.
     taken_at_ms: BTreeMap<(u32, u64), i64>,
     /// When the last publishes were sent to the cloud, within a second.
@@ -87,8 +89,13 @@ fn only_allowed_drops(scenario: &Scenario, what: &str, account: &Account) {
     }
 }
 
-fn accounts(ledger: &Ledger) -> impl Iterator<Item = (&str, &Account)> {
-    std::iter::once(("messages", &ledger.messages)).chain(ledger.streams.iter().map(|s| (s.name.as_str(), &s.outputs)))
+fn accounts(ledger: &Ledger) -> impl Iterator<Item = (&str, Account)> {
+    let streams = ledger.streams.iter().map(|s| (s.name.as_str(), s.total()));
+    std::iter::once(("messages", ledger.messages.clone())).chain(streams)
+}
+
+fn uplink_of(account: &StreamAccount) -> &str {
+    account.base().split('/').next().unwrap_or_default()
 }
 
 impl Checks {
@@ -153,14 +160,15 @@ impl Checks {
     }
 
     /// After every step.
-    pub fn always<S: Storage>(&self, scenario: &Scenario, core: &Core<S>) {
+    pub fn always<S: Storage>(&mut self, scenario: &Scenario, core: &Core<S>, version: u8) {
         let ledger = core.ledger();
+        self.enrol(ledger, version);
         assert!(ledger.is_balanced(), "the ledger does not balance: {ledger:?}");
         let (used, max) = (core.spool().usage().bytes, scenario.setup.max_bytes);
         assert!(used <= max, "quota: the log uses {used} bytes of {max}");
         assert_eq!(counter(core), handled(ledger), "state and ledger disagree");
         if let Some((max, when_full)) = scenario.setup.backlog {
-            let routes = ledger.streams.iter().filter(|s| s.name.split('/').next() == Some("cloud"));
+            let routes = ledger.streams.iter().filter(|s| uplink_of(s) == "cloud");
             let waiting: u64 = routes.map(|s| s.pending_bytes).sum();
             // What is given up for others leaves in order, when all before it is answered: a silent link keeps it waiting.
             let is_kept = when_full == WhenFull::DropOldest || waiting <= max + MESSAGE_BYTES;
@@ -170,6 +178,18 @@ impl Checks {
             let seen = self.seen(account).count;
             let delivered = account.outputs.delivered;
             assert!(delivered <= seen, "{}: {delivered} counted as delivered, {seen} arrived", account.name);
+        }
+    }
+
+    /// Streams that came to be while the gateway ran.
+    fn enrol(&mut self, ledger: &Ledger, version: u8) {
+        for account in &ledger.streams {
+            self.streams.entry(account.epoch).or_insert_with(|| {
+                let mut seen = Seen::default();
+                seen.deployed(1, version);
+                seen
+            });
+            self.uplinks.entry(account.epoch).or_insert_with(|| uplink_of(account).to_owned());
         }
     }
 
@@ -195,11 +215,12 @@ impl Checks {
                 seen.may_fall_back();
             }
         }
+        self.enrol(ledger, version);
         let (received, acked) = (ledger.messages.received, broker.acks);
         assert!(received >= acked, "{acked} messages were acknowledged, the ledger remembers {received}");
         assert_eq!(counter(core), handled(ledger), "state and ledger disagree after recovery");
         for (what, account) in accounts(ledger) {
-            only_allowed_drops(scenario, what, account);
+            only_allowed_drops(scenario, what, &account);
         }
         self.sent_at_us.clear();
     }
@@ -215,7 +236,7 @@ impl Checks {
         let ledger = core.ledger();
         for (what, account) in accounts(ledger) {
             assert_eq!(account.pending, 0, "{what}: the backlog is gone and yet something is pending");
-            only_allowed_drops(scenario, what, account);
+            only_allowed_drops(scenario, what, &account);
         }
         for account in &ledger.streams {
             let missing = self.seen(account).missing(account.next_seq);
@@ -235,8 +256,8 @@ impl Checks {
     /// Every message the gateway acknowledged came to all it should, or to a dead letter, or the ledger has it as dropped.
     fn every_message_arrived(&self, ledger: &Ledger, broker: &Broker) {
         let parts_by = |uplink: &str, topic, number| {
-            let streams = ledger.streams.iter().filter(|s| s.name.split('/').next() == Some(uplink));
-            streams.fold(0, |parts, account| parts | self.seen(account).parts(topic, number))
+            let epochs = self.uplinks.iter().filter(|(_, name)| *name == uplink).map(|(epoch, _)| epoch);
+            epochs.fold(0, |parts, epoch| parts | self.streams[epoch].parts(topic, number))
         };
         let has_archive = ledger.streams.iter().any(|s| s.name == "archive");
         let absent: Vec<_> = broker

@@ -1,6 +1,6 @@
 //! What one history is made of: everything that may differ from seed to seed.
 
-use eyot_core::config::{Priority, Route, Uplink, WhenFull};
+use eyot_core::config::{Order, Priority, Route, Uplink, WhenFull};
 
 use crate::faults::Faults;
 use crate::guest::Failing;
@@ -27,6 +27,8 @@ pub struct Setup {
     pub alarms: Option<Priority>,
     /// There is a second uplink, for parts `b`.
     pub archive: bool,
+    /// What the cloud gets first after it was away.
+    pub order: Order,
 }
 
 impl Setup {
@@ -41,6 +43,7 @@ impl Setup {
         backlog: None,
         alarms: None,
         archive: false,
+        order: Order::OldestFirst,
     };
 
     /// The uplinks, in order.
@@ -59,6 +62,7 @@ impl Setup {
             ttl_ms: self.ttl_ms,
             backlog_max_bytes: self.backlog.map(|(bytes, _)| bytes),
             when_full: self.backlog.map(|(_, when_full)| when_full),
+            order: self.order,
             ..Uplink::default()
         };
         let archive = Uplink { name: "archive".to_owned(), topics: vec!["cloud/b".to_owned()], ..Uplink::default() };
@@ -93,7 +97,7 @@ const POLICIES: [WhenFull; 3] = [WhenFull::DropOldest, WhenFull::DropNewest, Whe
 type Kind = (&'static str, fn(&mut Scenario));
 
 /// What can be taken out of a scenario to make it simpler.
-pub const KINDS: [Kind; 23] = [
+pub const KINDS: [Kind; 24] = [
     ("power-cut", |s| s.faults.power_cut_mean_ms = 0),
     ("kill", |s| s.faults.kill_mean_ms = 0),
     ("cut", |s| s.faults.cut_mean_ms = 0),
@@ -117,6 +121,7 @@ pub const KINDS: [Kind; 23] = [
     ("wear", |s| s.setup.wear_budget_day_bytes = None),
     ("alarms", |s| s.setup.alarms = None),
     ("archive", |s| s.setup.archive = false),
+    ("live-first", |s| s.setup.order = Order::OldestFirst),
 ];
 
 impl Scenario {
@@ -135,6 +140,7 @@ impl Scenario {
             backlog: [None, None, None, Some((50_000, POLICIES[rng.usize(0..3)]))][rng.usize(0..4)],
             alarms: [None, Some(Priority::High), Some(Priority::Low)][rng.usize(0..3)],
             archive: one_in(&mut rng, 4),
+            order: if one_in(&mut rng, 3) { Order::LiveFirst } else { Order::OldestFirst },
         };
         Self {
             seed,

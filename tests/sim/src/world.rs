@@ -212,7 +212,7 @@ impl World {
         self.arrive();
         self.carry_out();
         if let Some(gateway) = &self.gateway {
-            self.checks.always(&self.scenario, &gateway.core);
+            self.checks.always(&self.scenario, &gateway.core, gateway.version);
         }
     }
 

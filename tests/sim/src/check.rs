@@ -122,9 +122,9 @@ impl Checks {
 
     /// A destination refuses a publish for good.
     pub fn refuse(&mut self, publish: &Publish) {
-        if let Some((seen, stamp)) = publish.stamp.and_then(|stamp| Some((self.streams.get_mut(&stamp.epoch)?, stamp)))
-        {
-            seen.refuse(stamp.seq);
+        let Some((stamp, output)) = publish.stamp.zip(Output::parse(&publish.payload)) else { return };
+        if let Some(seen) = self.streams.get_mut(&stamp.epoch) {
+            seen.refuse(stamp.seq, output);
         }
     }
 
@@ -292,8 +292,9 @@ impl Checks {
             let excused = dropped + account.outputs.dropped_total() > 0;
             for (topic, number) in &self.seen(account).late {
                 let failed_first = self.seen(local).parts(*topic, *number) & Output::bit(Output::DEAD) != 0;
+                let refused_first = self.seen(account).refused_messages.contains(&(*topic, *number));
                 assert!(
-                    excused || failed_first || broker.repeated.contains(&(*topic, *number)),
+                    excused || failed_first || refused_first || broker.repeated.contains(&(*topic, *number)),
                     "order of topic {topic}: {number} came new after later ones in {}",
                     account.name
                 );

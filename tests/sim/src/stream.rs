@@ -16,6 +16,8 @@ pub struct Seen {
     highest_seq: u64,
     /// Refused for good: if the answer is lost, they come again, and may be accepted then.
     refused: BTreeSet<u64>,
+    /// Topic and number of the messages they are of.
+    pub refused_messages: BTreeSet<(u32, u64)>,
     /// The highest number of each topic and part.
     highest: BTreeMap<(u32, u8), u64>,
     /// Messages that came after later ones of their topic.
@@ -37,9 +39,10 @@ impl Seen {
         self.highest_seq = 0;
     }
 
-    /// The destination refuses output `seq`.
-    pub fn refuse(&mut self, seq: u64) {
+    /// The destination refuses an output, number `seq`.
+    pub fn refuse(&mut self, seq: u64, output: Output) {
         self.refused.insert(seq);
+        self.refused_messages.insert((output.topic, output.number));
     }
 
     /// An output arrives as number `seq`.

@@ -46,6 +46,7 @@ step_format() {
 
 step_lint() {
     cargo clippy --workspace --all-targets --quiet -- -D warnings
+    cargo clippy -p eyot-gateway --no-default-features --quiet -- -D warnings
     (cd functions && cargo clippy --workspace --all-targets --quiet -- -D warnings)
 }
 

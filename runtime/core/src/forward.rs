@@ -27,6 +27,8 @@ struct InFlight {
     /// The record is done with when this is; none if more outputs of the same record follow.
     closes: Option<Passing>,
     answer: Option<Answer>,
+    /// Of what was sent: topic and payload.
+    bytes: u64,
 }
 
 /// What became of one publish.
@@ -260,12 +262,13 @@ impl<F: Clone> Forwarder<F> {
             if !traffic.has_room(rank, now) || !traffic.may_go(now) {
                 return false;
             }
-            self.last_send = traffic.sent(now);
+            let bytes = output.bytes();
+            self.last_send = traffic.sent(bytes, now);
             left = left.saturating_sub(1);
             sending.next_output += 1;
             let closes = (left == 0).then_some(sending.passing);
             let token = token(stream, self.first_count + self.in_flight.len() as u64);
-            self.in_flight.push_back(InFlight { closes, answer: None });
+            self.in_flight.push_back(InFlight { closes, answer: None, bytes });
             out.push_back(Publish {
                 link,
                 conn,
@@ -306,7 +309,8 @@ impl<F: Clone> Forwarder<F> {
             doom.bytes = doom.bytes.saturating_sub(passing.bytes);
             self.given_up_bytes += passing.bytes;
         }
-        self.in_flight.push_back(InFlight { closes: Some(passing), answer: Some(Answer::GivenUp(reason)) });
+        let answer = Some(Answer::GivenUp(reason));
+        self.in_flight.push_back(InFlight { closes: Some(passing), answer, bytes: 0 });
         traffic.took_place();
         self.pass_answered(traffic, ledger);
     }
@@ -316,7 +320,7 @@ impl<F: Clone> Forwarder<F> {
             self.refused_in_record += u64::from(answer == Answer::Refused);
             self.first_count += 1;
             let Some(entry) = self.in_flight.pop_front() else { break };
-            traffic.left(1);
+            traffic.left(entry.bytes);
             if let Some(passing) = entry.closes {
                 let (given_up, reason) = match answer {
                     Answer::GivenUp(reason) => {

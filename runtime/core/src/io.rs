@@ -50,6 +50,8 @@ pub enum Input {
         conn: ConnId,
         /// Most unacknowledged publishes the broker accepts on it (its receive maximum; 65,535 if it names none).
         inflight_max: u16,
+        /// Most bytes of their topics and payloads; a publish larger than that goes alone.
+        inflight_max_bytes: u64,
     },
     /// A connection ended. What was in flight on it is neither acknowledged nor lost.
     LinkDown {

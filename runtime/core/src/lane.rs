@@ -34,6 +34,9 @@ pub(crate) struct Traffic {
     /// Most outputs in flight.
     window: usize,
     in_flight: usize,
+    /// Most bytes in flight, but for the last output that finds room.
+    window_bytes: u64,
+    in_flight_bytes: u64,
     pace: Pace,
     answers: Answers,
     highest: Rank,
@@ -73,6 +76,8 @@ impl Traffic {
             conn: None,
             window: 0,
             in_flight: 0,
+            window_bytes: 0,
+            in_flight_bytes: 0,
             pace,
             answers: Answers::default(),
             highest,
@@ -84,14 +89,15 @@ impl Traffic {
     /// Whether the window has room for one more. What is in flight stands in front of an alarm that comes next, in
     /// buffers that nothing can overtake it in: so the others get no more of the window than about two seconds' worth.
     pub fn has_room(&mut self, rank: Rank, now: Now) -> bool {
-        let mut window = self.window;
+        let (mut window, mut window_bytes) = (self.window, self.window_bytes);
         if rank < self.highest {
             self.answers.roll(now);
             let worth = 2 * self.answers.this.max(self.answers.last);
             let reserve = window.div_ceil(RESERVE_PARTS).min(window.saturating_sub(1));
             window = (window - reserve).min(worth.max(SHARED_MIN));
+            window_bytes -= window_bytes / RESERVE_PARTS as u64;
         }
-        self.in_flight < window
+        self.in_flight < window && self.in_flight_bytes < window_bytes
     }
 
     /// Whether the pace allows a publish; if not, notes when it will.
@@ -100,10 +106,11 @@ impl Traffic {
         self.waits_until_us.is_none()
     }
 
-    /// A publish is on its way; returns its number on this lane.
-    pub fn sent(&mut self, now: Now) -> u64 {
+    /// A publish of so many bytes is on its way; returns its number on this lane.
+    pub fn sent(&mut self, bytes: u64, now: Now) -> u64 {
         self.pace.sent(now);
         self.took_place();
+        self.in_flight_bytes += bytes;
         self.sends += 1;
         self.sends
     }
@@ -113,9 +120,10 @@ impl Traffic {
         self.in_flight += 1;
     }
 
-    /// So many places of the window are free again.
-    pub fn left(&mut self, places: usize) {
-        self.in_flight = self.in_flight.saturating_sub(places);
+    /// A place in the window is free again, and so many bytes.
+    pub fn left(&mut self, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(bytes);
     }
 }
 
@@ -162,10 +170,17 @@ impl<F: Clone> Lane<F> {
         self.traffic.highest = highest(&self.forwarders);
     }
 
-    pub fn link_up<S: Storage<File = F>>(&mut self, conn: ConnId, window: usize, ledger: &Ledger, spool: &Spool<S>) {
+    /// `window` is how many outputs may be in flight, and how many bytes.
+    pub fn link_up<S: Storage<File = F>>(
+        &mut self,
+        conn: ConnId,
+        window: (usize, u64),
+        ledger: &Ledger,
+        spool: &Spool<S>,
+    ) {
         self.rewind(ledger, spool);
         self.traffic.conn = Some(conn);
-        self.traffic.window = window.max(1);
+        (self.traffic.window, self.traffic.window_bytes) = (window.0.max(1), window.1.max(1));
     }
 
     pub fn link_down<S: Storage<File = F>>(&mut self, conn: ConnId, ledger: &Ledger, spool: &Spool<S>) {
@@ -177,7 +192,7 @@ impl<F: Clone> Lane<F> {
 
     /// Back to the first records that the streams are not done with; only without a connection.
     pub fn rewind<S: Storage<File = F>>(&mut self, ledger: &Ledger, spool: &Spool<S>) {
-        self.traffic.in_flight = 0;
+        (self.traffic.in_flight, self.traffic.in_flight_bytes) = (0, 0);
         for forwarder in &mut self.forwarders {
             forwarder.rewind(ledger, spool);
         }

@@ -141,7 +141,9 @@ impl<S: Storage> Core<S> {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.now = now;
         match input {
-            Input::LinkUp { link, conn, inflight_max } => self.link_up(link, conn, inflight_max),
+            Input::LinkUp { link, conn, inflight_max, inflight_max_bytes } => {
+                self.link_up(link, conn, inflight_max, inflight_max_bytes);
+            }
             Input::LinkDown { link, conn } => self.link_down(link, conn),
             Input::Message(message) => self.message(LinkId::INTAKE, &message),
             Input::Down { link, message } => self.message(link, &message),
@@ -201,7 +203,7 @@ impl<S: Storage> Core<S> {
         })
     }
 
-    fn link_up(&mut self, link: LinkId, conn: ConnId, inflight_max: u16) {
+    fn link_up(&mut self, link: LinkId, conn: ConnId, inflight_max: u16, inflight_max_bytes: u64) {
         self.status_due_us = self.now.mono_us;
         self.more = true;
         if link != LinkId::LOCAL {
@@ -214,7 +216,7 @@ impl<S: Storage> Core<S> {
         }
         let window = usize::from(inflight_max.min(self.config.inflight_max));
         if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.link == Some(link)) {
-            lane.link_up(conn, window, &self.ledger, &self.committer.spool);
+            lane.link_up(conn, (window, inflight_max_bytes), &self.ledger, &self.committer.spool);
             self.begin_live(link, window);
         }
         self.downlinks.iter_mut().filter(|down| down.link == link).for_each(Downlink::reconnected);

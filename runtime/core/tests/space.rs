@@ -62,7 +62,7 @@ impl Machine {
         let now = Now { mono_us: 1, unix_ms: 1_700_000_000_000 };
         let core = Core::open(config, Options::for_quota(64 << 20), storage.clone(), loaded, now, 7).unwrap();
         let mut machine = Self { core, storage, now, acked: 0 };
-        machine.handle(Input::LinkUp { link: LinkId::INTAKE, conn: 1, inflight_max: 100 });
+        machine.handle(Input::LinkUp { link: LinkId::INTAKE, conn: 1, inflight_max: 100, inflight_max_bytes: 1 << 20 });
         machine
     }
 

@@ -73,7 +73,10 @@ fn a_crash_forgets_the_last_commit_at_most() {
         let mut core = boot(&storage, now, 1 << 30);
         let found = wear(&core)["day_bytes"].as_u64().unwrap();
         assert!(found <= before && before - found <= 64 << 10, "life {life}: {found} of {before}");
-        core.handle(now, Input::LinkUp { link: LinkId::INTAKE, conn: 1, inflight_max: 100 });
+        core.handle(
+            now,
+            Input::LinkUp { link: LinkId::INTAKE, conn: 1, inflight_max: 100, inflight_max_bytes: 1 << 20 },
+        );
         let mut acks = 0;
         for _ in 0..MESSAGES {
             send(&mut core, now);
@@ -94,7 +97,7 @@ fn bursts_share_a_commit_when_the_budget_asks_for_it() {
     let storage = MemoryStorage::new(1);
     let mut now = Now::default();
     let mut core = boot(&storage, now, 450 << 20);
-    core.handle(now, Input::LinkUp { link: LinkId::INTAKE, conn: 1, inflight_max: 100 });
+    core.handle(now, Input::LinkUp { link: LinkId::INTAKE, conn: 1, inflight_max: 100, inflight_max_bytes: 1 << 20 });
     for _ in 0..5 * 3600 {
         (0..8).for_each(|_| send(&mut core, now));
         pass(&mut core, &storage, &mut now, 1_000_000);

@@ -220,7 +220,9 @@ impl<S: Storage> Driver<S> {
 
 fn input(link: LinkId, event: LinkEvent) -> Input {
     match event {
-        LinkEvent::Up { conn, inflight_max } => Input::LinkUp { link, conn, inflight_max },
+        LinkEvent::Up { conn, inflight_max, inflight_max_bytes } => {
+            Input::LinkUp { link, conn, inflight_max, inflight_max_bytes }
+        }
         LinkEvent::Down { conn } => Input::LinkDown { link, conn },
         LinkEvent::Published { conn, token, accepted } => Input::Published { link, conn, token, accepted },
         LinkEvent::Dropped { messages } => Input::IntakeDropped { messages },

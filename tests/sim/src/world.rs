@@ -28,6 +28,8 @@ const INBOX_MAX: usize = 100;
 const HEALING_MAX_MS: u64 = 6 * 3_600_000;
 /// Sensors send in bursts of this many now and then.
 const BURST: u32 = 100;
+/// Most bytes in flight on a link: small enough to be reached.
+const INFLIGHT_MAX_BYTES: u64 = 512;
 
 /// One history.
 pub struct World {
@@ -286,7 +288,7 @@ impl World {
             self.intake = Some(self.next_conn);
             // What the machine did not take in its last connection died with it.
             gateway.inbox.clear();
-            let up = Input::LinkUp { link: LinkId::INTAKE, conn: self.next_conn, inflight_max: 65_535 };
+            let up = link_up(LinkId::INTAKE, self.next_conn);
             gateway.handle(self.now, up, 1);
         }
         for cloud in &mut self.clouds {
@@ -294,7 +296,7 @@ impl World {
                 self.next_conn += 1;
                 cloud.conn = Some(self.next_conn);
                 self.checks.connected(&self.scenario);
-                let up = Input::LinkUp { link: cloud.link, conn: self.next_conn, inflight_max: 65_535 };
+                let up = link_up(cloud.link, self.next_conn);
                 gateway.handle(self.now, up, 1);
             }
         }
@@ -382,4 +384,8 @@ impl World {
             gateway.handle(self.now, input, sync_ms);
         }
     }
+}
+
+fn link_up(link: LinkId, conn: u64) -> Input {
+    Input::LinkUp { link, conn, inflight_max: 65_535, inflight_max_bytes: INFLIGHT_MAX_BYTES }
 }

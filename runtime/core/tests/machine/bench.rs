@@ -248,9 +248,14 @@ impl Bench {
     }
 
     pub fn connect(&mut self, link: LinkId, inflight_max: u16) {
+        self.connect_within(link, inflight_max, 1 << 20);
+    }
+
+    /// With at most so many publishes in flight, and so many bytes.
+    pub fn connect_within(&mut self, link: LinkId, inflight_max: u16, inflight_max_bytes: u64) {
         self.next_conn += 1;
         self.conns.insert(link, self.next_conn);
-        self.handle(Input::LinkUp { link, conn: self.next_conn, inflight_max });
+        self.handle(Input::LinkUp { link, conn: self.next_conn, inflight_max, inflight_max_bytes });
     }
 
     /// Number of the present connection of `link`, or 0.

@@ -104,6 +104,37 @@ fn without_routes_the_whole_window_is_used() {
 }
 
 #[test]
+fn bytes_in_flight_are_bounded_too_and_what_is_larger_goes_alone() {
+    let mut bench = Bench::new(vec![uplink(vec![])]);
+    for n in 0..60 {
+        bench.message("up/t", vec![b'x'; if n % 10 == 9 { 5_000 } else { 96 }]);
+    }
+    bench.connect_within(CLOUD, 50, 800);
+    let (mut most, mut arrived) = (0, 0);
+    while !bench.sent.is_empty() {
+        let bytes = bench.sent.iter().map(|p| p.topic.len() + p.payload.len()).collect::<Vec<_>>();
+        // The last one may be the one that is over the limit.
+        assert!(bytes[..bytes.len() - 1].iter().sum::<usize>() < 800, "{bytes:?}");
+        most = most.max(bytes.len());
+        bench.take();
+        arrived += 1;
+    }
+    assert_eq!((arrived, most), (60, 8));
+}
+
+#[test]
+fn large_telemetry_leaves_room_for_an_alarm() {
+    let mut bench = Bench::new(vec![alarms_first()]);
+    for _ in 0..40 {
+        bench.message("up/t", vec![b't'; 96]);
+    }
+    bench.connect_within(CLOUD, 100, 800);
+    assert_eq!(bench.sent.len(), 7, "an eighth is kept");
+    bench.message("up/alarm/a", "fire");
+    assert_eq!(bench.sent.last().map(payload), Some("fire"));
+}
+
+#[test]
 fn a_window_of_one_carries_everything() {
     let mut bench = Bench::new(vec![alarms_first()]);
     for topic in ["up/debug", "up/t", "up/alarm/a"] {

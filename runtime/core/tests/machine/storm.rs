@@ -62,11 +62,11 @@ impl Storm {
                 0..=49 => self.publish(),
                 50..=89 => self.answer(),
                 90..=93 => {
-                    let window = self.rng.u16(1..30);
-                    self.bench.connect(CLOUD, window);
+                    let (window, bytes) = (self.rng.u16(1..30), self.rng.u64(0..400));
+                    self.bench.connect_within(CLOUD, window, bytes);
                     self.bench.sent.clear();
                     self.bench.disconnect(CLOUD);
-                    self.bench.connect(CLOUD, window);
+                    self.bench.connect_within(CLOUD, window, bytes);
                 }
                 94..=96 => self.bench.disconnect(CLOUD),
                 97 => self.bench.restart(),

@@ -34,7 +34,7 @@
 //! | `mqtt`, `mqtts` | `client_id` | `eyot-<id>-<name>` | MQTT client id |
 //! | | `username`, `password_file`, `password_env` | none | as above |
 //! | | `protocol` | 5 | or 4 |
-//! | | `inflight` | 500 | most unacknowledged publishes |
+//! | | `inflight` | 500 | most unacknowledged publishes, and at most 8 MiB of topics and payloads |
 //! | | `envelope` | none | `"json"`: wrap each payload |
 //! | `http`, `https` | `batch_max`, `batch_bytes`, `linger` | 500, `1MiB`, `1s` | a batch is sent at whichever comes first: records (at most 16384), bytes before compression (`1KiB` to `64MiB`), age of its first record (at most `1h`) |
 //! | | `format` | `ndjson` | or `json`: an array |

@@ -10,7 +10,9 @@ use super::delivery::delivery;
 use super::read::Walk;
 use super::secret::Keys;
 use super::section::{At, Reader, Section};
-use super::url::{self, Url};
+#[cfg(feature = "s3")]
+use super::url;
+use super::url::Url;
 use super::{Mqtt, Uplink, UplinkAt};
 use crate::mqtt::inflight::WINDOW_MAX;
 use crate::uplink::batch::{Limits, BATCH_MAX};

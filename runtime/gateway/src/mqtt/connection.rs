@@ -266,7 +266,7 @@ impl<'a> Connection<'a> {
                 info!(link = self.link.name, %address, session_present, "connected");
                 told.clear();
                 self.told_up = true;
-                Passed::Control(LinkEvent::Up { conn, inflight_max })
+                Passed::Control(LinkEvent::Up { conn, inflight_max, inflight_max_bytes: INFLIGHT_MAX_BYTES })
             }
             Event::FilterRefused { filter, reason } => {
                 let link = &self.link.name;

@@ -20,6 +20,9 @@ use super::Publish;
 pub const READ_BYTES: usize = 32 << 10;
 /// Commands wait in their queue while this much is unsent.
 pub const OUT_MAX_BYTES: usize = 512 << 10;
+/// Most bytes of topics and payloads in flight to a broker: enough for a window of ordinary publishes, while a window of
+/// the largest would take the memory of a small gateway.
+pub const INFLIGHT_MAX_BYTES: u64 = 8 << 20;
 /// How long a link may take to say goodbye.
 pub const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// An output buffer that grew beyond this is given back when empty.
@@ -36,6 +39,8 @@ pub enum LinkEvent {
         conn: u64,
         /// Most publishes in flight.
         inflight_max: u16,
+        /// Most bytes of their topics and payloads.
+        inflight_max_bytes: u64,
     },
     /// A connection that was up ended.
     Down {

@@ -31,6 +31,11 @@ impl Limits {
     pub fn window(&self) -> u16 {
         self.batch_max.clamp(1, BATCH_MAX) * 2
     }
+
+    /// Most bytes in flight: as many, so that a batch can always be filled.
+    pub fn window_bytes(&self) -> u64 {
+        self.batch_max_bytes as u64 * 2
+    }
 }
 
 /// One output.
@@ -235,5 +240,20 @@ mod tests {
         assert_eq!(taken, 6);
         let most = Limits { batch_max: u16::MAX, batch_max_bytes: 1, linger: Duration::ZERO, by_day: false };
         assert_eq!(most.window(), WINDOW_MAX);
+    }
+
+    #[test]
+    fn what_may_be_in_flight_fills_a_batch_beside_the_one_on_its_way() {
+        let (mut gather, now) = (gather(), Instant::now());
+        let window_bytes = gather.limits.window_bytes();
+        // As the core counts: topic and payload, up to the first that is over.
+        let sent = (1..).map(|seq| record(seq, 399)).scan(0, |bytes, record| {
+            let fits = *bytes < window_bytes;
+            *bytes += (record.topic.len() + record.payload.len()) as u64;
+            fits.then_some(record)
+        });
+        assert!(sent.fuse().all(|record| gather.push(now, record)));
+        assert_eq!(seqs(gather.take(now)), Some(vec![1, 2]));
+        assert_eq!(seqs(gather.take(now)), Some(vec![3, 4]), "complete without waiting for others");
     }
 }

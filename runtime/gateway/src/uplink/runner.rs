@@ -156,7 +156,8 @@ impl Port {
     async fn serve(&self, conn: u64, delivery: &mut Delivery, memory: &mut Memory) -> Stop {
         self.reset.store(false, Ordering::Relaxed);
         let mut gather = Gather::new(self.limits);
-        match self.tell([LinkEvent::Up { conn, inflight_max: self.limits.window() }]).await {
+        let (inflight_max, inflight_max_bytes) = (self.limits.window(), self.limits.window_bytes());
+        match self.tell([LinkEvent::Up { conn, inflight_max, inflight_max_bytes }]).await {
             Ok(()) => self.batches(conn, delivery, memory, &mut gather).await.err().unwrap_or(Stop::Finished),
             Err(stop) => stop,
         }

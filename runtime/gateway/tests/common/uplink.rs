@@ -85,7 +85,7 @@ impl Port {
     pub async fn next(&mut self) -> LinkEvent {
         let event = tokio::time::timeout(PATIENCE, self.control.recv_async()).await;
         let (_, event) = event.expect("something in time").expect("the uplink runs");
-        if let LinkEvent::Up { conn, inflight_max } = event {
+        if let LinkEvent::Up { conn, inflight_max, .. } = event {
             (self.conn, self.window) = (conn, u64::from(inflight_max));
         }
         event

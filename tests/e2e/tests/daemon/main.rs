@@ -12,6 +12,8 @@ mod payloads;
 mod quota;
 mod reduce;
 mod routes;
+mod servers;
 mod state;
 mod status;
 mod tls;
+mod uplinks;

@@ -4,18 +4,22 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{service_fn, Service as _};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::sync::oneshot;
+
+/// Of so many requests, an S3 server cuts one.
+const S3_CUT_EVERY: usize = 3;
 
 /// A running server.
 pub struct Server {
@@ -47,14 +51,24 @@ impl Server {
         Self { addr, end: Some(end), thread: Some(thread) }
     }
 
-    /// An S3 server whose buckets are the directories in `root`. It knows the key `barn` with the secret `s3cret`.
+    /// An S3 server whose buckets are the directories in `root`. It knows the key `barn` with the secret `s3cret`,
+    /// and cuts connections before it has taken what they bring.
     pub fn s3(root: &Path) -> Self {
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).unwrap());
         builder.set_auth(SimpleAuth::from_single("barn", "s3cret"));
         let service = builder.build().into_shared();
+        let requests = Arc::new(AtomicUsize::new(0));
         Self::start(move |tcp| {
-            let service = service.clone();
-            async move { drop(http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await) }
+            let (service, requests) = (service.clone(), Arc::clone(&requests));
+            let faulty = service_fn(move |request| {
+                let cut = requests.fetch_add(1, Ordering::Relaxed) % S3_CUT_EVERY == 0;
+                let answer = (!cut).then(|| service.call(request));
+                async move {
+                    let Some(answer) = answer else { return Err(io::Error::other("cut")) };
+                    answer.await.map_err(|_| io::Error::other("no answer"))
+                }
+            });
+            async move { drop(http1::Builder::new().serve_connection(TokioIo::new(tcp), faulty).await) }
         })
     }
 }

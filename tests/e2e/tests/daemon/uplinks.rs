@@ -141,7 +141,7 @@ fn http_gets_everything_over_kill_minus_nine_busy_answers_and_lost_ones() {
 }
 
 #[test]
-fn an_object_store_gets_everything_over_kill_minus_nine() {
+fn an_object_store_gets_everything_over_kill_minus_nine_and_cut_connections() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("readings")).unwrap();
     let server = Server::s3(root.path());

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -18,8 +18,10 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::sync::oneshot;
 
-/// Of so many requests, an S3 server cuts one.
-const S3_CUT_EVERY: usize = 3;
+/// An S3 server cuts all requests at the beginning of each cycle, for about as long as acknowledgements take to be noted
+/// on disk: one that came too early is then a loss, if the daemon is killed.
+const S3_TROUBLE_MS: u128 = 2_000;
+const S3_CYCLE_MS: u128 = 3_000;
 
 /// A running server.
 pub struct Server {
@@ -57,11 +59,11 @@ impl Server {
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).unwrap());
         builder.set_auth(SimpleAuth::from_single("barn", "s3cret"));
         let service = builder.build().into_shared();
-        let requests = Arc::new(AtomicUsize::new(0));
+        let started = Instant::now();
         Self::start(move |tcp| {
-            let (service, requests) = (service.clone(), Arc::clone(&requests));
+            let service = service.clone();
             let faulty = service_fn(move |request| {
-                let cut = requests.fetch_add(1, Ordering::Relaxed) % S3_CUT_EVERY == 0;
+                let cut = started.elapsed().as_millis() % S3_CYCLE_MS < S3_TROUBLE_MS;
                 let answer = (!cut).then(|| service.call(request));
                 async move {
                     let Some(answer) = answer else { return Err(io::Error::other("cut")) };

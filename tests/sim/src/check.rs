@@ -10,6 +10,7 @@ use eyot_spool::Storage;
 use eyot_wire::code::DropReason;
 
 use crate::broker::Broker;
+use crate::faults::Faults;
 use crate::guest::{has_local_part, Failing};
 use crate::output::{message_of, Output};
 use crate::scenario::Scenario;
@@ -61,8 +62,12 @@ fn is_allowed(scenario: &Scenario, reason: DropReason) -> bool {
         DropReason::Refused => scenario.faults.refuse_ppm > 0,
         DropReason::UplinkFull => setup.backlog.is_some_and(|(_, when_full)| when_full != WhenFull::Block),
         DropReason::Expired => setup.ttl_ms.is_some(),
-        // The oldest segment goes, unread if the disk fails just then; and power may fail before the ledger says so.
-        DropReason::Corrupt => setup.when_full == WhenFull::DropOldest,
+        // The oldest segment goes, unread if the disk fails just then; and power may fail before the ledger says so. Where
+        // none may go, a full or failing disk makes a log give up what was delivered before that is durable.
+        DropReason::Corrupt => {
+            let Faults { disk_full_mean_ms, disk_error_mean_ms, .. } = scenario.faults;
+            setup.when_full == WhenFull::DropOldest || disk_full_mean_ms + disk_error_mean_ms > 0
+        }
         _ => false,
     }
 }
@@ -87,6 +92,15 @@ fn only_allowed_drops(scenario: &Scenario, what: &str, account: &Account) {
             reason.word()
         );
     }
+}
+
+/// Of what was dropped, how much need not have arrived.
+fn excused(scenario: &Scenario, account: &Account) -> u64 {
+    let delivered_after_all = match scenario.setup.when_full {
+        WhenFull::DropOldest => 0,
+        _ => account.dropped(DropReason::Corrupt),
+    };
+    account.dropped_total() - delivered_after_all
 }
 
 fn accounts(ledger: &Ledger) -> impl Iterator<Item = (&str, Account)> {
@@ -240,7 +254,7 @@ impl Checks {
         }
         for account in &ledger.streams {
             let missing = self.seen(account).missing(account.next_seq);
-            let dropped = account.outputs.dropped_total();
+            let dropped = excused(scenario, &account.outputs);
             assert!(missing <= dropped, "{}: {missing} outputs never arrived, {dropped} were dropped", account.name);
             // A route of its own, or a quota that refuses what is new, may part them.
             let refuses = scenario.setup.backlog.is_some_and(|(_, when_full)| when_full == WhenFull::DropNewest);
@@ -249,12 +263,12 @@ impl Checks {
                 assert_eq!(account.name, "archive", "half of a message: {first:?} is followed by {second:?}");
             }
         }
-        self.every_message_arrived(ledger, broker);
+        self.every_message_arrived(scenario, ledger, broker);
         self.in_order(ledger, broker);
     }
 
     /// Every message the gateway acknowledged came to all it should, or to a dead letter, or the ledger has it as dropped.
-    fn every_message_arrived(&self, ledger: &Ledger, broker: &Broker) {
+    fn every_message_arrived(&self, scenario: &Scenario, ledger: &Ledger, broker: &Broker) {
         let parts_by = |uplink: &str, topic, number| {
             let epochs = self.uplinks.iter().filter(|(_, name)| *name == uplink).map(|(epoch, _)| epoch);
             epochs.fold(0, |parts, epoch| parts | self.streams[epoch].parts(topic, number))
@@ -272,7 +286,7 @@ impl Checks {
                 !(is_dead || in_cloud && in_archive && local & wants_local == wants_local)
             })
             .collect();
-        let dropped: u64 = accounts(ledger).map(|(_, account)| account.dropped_total()).sum();
+        let dropped: u64 = accounts(ledger).map(|(_, account)| excused(scenario, &account)).sum();
         let dropped = dropped - ledger.messages.dropped(DropReason::DeadLetter);
         assert!(
             absent.len() as u64 <= dropped,

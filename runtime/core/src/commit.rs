@@ -89,6 +89,11 @@ impl<S: Storage> Committer<S> {
         }
     }
 
+    /// Whether the batch takes a letter. Also while the disk fails: what the letter is about is not there for another try.
+    pub fn takes_letters(&self) -> bool {
+        !self.full && !self.spool.is_full() && self.spool.batch_has_room()
+    }
+
     /// While the log is full: finds out now and then whether the disk has space again. Commits do, but without a message
     /// or an acknowledgement there is none.
     pub fn look_for_room(&mut self, mono_us: u64) {

@@ -11,6 +11,7 @@ use eyot_wire::code::DropReason;
 use eyot_wire::record::Record;
 
 use crate::config::Priority;
+use crate::dead::{Keep, Refused};
 use crate::gone::Holes;
 use crate::io::{LinkId, Now, Publish, Stamp};
 use crate::lane::{token, Rank, Traffic};
@@ -27,8 +28,8 @@ struct InFlight {
     /// The record is done with when this is; none if more outputs of the same record follow.
     closes: Option<Passing>,
     answer: Option<Answer>,
-    /// Of what was sent: topic and payload.
-    bytes: u64,
+    /// What was sent, for the dead letter if it is refused; none of a record that was not sent.
+    output: Option<Refused>,
 }
 
 /// What became of one publish.
@@ -71,7 +72,8 @@ pub(crate) struct Forwarder<F> {
     in_flight: VecDeque<InFlight>,
     /// Count of the first entry of `in_flight`; counts go up from 1 and are not reused.
     first_count: u64,
-    refused_in_record: u64,
+    /// Outputs of the record at the front: what becomes of them is settled with the whole of it.
+    refused: Vec<Refused>,
     /// Sequence number the next record must begin with; a gap was lost in the log.
     expected_seq: u64,
     doom: Option<Doom<F>>,
@@ -97,7 +99,7 @@ impl<F: Clone> Forwarder<F> {
             scanned: passed,
             in_flight: VecDeque::new(),
             first_count: 1,
-            refused_in_record: 0,
+            refused: Vec::new(),
             expected_seq: ledger.resume_seq(stream.number),
             doom: None,
             given_up_bytes: 0,
@@ -122,7 +124,7 @@ impl<F: Clone> Forwarder<F> {
         self.first_count += self.in_flight.len() as u64;
         self.in_flight.clear();
         self.sending = None;
-        self.refused_in_record = 0;
+        self.refused.clear();
         self.doom = None;
         self.given_up_bytes = 0;
         self.scanned = passed;
@@ -262,35 +264,38 @@ impl<F: Clone> Forwarder<F> {
             if !traffic.has_room(rank, now) || !traffic.may_go(now) {
                 return false;
             }
-            let bytes = output.bytes();
-            self.last_send = traffic.sent(bytes, now);
+            self.last_send = traffic.sent(output.bytes(), now);
             left = left.saturating_sub(1);
             sending.next_output += 1;
             let closes = (left == 0).then_some(sending.passing);
             let token = token(stream, self.first_count + self.in_flight.len() as u64);
-            self.in_flight.push_back(InFlight { closes, answer: None, bytes });
-            out.push_back(Publish {
-                link,
-                conn,
-                token,
-                topic: sending.body.slice_ref(output.topic.as_bytes()),
-                payload: sending.body.slice_ref(output.payload),
-                retain: false,
-                stamp: Some(Stamp { epoch: self.epoch, seq }),
-                received_at_ms: sending.passing.received_at_ms,
-            });
+            let topic = sending.body.slice_ref(output.topic.as_bytes());
+            let payload = sending.body.slice_ref(output.payload);
+            let received_at_ms = sending.passing.received_at_ms;
+            let output = Refused { stream, seq, topic: topic.clone(), payload: payload.clone(), received_at_ms };
+            self.in_flight.push_back(InFlight { closes, answer: None, output: Some(output) });
+            let stamp = Some(Stamp { epoch: self.epoch, seq });
+            out.push_back(Publish { link, conn, token, topic, payload, retain: false, stamp, received_at_ms });
         }
         self.scanned = sending.passing.lsn;
         self.sending = None;
         true
     }
 
-    /// The broker answered one publish. Records are passed in order, so an early answer waits for its turn.
-    pub fn answered(&mut self, answered: u64, accepted: bool, traffic: &mut Traffic, ledger: &mut Ledger) {
+    /// The broker answered one publish. Records are passed in order, so an early answer waits for its turn. `keep` gets
+    /// what was refused before the ledger has it as dropped.
+    pub fn answered(
+        &mut self,
+        answered: u64,
+        accepted: bool,
+        traffic: &mut Traffic,
+        ledger: &mut Ledger,
+        keep: &mut Keep<'_>,
+    ) {
         let Some(index) = answered.checked_sub(token(self.stream, self.first_count)) else { return };
         let Some(entry) = usize::try_from(index).ok().and_then(|i| self.in_flight.get_mut(i)) else { return };
         entry.answer = Some(if accepted { Answer::Accepted } else { Answer::Refused });
-        self.pass_answered(traffic, ledger);
+        self.pass_answered(traffic, ledger, keep);
     }
 
     /// Why the record is not to be sent.
@@ -310,17 +315,18 @@ impl<F: Clone> Forwarder<F> {
             self.given_up_bytes += passing.bytes;
         }
         let answer = Some(Answer::GivenUp(reason));
-        self.in_flight.push_back(InFlight { closes: Some(passing), answer, bytes: 0 });
+        self.in_flight.push_back(InFlight { closes: Some(passing), answer, output: None });
         traffic.took_place();
-        self.pass_answered(traffic, ledger);
+        // Nothing that was answered waits in front of it: that left with its answer.
+        self.pass_answered(traffic, ledger, &mut |_, _| ());
     }
 
-    fn pass_answered(&mut self, traffic: &mut Traffic, ledger: &mut Ledger) {
+    fn pass_answered(&mut self, traffic: &mut Traffic, ledger: &mut Ledger, keep: &mut Keep<'_>) {
         while let Some(answer) = self.in_flight.front().and_then(|e| e.answer) {
-            self.refused_in_record += u64::from(answer == Answer::Refused);
             self.first_count += 1;
             let Some(entry) = self.in_flight.pop_front() else { break };
-            traffic.left(entry.bytes);
+            traffic.left(entry.output.as_ref().map_or(0, Refused::bytes));
+            self.refused.extend(entry.output.filter(|_| answer == Answer::Refused));
             if let Some(passing) = entry.closes {
                 let (given_up, reason) = match answer {
                     Answer::GivenUp(reason) => {
@@ -328,7 +334,10 @@ impl<F: Clone> Forwarder<F> {
                         self.given_up_bytes -= if doomed { passing.bytes.min(self.given_up_bytes) } else { 0 };
                         (passing.outputs, reason)
                     }
-                    _ => (std::mem::take(&mut self.refused_in_record), DropReason::Refused),
+                    _ => {
+                        self.refused.iter().for_each(|refused| keep(refused, ledger));
+                        (self.refused.drain(..).count() as u64, DropReason::Refused)
+                    }
                 };
                 ledger.pass(self.stream, &passing, given_up, reason);
             }
@@ -352,7 +361,7 @@ pub(crate) fn survey(lsn: Lsn, body: &[u8], stream: u8) -> Option<Passing> {
     let mut passing = Passing {
         lsn,
         received_at_ms: record.received_at_ms,
-        message_is_open: record.dropped.is_none(),
+        message_is_open: record.message_is_open(),
         ..Passing::default()
     };
     for output in record.outputs() {

@@ -41,7 +41,7 @@ pub(crate) struct Outlets<'a> {
 }
 
 impl Outlets<'_> {
-    fn route(&self, topic: &str, payload: &[u8], ledger: &mut Ledger, routes: &mut Vec<Route>) -> Routed {
+    pub fn route(&self, topic: &str, payload: &[u8], ledger: &mut Ledger, routes: &mut Vec<Route>) -> Routed {
         let bytes = (topic.len() + payload.len()) as u64;
         self.streams.route(topic, bytes, self.quotas, ledger, routes)
     }

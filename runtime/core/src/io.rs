@@ -224,6 +224,14 @@ pub enum Notice {
         /// Drops since the last notice.
         count: u64,
     },
+    /// What an uplink refused was not kept as a dead letter, because the log had no room for it, or the letter's own
+    /// destination; one notice per uplink and minute.
+    LetterDropped {
+        /// The uplink's name.
+        uplink: String,
+        /// Letters dropped since the last notice.
+        count: u64,
+    },
     /// A function emitted where it may not, beyond its limit, or to a bad topic; one notice per function and minute.
     EmitRefused {
         /// The function's name.

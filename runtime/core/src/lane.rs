@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use eyot_spool::{ReadError, Spool, Storage};
 
 use crate::config::Priority;
+use crate::dead::Keep;
 use crate::forward::Forwarder;
 use crate::io::{ConnId, LinkId, Now, Publish};
 use crate::ledger::Ledger;
@@ -244,15 +245,23 @@ impl<F: Clone> Lane<F> {
         Ok(false)
     }
 
-    /// The broker answered one publish.
-    pub fn answered(&mut self, conn: ConnId, token: u64, accepted: bool, ledger: &mut Ledger, now: Now) {
+    /// The broker answered one publish. `keep` gets what was refused before the ledger has it as dropped.
+    pub fn answered(
+        &mut self,
+        conn: ConnId,
+        token: u64,
+        accepted: bool,
+        ledger: &mut Ledger,
+        now: Now,
+        keep: &mut Keep<'_>,
+    ) {
         if self.traffic.conn != Some(conn) {
             return;
         }
         self.traffic.answers.count(now);
         if let Some(forwarder) = self.forwarders.iter_mut().find(|f| u64::from(f.stream) == token >> TOKEN_STREAM_SHIFT)
         {
-            forwarder.answered(token, accepted, &mut self.traffic, ledger);
+            forwarder.answered(token, accepted, &mut self.traffic, ledger, keep);
         }
     }
 }

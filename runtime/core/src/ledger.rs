@@ -128,6 +128,11 @@ impl StreamAccount {
         self.name.split(BEHIND).next().unwrap_or_default()
     }
 
+    /// The uplink it belongs to.
+    pub fn uplink(&self) -> &str {
+        self.base().split('/').next().unwrap_or_default()
+    }
+
     /// Whether it is a backlog behind another stream.
     pub fn is_behind(&self) -> bool {
         self.name.contains(BEHIND)
@@ -301,7 +306,7 @@ impl Ledger {
                 }
             }
         }
-        if mask != 0 && record.dropped.is_none() {
+        if mask != 0 && record.message_is_open() {
             self.messages.drop_pending(DropReason::Malformed, 1);
         }
     }
@@ -346,7 +351,7 @@ pub(crate) struct Passing {
     /// Number of the first of them, and the one after the last.
     pub first_seq: u64,
     pub end_seq: u64,
-    /// The message is not counted as dropped already.
+    /// It stands for a message, and that is not counted as dropped already.
     pub message_is_open: bool,
 }
 

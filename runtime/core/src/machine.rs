@@ -22,6 +22,7 @@ use crate::notices::{Item, Notices, NOTICE_INTERVAL_US};
 use crate::streams::Streams;
 use crate::wear::{self, Wear};
 
+mod letters;
 mod live;
 mod open;
 mod report;
@@ -147,12 +148,7 @@ impl<S: Storage> Core<S> {
             Input::LinkDown { link, conn } => self.link_down(link, conn),
             Input::Message(message) => self.message(LinkId::INTAKE, &message),
             Input::Down { link, message } => self.message(link, &message),
-            Input::Published { link, conn, token, accepted } => {
-                if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.link == Some(link)) {
-                    lane.answered(conn, token, accepted, &mut self.ledger, now);
-                    self.more = true;
-                }
-            }
+            Input::Published { link, conn, token, accepted } => self.published(link, conn, token, accepted),
             Input::IntakeDropped { messages } => self.drop_unseen(DropReason::IntakeFull, messages, b""),
             Input::Synced { commit, result } if self.thinner.awaits(commit) => self.rewrite_synced(commit, result),
             Input::Synced { commit, result } => self.synced(commit, result),

@@ -27,6 +27,7 @@ enum Subject {
     Failed(Arc<str>),
     EmitRefused(Arc<str>),
     Dropped(DropReason),
+    LetterDropped(String),
     Storage,
 }
 
@@ -50,6 +51,8 @@ pub(crate) struct Notices {
     episodes: BTreeMap<Subject, Episode>,
     log_rates: BTreeMap<Arc<str>, LogRate>,
     pub log_lines_dropped: u64,
+    /// Refused outputs that no dead letter could be kept of, since the start.
+    pub letters_dropped: u64,
 }
 
 impl Notices {
@@ -103,6 +106,11 @@ impl Notices {
         self.note(Subject::Dropped(reason), count, shown, mono_us);
     }
 
+    pub fn letter_dropped(&mut self, uplink: &str, mono_us: u64) {
+        self.letters_dropped += 1;
+        self.note(Subject::LetterDropped(uplink.to_owned()), 1, String::new, mono_us);
+    }
+
     /// The first of an episode is told at once; what follows is told when the interval is over.
     fn note(&mut self, subject: Subject, count: u64, text: impl FnOnce() -> String, mono_us: u64) {
         let episode = self.episodes.entry(subject.clone()).or_default();
@@ -139,6 +147,7 @@ fn tell(subject: &Subject, episode: &mut Episode) -> Notice {
         Subject::Failed(function) => Notice::FunctionFailed { function: Arc::clone(function), failure: text, count },
         Subject::EmitRefused(function) => Notice::EmitRefused { function: Arc::clone(function), count },
         Subject::Storage => Notice::StorageFailed { error: text },
+        Subject::LetterDropped(uplink) => Notice::LetterDropped { uplink: uplink.clone(), count },
         Subject::Dropped(reason) => Notice::Dropped { reason: reason.word(), topic: text, count },
     }
 }

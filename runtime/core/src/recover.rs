@@ -119,7 +119,9 @@ impl Recovery {
                 account.next_seq = account.next_seq.max(route.seq + 1);
             }
         }
-        self.ledger.enter(mask, record.dropped, false);
+        if !record.is_letter {
+            self.ledger.enter(mask, record.dropped, false);
+        }
         for block in record.state() {
             let state = self.states.entry(block.function.to_owned()).or_default();
             for (key, value) in block.ops() {

@@ -21,6 +21,8 @@ pub(crate) struct Status<'a> {
     pub uplinks: Vec<UplinkStatus<'a>>,
     pub ledger: LedgerStatus<'a>,
     pub log_lines_dropped: u64,
+    /// Refused outputs that no dead letter could be kept of, since the start.
+    pub letters_dropped: u64,
 }
 
 #[derive(Serialize)]

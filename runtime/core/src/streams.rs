@@ -200,8 +200,7 @@ fn plan(uplinks: &[Uplink]) -> Vec<Planned> {
 
 /// A stream that is not in the configuration any more and has a backlog: it goes where it was to go if that is there.
 fn leftover(account: &StreamAccount, uplinks: &[Uplink]) -> Stream {
-    let uplink = account.base().split('/').next().unwrap_or_default();
-    let link = (0..).map(LinkId::uplink).zip(uplinks).find(|(_, u)| u.name == uplink).map(|(link, _)| link);
+    let link = (0..).map(LinkId::uplink).zip(uplinks).find(|(_, u)| u.name == account.uplink()).map(|(link, _)| link);
     Stream {
         number: account.stream,
         link,

@@ -219,7 +219,7 @@ impl Rewrite for Decider<'_> {
         if kept == 0 {
             // A record without outputs is not needed either: what it did to states is in the checkpoint behind it.
             let has_dropped = thinning.toll.outputs_total() > dropped_before;
-            thinning.toll.messages += u64::from(has_dropped && record.dropped.is_none());
+            thinning.toll.messages += u64::from(has_dropped && record.message_is_open());
             let mut behind = std::mem::take(&mut thinning.behind);
             behind.move_to(&mut thinning.before);
             return Fate::Drop;
@@ -227,7 +227,10 @@ impl Rewrite for Decider<'_> {
         if !touched {
             return Fate::Keep;
         }
-        replacement.extend_from_slice(thinning.record.finish(record.received_at_ms, None, record.dropped));
+        replacement.extend_from_slice(match record.is_letter {
+            true => thinning.record.finish_letter(record.received_at_ms),
+            false => thinning.record.finish(record.received_at_ms, None, record.dropped),
+        });
         Fate::Replace
     }
 

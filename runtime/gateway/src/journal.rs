@@ -37,6 +37,12 @@ pub fn notice(notice: &Notice) {
             warn!(%function, %failure, count, "a function failed; its messages went to eyot/<id>/dead/<function>");
         }
         Notice::Dropped { reason, topic, count } => warn!(reason, %topic, count, "dropped"),
+        Notice::LetterDropped { uplink, count } => {
+            warn!(
+                uplink,
+                count, "refused outputs were dropped without a dead letter: the log had no room, or its uplink"
+            );
+        }
         Notice::EmitRefused { function, count } => {
             warn!(%function, count, "a function emitted what it may not; see [allow] and [limits] in its function.toml");
         }

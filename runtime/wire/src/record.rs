@@ -5,14 +5,14 @@
 //! | field | type | |
 //! |---|---|---|
 //! | version | `u8` | 1 |
-//! | flags | `u8` | bit 0: a random seed follows; bit 1: a drop reason follows |
+//! | flags | `u8` | bit 0: a random seed follows; bit 1: a drop reason follows; bit 2: a letter of the gateway's own |
 //! | received_at_ms | `i64` | Unix time the message arrived |
 //! | seed | `u64` | if flagged: seed of `random` for this message |
 //! | dropped | `u8` | if flagged: [`DropReason`] |
 //! | outputs | `u32`, then that many | `topic: str, payload: bytes, routes: u8, then that many (stream: u8, seq: u64)` |
 //! | state | `u32`, then that many | `function: str, ops: u32, then that many (key: bytes, value: Option<bytes>)` |
 //!
-//! A value of `None` deletes the key.
+//! A value of `None` deletes the key. A letter is no message: its outputs count in their streams, and nowhere else.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -24,6 +24,7 @@ use crate::code::DropReason;
 const VERSION: u8 = 1;
 const HAS_SEED: u8 = 1;
 const HAS_DROP: u8 = 2;
+const IS_LETTER: u8 = 4;
 
 /// Bytes that are not a commit record of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,10 +94,20 @@ impl Builder {
 
     /// The finished record, valid until the next call.
     pub fn finish(&mut self, received_at_ms: i64, seed: Option<u64>, dropped: Option<DropReason>) -> &[u8] {
+        let flags = if seed.is_some() { HAS_SEED } else { 0 } | if dropped.is_some() { HAS_DROP } else { 0 };
+        self.write(flags, received_at_ms, seed, dropped)
+    }
+
+    /// As [`finish`](Self::finish), for outputs that no message led to; `written_at_ms` is their Unix time.
+    pub fn finish_letter(&mut self, written_at_ms: i64) -> &[u8] {
+        self.write(IS_LETTER, written_at_ms, None, None)
+    }
+
+    fn write(&mut self, flags: u8, received_at_ms: i64, seed: Option<u64>, dropped: Option<DropReason>) -> &[u8] {
         let record = &mut self.record;
         record.clear();
         record.push(VERSION);
-        record.push(if seed.is_some() { HAS_SEED } else { 0 } | if dropped.is_some() { HAS_DROP } else { 0 });
+        record.push(flags);
         put(record, &received_at_ms);
         if let Some(seed) = seed {
             put(record, &seed);
@@ -138,6 +149,8 @@ pub struct Record<'a> {
     pub seed: Option<u64>,
     /// Set if the message itself counts as dropped; its outputs, such as a dead letter, are delivered all the same.
     pub dropped: Option<DropReason>,
+    /// Set if no message led to it.
+    pub is_letter: bool,
     output_count: u32,
     rest: &'a [u8],
 }
@@ -197,7 +210,7 @@ impl<'a> Record<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut rest = bytes;
         let (version, flags): (u8, u8) = take(&mut rest)?;
-        if version != VERSION || flags & !(HAS_SEED | HAS_DROP) != 0 {
+        if version != VERSION || flags & !(HAS_SEED | HAS_DROP | IS_LETTER) != 0 {
             return Err(Malformed);
         }
         let received_at_ms = take(&mut rest)?;
@@ -209,7 +222,13 @@ impl<'a> Record<'a> {
             None
         };
         let output_count = take(&mut rest)?;
-        Ok(Self { received_at_ms, seed, dropped, output_count, rest })
+        let is_letter = flags & IS_LETTER != 0;
+        Ok(Self { received_at_ms, seed, dropped, is_letter, output_count, rest })
+    }
+
+    /// Whether it stands for a message whose fate its outputs decide.
+    pub fn message_is_open(&self) -> bool {
+        self.dropped.is_none() && !self.is_letter
     }
 
     /// The outputs, in the order they were emitted. Ends early if the bytes are not a record.
@@ -308,6 +327,20 @@ mod tests {
         expected.extend_from_slice(b"\x0bprocessed/7\x00\x01\x00\x09");
         expected.extend_from_slice(b"\x01\x06smooth\x02\x01k\x01\x01v\x04gone\x00");
         assert_eq!(sample(&mut Builder::default()), expected);
+    }
+
+    #[test]
+    fn golden_bytes_of_a_letter() {
+        let mut builder = Builder::default();
+        builder.output("eyot/g/dead/cloud", b"{}", &[Route { stream: 0, seq: 9 }]);
+        let bytes = builder.finish_letter(1_700_000_000_123).to_vec();
+        let mut expected = vec![1, 4, 0xf6, 0xa1, 0xab, 0xfe, 0xf9, 0x62, 1];
+        expected.extend_from_slice(b"\x11eyot/g/dead/cloud\x02{}\x01\x00\x09\x00");
+        assert_eq!(bytes, expected);
+        let record = Record::decode(&bytes).unwrap();
+        assert_eq!((record.is_letter, record.message_is_open(), record.dropped), (true, false, None));
+        let message = sample(&mut builder);
+        assert!(!Record::decode(&message).unwrap().is_letter);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What must hold: at every arrival, in every step, after every boot, and when everything has healed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use eyot_core::config::WhenFull;
-use eyot_core::io::{LinkId, Now, Publish};
+use eyot_core::io::{LinkId, Notice, Now, Publish};
 use eyot_core::ledger::{Account, Ledger, StreamAccount};
 use eyot_core::Core;
 use eyot_spool::Storage;
@@ -12,7 +12,7 @@ use eyot_wire::code::DropReason;
 use crate::broker::Broker;
 use crate::faults::Faults;
 use crate::guest::{has_local_part, Failing};
-use crate::output::{message_of, Output};
+use crate::output::{message_of, refused, Output};
 use crate::scenario::Scenario;
 use crate::stream::Seen;
 
@@ -35,6 +35,12 @@ pub struct Checks {
     taken_at_ms: BTreeMap<(u32, u64), i64>,
     /// When the last publishes were sent to the cloud, within a second.
     sent_at_us: VecDeque<u64>,
+    /// Epochs and numbers of refused outputs that a dead letter arrived about.
+    letters: BTreeSet<(u64, u64)>,
+    /// Dead letters that were refused themselves: nothing tells of them.
+    letters_refused: BTreeSet<(u64, u64)>,
+    /// The gateway said that there was no room for a letter.
+    letters_dropped: bool,
 }
 
 /// The counter the simulation's function keeps in its state.
@@ -108,10 +114,6 @@ fn accounts(ledger: &Ledger) -> impl Iterator<Item = (&str, Account)> {
     std::iter::once(("messages", ledger.messages.clone())).chain(streams)
 }
 
-fn uplink_of(account: &StreamAccount) -> &str {
-    account.base().split('/').next().unwrap_or_default()
-}
-
 impl Checks {
     /// A publish arrives at its destination. `published` has how many messages each sensor has sent.
     pub fn arrive(&mut self, publish: &Publish, published: &[u64]) {
@@ -120,6 +122,11 @@ impl Checks {
         let output = output.unwrap_or_else(|| panic!("invented: {:?}", String::from_utf8_lossy(&publish.payload)));
         let is_known = published.get(output.topic as usize).is_some_and(|sent| (1..=*sent).contains(&output.number));
         assert!(is_known, "invented: nobody sent {output:?}");
+        if let Some((epoch, seq)) = refused(&publish.payload) {
+            let was_refused = self.streams.get(&epoch).is_some_and(|seen| seen.has_refused(seq));
+            assert!(was_refused, "invented: nobody refused what the letter is about, {epoch} {seq}");
+            self.letters.insert((epoch, seq));
+        }
         let seen = self.streams.get_mut(&stamp.epoch);
         seen.unwrap_or_else(|| panic!("invented: no stream has epoch {}", stamp.epoch)).arrive(stamp.seq, output);
     }
@@ -140,6 +147,14 @@ impl Checks {
         if let Some(seen) = self.streams.get_mut(&stamp.epoch) {
             seen.refuse(stamp.seq, output);
         }
+        if publish.topic.starts_with(b"eyot/sim/dead/") {
+            self.letters_refused.insert((stamp.epoch, stamp.seq));
+        }
+    }
+
+    /// The gateway tells something.
+    pub fn noticed(&mut self, notice: &Notice) {
+        self.letters_dropped |= matches!(notice, Notice::LetterDropped { .. });
     }
 
     /// The gateway takes a message in.
@@ -182,7 +197,7 @@ impl Checks {
         assert!(used <= max, "quota: the log uses {used} bytes of {max}");
         assert_eq!(counter(core), handled(ledger), "state and ledger disagree");
         if let Some((max, when_full)) = scenario.setup.backlog {
-            let routes = ledger.streams.iter().filter(|s| uplink_of(s) == "cloud");
+            let routes = ledger.streams.iter().filter(|s| s.uplink() == "cloud");
             let waiting: u64 = routes.map(|s| s.pending_bytes).sum();
             // What is given up for others leaves in order, when all before it is answered: a silent link keeps it waiting.
             let is_kept = when_full == WhenFull::DropOldest || waiting <= max + MESSAGE_BYTES;
@@ -203,7 +218,7 @@ impl Checks {
                 seen.deployed(1, version);
                 seen
             });
-            self.uplinks.entry(account.epoch).or_insert_with(|| uplink_of(account).to_owned());
+            self.uplinks.entry(account.epoch).or_insert_with(|| account.uplink().to_owned());
         }
     }
 
@@ -264,6 +279,7 @@ impl Checks {
             }
         }
         self.every_message_arrived(scenario, ledger, broker);
+        self.every_refusal_has_its_letter(ledger);
         self.in_order(ledger, broker);
     }
 
@@ -293,6 +309,19 @@ impl Checks {
             "{} acknowledged messages did not arrive in full, {dropped} are in the ledger as dropped: {:?}",
             absent.len(),
             absent.iter().take(5).collect::<Vec<_>>()
+        );
+    }
+
+    /// What was refused came as a dead letter, unless there was no room for that, or the ledger has the letter as dropped.
+    fn every_refusal_has_its_letter(&self, ledger: &Ledger) {
+        let accounts = ledger.streams.iter().map(StreamAccount::total);
+        let refused: u64 = accounts.map(|account| account.dropped(DropReason::Refused)).sum();
+        let local = ledger.streams.iter().find(|s| s.name == "local").map(StreamAccount::total).unwrap_or_default();
+        let dropped = local.dropped_total() - local.dropped(DropReason::Refused);
+        let (letters, of_letters) = (self.letters.len() as u64, self.letters_refused.len() as u64);
+        assert!(
+            self.letters_dropped || refused <= letters + of_letters + dropped,
+            "{refused} outputs were refused, {of_letters} of them letters, and {letters} letters came"
         );
     }
 

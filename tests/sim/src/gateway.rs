@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use eyot_core::config::Config;
-use eyot_core::io::{ConnId, Effect, Input, LinkId, Message, Now, Publish};
+use eyot_core::io::{ConnId, Effect, Input, LinkId, Message, Notice, Now, Publish};
 use eyot_core::{Core, Loaded};
 use eyot_spool::memory::MemoryStorage;
 use eyot_spool::{Options, Storage};
@@ -30,6 +30,8 @@ pub enum Outside {
     Publish(Publish),
     /// The machine took this message in.
     Taken(Message),
+    /// The machine tells this.
+    Notice(Notice),
 }
 
 /// A running gateway.
@@ -127,7 +129,8 @@ impl Gateway {
                         self.syncing = Some((now.mono_us + sync_ms * 1000, commit.id, commit.file));
                     }
                     Effect::Drained => self.drained = true,
-                    Effect::FunctionLog { .. } | Effect::Notice(_) => {}
+                    Effect::Notice(notice) => self.outside.push_back(Outside::Notice(notice)),
+                    Effect::FunctionLog { .. } => {}
                 }
             }
             let accepts = self.core.accepts_messages();

@@ -11,7 +11,7 @@ pub struct Output {
     pub number: u64,
     /// Version of the function that made it.
     pub version: u8,
-    /// `a`, `b` or `c`, or [`Output::DEAD`].
+    /// `a`, `b` or `c`, or [`Output::DEAD`], or [`Output::REFUSED`].
     pub part: u8,
 }
 
@@ -19,12 +19,19 @@ impl Output {
     /// The part of a dead letter.
     pub const DEAD: u8 = b'D';
 
-    /// Reads a payload: `<topic>:<number>/<version><part>`, or a dead letter about a message `<topic>:<number>`.
+    /// The part of a dead letter about an output that was refused.
+    pub const REFUSED: u8 = b'R';
+
+    /// Reads a payload: `<topic>:<number>/<version><part>`, or a dead letter about a message `<topic>:<number>`, or about
+    /// an output.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(payload).ok()?;
         if text.starts_with('{') {
-            let version = after(text, "\"version\":\"")?.bytes().next()?;
             let message = BASE64_STANDARD.decode(after(text, "\"payload_base64\":\"")?.split('"').next()?).ok()?;
+            if refused(payload).is_some() {
+                return Self::parse(&message).map(|output| Self { part: Self::REFUSED, ..output });
+            }
+            let version = after(text, "\"version\":\"")?.bytes().next()?;
             let (topic, number) = message_of(std::str::from_utf8(&message).ok()?)?;
             return Some(Self { topic, number, version: version.checked_sub(b'0')?, part: Self::DEAD });
         }
@@ -41,6 +48,13 @@ impl Output {
             letter => 1 << (letter - b'a'),
         }
     }
+}
+
+/// Epoch and number of the output that a dead letter is about; none of other payloads.
+pub fn refused(payload: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(payload).ok().filter(|text| text.contains("\"reason\":\"refused\""))?;
+    let number = |key| after(text, key)?.split(',').next()?.parse().ok();
+    Some((number("\"epoch\":")?, number("\"seq\":")?))
 }
 
 fn after<'a>(text: &'a str, key: &str) -> Option<&'a str> {

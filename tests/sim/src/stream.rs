@@ -45,6 +45,11 @@ impl Seen {
         self.refused_messages.insert((output.topic, output.number));
     }
 
+    /// Whether the destination refused output `seq` at some time.
+    pub fn has_refused(&self, seq: u64) -> bool {
+        self.refused.contains(&seq)
+    }
+
     /// An output arrives as number `seq`.
     pub fn arrive(&mut self, seq: u64, output: Output) {
         self.arrivals += 1;
@@ -61,6 +66,9 @@ impl Seen {
         let in_order = seq > self.highest_seq || self.refused.contains(&seq);
         assert!(in_order, "order of the stream: {seq} came new after {}", self.highest_seq);
         self.highest_seq = seq.max(self.highest_seq);
+        if output.part == Output::REFUSED {
+            return;
+        }
         let version = self.versions.iter().rev().find(|(first, _)| *first <= seq).map(|(_, version)| *version);
         assert_eq!(Some(output.version), version, "not the active version of the function: {seq} {output:?}");
         self.note_message(output);

@@ -332,6 +332,7 @@ impl World {
             match outside {
                 Outside::Ack { conn, packet_id } if self.intake == Some(conn) && !dead => self.broker.ack(packet_id),
                 Outside::Ack { .. } => {}
+                Outside::Notice(notice) => self.checks.noticed(&notice),
                 Outside::Taken(message) => self.checks.taken(&self.scenario, &message.payload, self.now),
                 Outside::Publish(publish) => {
                     self.checks.sent(&self.scenario, &publish, self.now);

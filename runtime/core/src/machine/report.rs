@@ -81,6 +81,7 @@ impl<S: Storage> Core<S> {
             uplinks: uplinks.collect(),
             ledger: LedgerStatus::new(&self.ledger),
             log_lines_dropped: self.notices.log_lines_dropped,
+            letters_dropped: self.notices.letters_dropped,
         };
         serde_json::to_vec(&status).unwrap_or_default()
     }

@@ -71,7 +71,7 @@ pub struct Bench {
     /// Acknowledged messages: by which link and connection they came, and their packet id.
     pub acked: Vec<(LinkId, u64, u16)>,
     config: Config,
-    max_bytes: u64,
+    log: Options,
     next_conn: u64,
     conns: BTreeMap<LinkId, u64>,
     syncs: u64,
@@ -117,9 +117,14 @@ impl Bench {
 
     /// With this configuration and quota.
     pub fn with(config: Config, max_bytes: u64) -> Self {
+        Self::with_log(config, Options::for_quota(max_bytes))
+    }
+
+    /// With this configuration and a log of these sizes.
+    pub fn with_log(config: Config, log: Options) -> Self {
         let storage = MemoryStorage::new(1);
         let now = Now { mono_us: 0, unix_ms: 1_700_000_000_000 };
-        let core = open(&config, max_bytes, &storage, now);
+        let core = open(&config, log, &storage, now);
         let (sent, notices, conns) = (Vec::new(), Vec::new(), BTreeMap::new());
         let mut bench = Self {
             core,
@@ -129,7 +134,7 @@ impl Bench {
             notices,
             acked: Vec::new(),
             config,
-            max_bytes,
+            log,
             next_conn: 0,
             conns,
             syncs: 0,
@@ -148,7 +153,7 @@ impl Bench {
         self.storage.crash();
         self.conns.clear();
         self.sent.clear();
-        self.core = open(&self.config, self.max_bytes, &self.storage, self.now);
+        self.core = open(&self.config, self.log, &self.storage, self.now);
         self.run();
     }
 
@@ -293,7 +298,7 @@ impl Bench {
     }
 }
 
-fn open(config: &Config, max_bytes: u64, storage: &MemoryStorage, now: Now) -> Core<MemoryStorage> {
+fn open(config: &Config, log: Options, storage: &MemoryStorage, now: Now) -> Core<MemoryStorage> {
     let seed = storage.bytes_written() + 1;
-    Core::open(config.clone(), Options::for_quota(max_bytes), storage.clone(), functions(), now, seed).unwrap()
+    Core::open(config.clone(), log, storage.clone(), functions(), now, seed).unwrap()
 }

@@ -4,6 +4,7 @@
 mod backlog;
 mod bench;
 mod down;
+mod letters;
 mod live;
 mod reasons;
 mod routes;

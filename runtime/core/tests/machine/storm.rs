@@ -20,6 +20,8 @@ struct Storm {
     /// Numbers that arrived and were accepted.
     arrived: BTreeSet<u64>,
     refused: u64,
+    /// Epochs and numbers that dead letters came about.
+    letters: BTreeSet<(u64, u64)>,
     /// Highest number of each epoch that arrived.
     highest: BTreeMap<u64, u64>,
 }
@@ -52,8 +54,8 @@ impl Storm {
         let uplink = uplink(&mut rng);
         // Every life begins a segment: there is to be room for all of them.
         let bench = Bench::sized(vec![uplink.clone()], WhenFull::DropOldest, 1 << 30);
-        let (arrived, highest) = (BTreeSet::new(), BTreeMap::new());
-        Self { rng, bench, uplink, published: 0, arrived, refused: 0, highest }
+        let (arrived, letters, highest) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Self { rng, bench, uplink, published: 0, arrived, refused: 0, letters, highest }
     }
 
     fn rage(&mut self) {
@@ -107,6 +109,11 @@ impl Storm {
 
     fn note(&mut self, publish: &Publish) {
         let stamp = publish.stamp.expect("an output");
+        if publish.topic == "eyot/bench/dead/cloud" {
+            let letter: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap();
+            self.letters.insert((letter["epoch"].as_u64().unwrap(), letter["seq"].as_u64().unwrap()));
+            return;
+        }
         let text = std::str::from_utf8(&publish.payload).unwrap();
         let highest = self.highest.entry(stamp.epoch).or_default();
         if stamp.seq > *highest {
@@ -133,13 +140,20 @@ impl Storm {
     fn check(&self) {
         let ledger = self.bench.core.ledger();
         assert_eq!((ledger.messages.received, ledger.messages.pending), (self.published, 0));
-        let mut dropped = 0;
+        let (mut dropped, mut refused) = (0, 0);
         for stream in &ledger.streams {
             assert_eq!((stream.outputs.pending, stream.pending_bytes), (0, 0), "{}", stream.name);
             let total = stream.total();
             assert_eq!(total.dropped(DropReason::Corrupt), 0, "{}", stream.name);
             dropped += total.dropped_total();
+            refused += total.dropped(DropReason::Refused);
         }
+        let letters = self.letters.len() as u64;
+        assert!(
+            (refused..=self.refused).contains(&letters),
+            "{refused} of {} refused, {letters} letters",
+            self.refused
+        );
         let absent = self.published - self.arrived.len() as u64;
         // What was refused once and sent again after a cut may have been accepted then.
         assert!(absent <= dropped, "{absent} never arrived, {dropped} were dropped");

@@ -136,6 +136,11 @@ pub fn render(status: &[u8]) -> Option<String> {
     );
     named(&mut page, &status, "uplinks", "uplink");
     named(&mut page, &status, "functions", "function");
+    page.counter(
+        "letters_dropped",
+        "Refused outputs that no dead letter could be kept of, since the start",
+        one("/letters_dropped"),
+    );
     page.counter("log_lines_dropped", "Lines functions logged beyond their rate", one("/log_lines_dropped"));
 
     let mut out = String::new();

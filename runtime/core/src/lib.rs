@@ -11,7 +11,7 @@
 //! - `recover`: from the log back to ledger and state.
 //! - `machine`: the machine itself: takes inputs and decides whose turn it is; `live`: lets new outputs overtake a backlog.
 //! - `intake`: admits messages and learns how many the broker sends before it waits.
-//! - `functions`: routes a message to the functions it triggers and invokes them; `dead`: what becomes of failures.
+//! - `functions`: routes a message to the functions it triggers and invokes them; `dead`: what becomes of failures and refusals.
 //! - `down`: messages from an uplink, which pass no function on their way to the local broker.
 //! - `wear`: what commits cost the flash, and how long a message may wait to share one.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.

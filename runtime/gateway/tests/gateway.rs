@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use common::function::{echo, module};
+use common::server::{Answer, Server};
 use common::{free_port, options, plain, Client, Mosquitto, TempDir};
 use eyot_gateway::config::Config;
 use eyot_gateway::mqtt::Version;
@@ -15,9 +16,14 @@ use eyot_gateway::{Gateway, StartError};
 
 /// Configuration with this broker URL, an uplink if there is one, and the echo function.
 fn config(dir: &TempDir, broker: &str, cloud: Option<SocketAddr>) -> Config {
+    config_to(dir, broker, cloud.map(|addr| format!("mqtt://{addr}")))
+}
+
+/// As [`config`], with the URL of the uplink.
+fn config_to(dir: &TempDir, broker: &str, cloud: Option<String>) -> Config {
     let function = echo(dir);
-    let uplink = cloud.map_or_else(String::new, |addr| {
-        format!("[[uplink]]\nname = \"cloud\"\nurl = \"mqtt://{addr}\"\ntopics = [\"cloud/#\"]\n")
+    let uplink = cloud.map_or_else(String::new, |url| {
+        format!("[[uplink]]\nname = \"cloud\"\nurl = \"{url}\"\ntopics = [\"cloud/#\"]\n")
     });
     let text = format!(
         "[gateway]\nid = \"barn-7\"\ndata_dir = \"data\"\n[broker]\nurl = \"{broker}\"\n{uplink}\
@@ -164,6 +170,34 @@ async fn a_cloud_that_goes_away_gets_the_backlog_when_it_is_back() {
         last = n;
     }
     assert!(blocking(move || gateway.stop()).await);
+}
+
+#[tokio::test]
+async fn a_record_the_server_refuses_comes_to_the_local_broker_as_a_dead_letter() {
+    let dir = TempDir::new();
+    let server = Server::start([Answer::RefuseBodiesWith("\"n\":13}")]).await;
+    let url = format!("http://{}/in", server.addr);
+    let gateway = start(config_to(&dir, "embedded://127.0.0.1:0", Some(url))).await;
+    let local = gateway.broker_addr().unwrap();
+    let mut watcher = client(local, "watcher", &["eyot/barn-7/status"]).await;
+    status(&mut watcher, true).await;
+    let mut reader = client(local, "reader", &["eyot/barn-7/dead/#"]).await;
+    let mut sensor = client(local, "sensor", &[]).await;
+    for token in 1..=20 {
+        sensor.publish(token, "sensors/7/raw", &format!("{{\"n\":{token}}}"));
+        assert_eq!(sensor.published().await, (token, true));
+    }
+    let message = reader.message().await;
+    assert_eq!(message.topic, "eyot/barn-7/dead/cloud");
+    let letter: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+    let words = ["uplink", "stream", "reason", "topic", "payload_base64"].map(|key| letter[key].as_str().unwrap());
+    // {"n":13}
+    assert_eq!(words, ["cloud", "cloud", "refused", "cloud/out", "eyJuIjoxM30="]);
+    assert_eq!(letter["seq"], 13);
+    assert!(blocking(move || gateway.stop()).await);
+    let stored = server.rest().into_iter().filter(|got| got.status == Some(200));
+    let text: String = stored.map(|got| String::from_utf8(got.body.to_vec()).unwrap()).collect();
+    assert_eq!((text.lines().count(), text.contains("\"n\":13}")), (19, false), "{text}");
 }
 
 #[tokio::test]

@@ -54,11 +54,8 @@ impl<S: Storage> Desk<'_, S> {
         }
         self.committer.prepare(ledger, || states(self.functions, self.orphans));
         let mut routes = Vec::new();
-        let routed = self.outlets.route(topic, payload, ledger, &mut routes);
-        if routed.refused > 0 {
-            // No record says which stream had no room.
-            self.committer.ledger_changed(self.now.mono_us);
-        }
+        // Whatever the ledger then has that is in no record is written with it when the stream passes the output.
+        self.outlets.route(topic, payload, ledger, &mut routes);
         if routes.is_empty() {
             return false;
         }
@@ -70,7 +67,6 @@ impl<S: Storage> Desk<'_, S> {
         }
         if let Ok(letter) = Record::decode(letter) {
             ledger.withdraw(&letter);
-            self.committer.ledger_changed(self.now.mono_us);
         }
         false
     }

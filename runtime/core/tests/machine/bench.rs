@@ -57,7 +57,10 @@ fn function(name: &str, trigger: &str, module: &str) -> Loaded {
 }
 
 fn functions() -> Vec<Loaded> {
-    vec![function("pass", "[[trigger]]\nmqtt = \"in/#\"\n", PASS), function("tenth", "", TENTH)]
+    let trigger = |filter| format!("[[trigger]]\nmqtt = \"{filter}\"\n");
+    // What is published below `in/two` comes to two outputs of one record.
+    let second = function("second", &trigger("in/two/#"), PASS);
+    vec![function("pass", &trigger("in/#"), PASS), second, function("tenth", "", TENTH)]
 }
 
 /// A running gateway and everything around it.

@@ -213,10 +213,11 @@ impl Ledger {
         Some(number)
     }
 
-    /// Adds the backlogs that are done with to the streams that took their place. Returns their numbers.
-    pub(crate) fn retire(&mut self) -> Vec<u8> {
-        let (gone, stay): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.streams).into_iter().partition(|s| s.is_behind() && s.outputs.pending == 0);
+    /// Adds the backlogs that are done with to the streams that took their place, but for those that `still_take` outputs.
+    /// Returns their numbers.
+    pub(crate) fn retire(&mut self, still_take: &[u8]) -> Vec<u8> {
+        let is_done = |s: &StreamAccount| s.is_behind() && s.outputs.pending == 0 && !still_take.contains(&s.stream);
+        let (gone, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.streams).into_iter().partition(is_done);
         self.streams = stay;
         for old in &gone {
             if let Some(base) = self.streams.iter_mut().find(|s| s.name == old.base()) {

@@ -49,7 +49,9 @@ impl<S: Storage> Core<S> {
 
     /// Backlogs that are delivered go; what they came to is counted with the stream that came after them.
     fn retire(&mut self) {
-        let gone = self.ledger.retire();
+        // Until recovery knows the new stream, what is new still goes to the old one.
+        let still_take: Vec<u8> = self.successions.iter().map(|s| s.old).collect();
+        let gone = self.ledger.retire(&still_take);
         if gone.is_empty() {
             return;
         }

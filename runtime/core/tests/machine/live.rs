@@ -150,3 +150,20 @@ fn the_status_shows_the_backlog_behind_its_stream() {
     bench.crash(vec![]);
     assert_eq!(bench.core.ledger().messages.pending, 0, "an uplink that is removed takes its backlogs along");
 }
+
+/// The disk fails while the new stream is on its way into the log, and the old one is delivered meanwhile.
+#[test]
+fn a_stream_takes_outputs_until_its_successor_does() {
+    let mut bench = bench();
+    fill(&mut bench, 0..40);
+    bench.storage.set_read_only(true);
+    bench.connect(CLOUD, WINDOW);
+    assert_eq!(drain(&mut bench, &mut BTreeMap::new()).len(), 40);
+    bench.disconnect(CLOUD);
+    bench.connect(CLOUD, WINDOW);
+    bench.storage.set_read_only(false);
+    bench.wait_ms(5000);
+    fill(&mut bench, 40..41);
+    let publish = bench.take().unwrap();
+    assert_eq!((publish.link, number(&publish)), (CLOUD, 40));
+}

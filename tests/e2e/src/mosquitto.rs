@@ -86,7 +86,9 @@ impl Mosquitto {
             if child.try_wait().expect("the child is ours").is_some() {
                 return Some(false);
             }
-            TcpStream::connect(("127.0.0.1", self.port)).ok().map(|_| true)
+            // It opens its listeners one after the other.
+            let ports = [Some(self.port), self.tls_port];
+            ports.into_iter().flatten().all(|port| TcpStream::connect(("127.0.0.1", port)).is_ok()).then_some(true)
         });
         self.child = Some(child);
         up

@@ -320,7 +320,8 @@ impl Checks {
         let dropped = local.dropped_total() - local.dropped(DropReason::Refused);
         let (letters, of_letters) = (self.letters.len() as u64, self.letters_refused.len() as u64);
         assert!(
-            self.letters_dropped || refused <= letters + of_letters + dropped,
+            // A refused letter is a refused output itself, and so is what it was about.
+            self.letters_dropped || refused <= letters + 2 * of_letters + dropped,
             "{refused} outputs were refused, {of_letters} of them letters, and {letters} letters came"
         );
     }

@@ -1,7 +1,7 @@
 //! An MQTT 5 client that hides nothing: no reconnects, no retries, no queue that outlives a connection.
 
 use std::collections::{HashSet, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex};
@@ -12,8 +12,9 @@ use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, ConnectReturnCode, Filter, LastWill, Packet, PubAck, PubAckReason, Publish, Subscribe,
 };
-use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
+use rumqttc::v5::mqttbytes::QoS;
 
+use crate::packet::{receive, send, READ_BYTES};
 use crate::stamp::Stamp;
 use crate::wait::STEP;
 
@@ -21,7 +22,6 @@ use crate::wait::STEP;
 const INBOUND_PACKETS: usize = 100_000;
 /// Seconds a resumable session outlives its connection.
 const SESSION_EXPIRY_S: u32 = 3_600;
-const READ_BYTES: usize = 64 << 10;
 
 /// One connection.
 #[derive(Debug)]
@@ -275,27 +275,6 @@ fn read_all(stream: &TcpStream, acknowledging: &Mutex<TcpStream>, mut buffer: By
             if send(&stream, &ack).is_err() {
                 return;
             }
-        }
-    }
-}
-
-fn send(mut stream: &TcpStream, packet: &Packet) -> io::Result<()> {
-    let mut buffer = BytesMut::with_capacity(packet.size() + 8);
-    packet.write(&mut buffer, None).map_err(io::Error::other)?;
-    stream.write_all(&buffer)
-}
-
-fn receive(mut stream: &TcpStream, buffer: &mut BytesMut) -> io::Result<Packet> {
-    let mut chunk = [0; READ_BYTES];
-    loop {
-        match Packet::read(buffer, None) {
-            Ok(packet) => return Ok(packet),
-            Err(CodecError::InsufficientBytes(_)) => {}
-            Err(error) => return Err(io::Error::other(error)),
-        }
-        match stream.read(&mut chunk)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => buffer.extend_from_slice(&chunk[..count]),
         }
     }
 }

@@ -13,6 +13,7 @@
 //! - [`guest`][]: functions, of the repository and written by hand.
 //! - [`config`][]: `gateway.toml`.
 //! - [`daemon`][]: `eyotd` as a child: start, kill, terminate, its log.
+//! - [`packet`][]: packets on a connection.
 //! - [`client`][]: an MQTT 5 client that hides nothing.
 //! - [`stamp`][]: what an output is known by.
 //! - [`site`][]: a broker, a data directory and a configuration together.
@@ -32,6 +33,7 @@ pub mod daemon;
 pub mod disk;
 pub mod guest;
 pub mod mosquitto;
+pub mod packet;
 pub mod port;
 pub mod programs;
 pub mod proxy;

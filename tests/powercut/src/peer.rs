@@ -1,7 +1,7 @@
 //! A broker, sensors and a cloud in one, who know at which event of the disk they were acknowledged.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,16 +9,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use eyot_test_e2e::packet::{receive, send};
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, Publish, SubAck, SubscribeReasonCode,
 };
-use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
+use rumqttc::v5::mqttbytes::QoS;
 
 use crate::messages::{Messages, INPUTS};
 use crate::tape::Clock;
 use crate::Error;
 
-const READ_BYTES: usize = 64 << 10;
 /// Patience with a healthy daemon on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -252,26 +252,5 @@ impl Connection {
             self.send(&Packet::Publish(publish))?;
         }
         Ok(())
-    }
-}
-
-fn send(mut stream: &TcpStream, packet: &Packet) -> io::Result<()> {
-    let mut buffer = BytesMut::new();
-    packet.write(&mut buffer, None).map_err(io::Error::other)?;
-    stream.write_all(&buffer)
-}
-
-fn receive(mut stream: &TcpStream, buffer: &mut BytesMut) -> io::Result<Packet> {
-    let mut chunk = [0; READ_BYTES];
-    loop {
-        match Packet::read(buffer, None) {
-            Ok(packet) => return Ok(packet),
-            Err(CodecError::InsufficientBytes(_)) => {}
-            Err(error) => return Err(io::Error::other(error)),
-        }
-        match stream.read(&mut chunk)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => buffer.extend_from_slice(chunk.get(..count).unwrap_or_default()),
-        }
     }
 }

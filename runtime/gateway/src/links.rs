@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use flume::{Receiver, Sender};
+use flume::Receiver;
+use tokio::sync::mpsc;
 
 use crate::config::{Config, Mqtt, UplinkAt};
 use crate::metrics::{self, Ask};
@@ -40,7 +41,7 @@ pub(crate) struct Planned {
     id: u8,
     name: String,
     kind: Kind,
-    commands: (Sender<Command>, Receiver<Command>),
+    commands: (mpsc::Sender<Command>, mpsc::Receiver<Command>),
     reset: Arc<AtomicBool>,
 }
 
@@ -53,7 +54,7 @@ type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Planned {
     fn new(id: u8, name: &str, kind: Kind, queue: usize) -> Self {
-        let commands = flume::bounded(queue + COMMANDS_SPARE);
+        let commands = mpsc::channel(queue + COMMANDS_SPARE);
         Self { id, name: name.to_owned(), kind, commands, reset: Arc::default() }
     }
 

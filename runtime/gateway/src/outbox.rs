@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use eyot_core::io::{LinkId, Publish};
-use flume::Sender;
+use tokio::sync::mpsc::Sender;
 use tracing::{error, warn};
 
 use crate::mqtt::link::Command;

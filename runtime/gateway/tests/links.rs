@@ -31,7 +31,7 @@ async fn there_and_acknowledged(addr: SocketAddr, from: Version, to: Version) {
         receiver.ack(receiver.conn, message.packet_id);
     }
     for client in [sender, receiver] {
-        client.commands.send(Command::Finish).unwrap();
+        client.commands.try_send(Command::Finish).unwrap();
         tokio::time::timeout(PATIENCE, client.task).await.unwrap().unwrap();
     }
 }
@@ -142,7 +142,7 @@ async fn whoever_leaves_waits_for_the_answer_and_disconnects() {
     let (mut stream, _) = listener.accept().await.unwrap();
     script(&mut stream, b"{\"online\":false}", &[0x20, 2, 0, 0]).await;
     leaving.up().await;
-    leaving.commands.send(Command::Finish).unwrap();
+    leaving.commands.try_send(Command::Finish).unwrap();
     drop(leaving.commands);
     let publish = script(&mut stream, b"{\"online\":false}", b"").await;
     assert_eq!(publish[0], 0x33, "retained, at QoS 1");
@@ -167,7 +167,7 @@ async fn the_will_speaks_for_the_vanished_and_the_leaving_speak_for_themselves()
             if vanish {
                 gone.task.abort();
             } else {
-                gone.commands.send(Command::Finish).unwrap();
+                gone.commands.try_send(Command::Finish).unwrap();
                 gone.task.await.unwrap();
             }
             let mut watcher = Client::start(plain(broker.addr()), options(version, "watcher", &["eyot/+/status"]), 100);

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 pub enum Kind {
     /// `eyotd` with the function `celsius`: every result committed to disk before the sensor's PUBACK.
     Eyot,
+    /// Another build of `eyotd`, to be compared with this one.
+    Baseline,
     /// The program `native`: the same work, nothing kept.
     Native,
     /// None: the broker alone, as a limit.
@@ -24,6 +26,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Eyot => "eyotd, committing",
+            Self::Baseline => "eyotd, the other build",
             Self::Native => "native Rust, keeping nothing",
             Self::None => "no gateway: broker alone",
         }
@@ -35,6 +38,8 @@ impl Kind {
 pub struct Places {
     /// Programs in the release profile.
     pub bin_dir: PathBuf,
+    /// The other `eyotd`, if there is one.
+    pub baseline: Option<PathBuf>,
     /// A directory on a real disk.
     pub data_dir: PathBuf,
 }
@@ -53,7 +58,11 @@ impl Gateway {
     /// When the program does not start.
     pub fn start(kind: Kind, places: &Places, port: u16, protocol: u8, qos: u8) -> Option<Self> {
         match kind {
-            Kind::Eyot => Some(Self::eyot(places, port, protocol, &["celsius"])),
+            Kind::Eyot => Some(Self::eyot(&places.bin_dir.join("eyotd"), places, port, protocol, &["celsius"])),
+            Kind::Baseline => {
+                let program = places.baseline.as_deref().expect("a baseline is measured only where there is one");
+                Some(Self::eyot(program, places, port, protocol, &["celsius"]))
+            }
             Kind::Native => {
                 let mut command = Command::new(places.bin_dir.join("native"));
                 command.args([port.to_string(), qos.to_string()]);
@@ -63,18 +72,18 @@ impl Gateway {
         }
     }
 
-    /// `eyotd` with example functions.
+    /// `eyotd` with example functions; `program` is its path.
     ///
     /// # Panics
     /// When the program does not start.
-    pub fn eyot(places: &Places, port: u16, protocol: u8, functions: &[&str]) -> Self {
+    pub fn eyot(program: &Path, places: &Places, port: u16, protocol: u8, functions: &[&str]) -> Self {
         let dir = data_dir(&places.data_dir);
         let mut config = Config::new("bench", &dir.path().join("data"), format!("mqtt://127.0.0.1:{port}"));
         config.protocol = protocol;
         config.functions = functions.iter().map(|name| guest::example(name)).collect();
         let path = dir.path().join("gateway.toml");
         fs::write(&path, config.text()).expect("gateway.toml is written");
-        Self::spawn(Command::new(places.bin_dir.join("eyotd")).arg("--config").arg(path), dir)
+        Self::spawn(Command::new(program).arg("--config").arg(path), dir)
     }
 
     fn spawn(command: &mut Command, data: TempDir) -> Self {

@@ -65,7 +65,7 @@ pub struct Figures {
 pub async fn measure(kind: Kind, case: Case, places: &Places) -> io::Result<Figures> {
     let broker = Broker::start(case.broker, &places.bin_dir);
     let mut load = Load::connect(broker.port(5), case.qos, kind == Kind::None).await?;
-    let protocol = if kind == Kind::Eyot { case.protocol } else { 4 };
+    let protocol = if matches!(kind, Kind::Eyot | Kind::Baseline) { case.protocol } else { 4 };
     let started = Instant::now();
     let gateway = Gateway::start(kind, places, broker.port(protocol), protocol, case.qos);
     let explained = |error: io::Error| {
@@ -98,7 +98,13 @@ pub async fn measure(kind: Kind, case: Case, places: &Places) -> io::Result<Figu
 /// Broker or gateway ended, or nothing came out.
 pub async fn idle_rss_kib(protocol: u8, places: &Places) -> io::Result<u64> {
     let broker = Broker::start(BrokerKind::Mosquitto, &places.bin_dir);
-    let gateway = Gateway::eyot(places, broker.port(protocol), protocol, &["celsius", "smooth", "alarm"]);
+    let gateway = Gateway::eyot(
+        &places.bin_dir.join("eyotd"),
+        places,
+        broker.port(protocol),
+        protocol,
+        &["celsius", "smooth", "alarm"],
+    );
     let mut load = Load::connect(broker.port(5), 1, false).await?;
     await_status(broker.port(5), "bench", "three functions", |status| {
         status["functions"].as_array().is_some_and(|functions| functions.len() == 3)

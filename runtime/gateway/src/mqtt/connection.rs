@@ -24,7 +24,7 @@ type Held = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// One connection while it lasts.
 pub(super) struct Connection<'a> {
-    link: &'a Link,
+    link: &'a mut Link,
     conn: u64,
     session: Session,
     input: BytesMut,
@@ -42,12 +42,13 @@ pub(super) struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    pub fn new(link: &'a Link, conn: u64, io: Box<dyn Io>) -> Self {
+    pub fn new(link: &'a mut Link, conn: u64, io: Box<dyn Io>) -> Self {
         let (reader, writer) = tokio::io::split(io);
+        let session = Session::new(link.options.clone(), 0);
         Self {
             link,
             conn,
-            session: Session::new(link.options.clone(), 0),
+            session,
             input: BytesMut::new(),
             reader,
             writer,
@@ -121,7 +122,7 @@ impl<'a> Connection<'a> {
     }
 
     async fn wait(&mut self, alarm: Pin<&mut Sleep>) -> Result<(), Stop> {
-        if self.input.capacity() - self.input.len() < READ_BYTES / 8 {
+        if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
             self.input.reserve(READ_BYTES);
         }
         let reading = self.held.is_none();
@@ -150,9 +151,9 @@ impl<'a> Connection<'a> {
                 }
                 (self.link.events.wake)();
             }
-            command = self.link.commands.recv_async(), if taking => match command {
-                Ok(command) => self.obey(command)?,
-                Err(_) => return Err(Stop::Finished),
+            command = self.link.commands.recv(), if taking => match command {
+                Some(command) => self.obey(command)?,
+                None => return Err(Stop::Finished),
             },
             () = alarm => {}
         }

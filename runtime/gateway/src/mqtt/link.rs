@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flume::{Receiver, Sender};
+use flume::Sender;
+use tokio::sync::mpsc::Receiver;
 use tracing::{debug, warn};
 
 use super::backoff::{self, BACKOFF_RESET_AFTER_MS};
@@ -155,15 +156,15 @@ impl<T: Into<Failure>> From<T> for Stop {
 }
 
 /// Waits for something while there is no connection that a command could be for; none if the link must end first.
-pub(crate) async fn while_away<F: Future>(commands: &Receiver<Command>, until: F) -> Option<F::Output> {
+pub(crate) async fn while_away<F: Future>(commands: &mut Receiver<Command>, until: F) -> Option<F::Output> {
     tokio::pin!(until);
     loop {
         tokio::select! {
             biased;
             output = &mut until => return Some(output),
-            command = commands.recv_async() => match command {
-                Ok(Command::Finish) | Err(_) => return None,
-                Ok(_) => {}
+            command = commands.recv() => match command {
+                Some(Command::Finish) | None => return None,
+                Some(_) => {}
             },
         }
     }
@@ -171,7 +172,7 @@ pub(crate) async fn while_away<F: Future>(commands: &Receiver<Command>, until: F
 
 impl Link {
     /// Runs until [`Command::Finish`], or until the other ends of its queues are gone.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut jitter = fastrand::Rng::with_seed(self.seed);
         let (mut conn, mut attempt, mut told) = (0, 0, String::new());
         loop {
@@ -192,29 +193,25 @@ impl Link {
             }
             let wait = backoff::wait(attempt, jitter.u64(..));
             attempt = attempt.saturating_add(1);
-            if self.while_away(tokio::time::sleep(wait)).await.is_err() {
+            if while_away(&mut self.commands, tokio::time::sleep(wait)).await.is_none() {
                 return;
             }
         }
     }
 
-    async fn while_away<F: Future>(&self, until: F) -> Result<F::Output, Stop> {
-        while_away(&self.commands, until).await.ok_or(Stop::Finished)
-    }
-
-    async fn attempt(&self, conn: u64, told: &mut String) -> Stop {
-        let io = match self.while_away(self.endpoint.connect()).await {
-            Ok(Ok(io)) => io,
-            Ok(Err(error)) => return error.into(),
-            Err(stop) => return stop,
+    async fn attempt(&mut self, conn: u64, told: &mut String) -> Stop {
+        let io = match while_away(&mut self.commands, self.endpoint.connect()).await {
+            Some(Ok(io)) => io,
+            Some(Err(error)) => return error.into(),
+            None => return Stop::Finished,
         };
         self.reset.store(false, Ordering::Relaxed);
         let mut connection = Connection::new(self, conn, io);
         let stop = connection.run(told).await;
         if connection.told_up && matches!(stop, Stop::Failed(_)) {
             let down = self.events.control.send_async((self.id, LinkEvent::Down { conn }));
-            match self.while_away(down).await {
-                Ok(Ok(())) => (self.events.wake)(),
+            match while_away(&mut self.commands, down).await {
+                Some(Ok(())) => (self.events.wake)(),
                 _ => return Stop::Finished,
             }
         }

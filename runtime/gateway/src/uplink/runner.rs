@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flume::{Receiver, TrySendError};
+use flume::TrySendError;
+use tokio::sync::mpsc::Receiver;
 use tracing::{debug, info, warn};
 
 use super::batch::{Gather, Limits, Record};
@@ -77,11 +78,11 @@ impl Uplink {
     pub async fn run(self) {
         let Self { name, id, store, limits, events, commands, reset, seed } = self;
         let mut delivery = Delivery { name: name.clone(), store, work: None, refusal_told: None };
-        let port = Port { name, id, limits, events, commands, reset };
+        let mut port = Port { name, id, limits, events, commands, reset };
         let (mut memory, mut jitter) = (Memory::default(), fastrand::Rng::with_seed(seed));
         let (mut conn, mut attempt, mut told) = (0, 0, String::new());
         loop {
-            let failure = match while_away(&port.commands, delivery.catch_up(&mut memory)).await {
+            let failure = match while_away(&mut port.commands, delivery.catch_up(&mut memory)).await {
                 None => return,
                 Some(Err(failure)) => failure,
                 Some(Ok(())) => {
@@ -105,7 +106,7 @@ impl Uplink {
             }
             let wait = wait(retry, attempt, jitter.u64(..));
             attempt = attempt.saturating_add(1);
-            if while_away(&port.commands, tokio::time::sleep(wait)).await.is_none() {
+            if while_away(&mut port.commands, tokio::time::sleep(wait)).await.is_none() {
                 return;
             }
         }
@@ -153,7 +154,7 @@ impl Delivery {
 
 impl Port {
     /// Moves batches until something fails.
-    async fn serve(&self, conn: u64, delivery: &mut Delivery, memory: &mut Memory) -> Stop {
+    async fn serve(&mut self, conn: u64, delivery: &mut Delivery, memory: &mut Memory) -> Stop {
         self.reset.store(false, Ordering::Relaxed);
         let mut gather = Gather::new(self.limits);
         let (inflight_max, inflight_max_bytes) = (self.limits.window(), self.limits.window_bytes());
@@ -164,7 +165,7 @@ impl Port {
     }
 
     async fn batches(
-        &self,
+        &mut self,
         conn: u64,
         delivery: &mut Delivery,
         memory: &mut Memory,
@@ -179,7 +180,7 @@ impl Port {
                     tokio::select! {
                         biased;
                         result = &mut settled => break result?,
-                        command = self.commands.recv_async() => self.obey(conn, command, memory, gather).await?,
+                        command = self.commands.recv() => self.obey(conn, command, memory, gather).await?,
                     }
                 }
             }
@@ -193,7 +194,7 @@ impl Port {
 
     /// Gathers the next batch.
     async fn batch(
-        &self,
+        &mut self,
         conn: u64,
         store: &mut Store,
         memory: &Memory,
@@ -210,7 +211,7 @@ impl Port {
             let due = gather.due().into_iter().chain(store.due()).min();
             tokio::select! {
                 biased;
-                command = self.commands.recv_async() => self.obey(conn, command, memory, gather).await?,
+                command = self.commands.recv() => self.obey(conn, command, memory, gather).await?,
                 () = sleep_until(due), if due.is_some() => {}
             }
         }
@@ -219,7 +220,7 @@ impl Port {
     async fn obey(
         &self,
         conn: u64,
-        command: Result<Command, flume::RecvError>,
+        command: Option<Command>,
         memory: &Memory,
         gather: &mut Gather,
     ) -> Result<(), Stop> {
@@ -227,9 +228,9 @@ impl Port {
             return Err(Failure::soon("more commands than its queue holds").into());
         }
         let commands = match command {
-            Ok(Command::Finish) | Err(_) => return Err(Stop::Finished),
-            Ok(Command::Batch(commands)) => commands,
-            Ok(command) => vec![command],
+            Some(Command::Finish) | None => return Err(Stop::Finished),
+            Some(Command::Batch(commands)) => commands,
+            Some(command) => vec![command],
         };
         let mut known = Vec::new();
         for command in commands {

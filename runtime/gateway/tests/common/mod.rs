@@ -21,6 +21,7 @@ use eyot_gateway::mqtt::queue::{queue as message_queue, MessageReceiver, MESSAGE
 use eyot_gateway::mqtt::session::Options;
 use eyot_gateway::mqtt::transport::Endpoint;
 use eyot_gateway::mqtt::{Message, Publish, Version};
+use tokio::sync::mpsc;
 
 /// Longest wait for anything; reached only when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -129,7 +130,7 @@ pub enum Next {
 pub struct Client {
     control: flume::Receiver<(u8, LinkEvent)>,
     messages: MessageReceiver,
-    pub commands: flume::Sender<Command>,
+    pub commands: mpsc::Sender<Command>,
     pub reset: Arc<AtomicBool>,
     pub task: tokio::task::JoinHandle<()>,
     /// The connection last reported up.
@@ -163,7 +164,7 @@ impl Client {
     pub fn start(endpoint: Endpoint, options: Options, queue: usize) -> Self {
         let (control_tx, control) = flume::bounded(queue);
         let (messages_tx, messages) = message_queue(queue * MESSAGE_OVERHEAD_BYTES);
-        let (commands, commands_rx) = flume::bounded(COMMANDS_MAX);
+        let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
         let reset = Arc::new(AtomicBool::new(false));
         let link = Link {
             name: options.client_id.clone(),

@@ -12,6 +12,7 @@ use eyot_gateway::uplink::batch::{Limits, Record};
 use eyot_gateway::uplink::runner::Uplink;
 use eyot_gateway::uplink::work::{Part, Work};
 use eyot_gateway::uplink::Place;
+use tokio::sync::mpsc;
 
 use super::PATIENCE;
 
@@ -58,7 +59,7 @@ pub fn part_of(epoch: u64, seqs: RangeInclusive<u64>) -> Part {
 
 pub struct Port {
     control: flume::Receiver<(u8, LinkEvent)>,
-    commands: flume::Sender<Command>,
+    commands: mpsc::Sender<Command>,
     task: tokio::task::JoinHandle<()>,
     pub conn: u64,
     window: u64,
@@ -68,7 +69,7 @@ impl Port {
     pub fn start(place: Place, limits: Limits) -> Self {
         let (control_tx, control) = flume::bounded(100_000);
         let (messages, _) = queue(1);
-        let (commands, commands_rx) = flume::bounded(100_000);
+        let (commands, commands_rx) = mpsc::channel(100_000);
         let uplink = Uplink {
             name: NAME.to_owned(),
             id: 2,
@@ -109,7 +110,7 @@ impl Port {
                 publish: Publish { token: seq, topic, payload, retain: false, stamp, received_at_ms },
             }
         });
-        self.commands.send(Command::Batch(commands.collect())).unwrap();
+        self.commands.try_send(Command::Batch(commands.collect())).unwrap();
     }
 
     /// Like the core: sends as much as the window allows, waits for the answer to each record in order, and sends all
@@ -143,7 +144,7 @@ impl Port {
     }
 
     pub async fn finish(self) {
-        self.commands.send(Command::Finish).unwrap();
+        self.commands.try_send(Command::Finish).unwrap();
         tokio::time::timeout(PATIENCE, self.task).await.expect("ends in time").unwrap();
     }
 }

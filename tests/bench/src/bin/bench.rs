@@ -1,7 +1,7 @@
 //! `cargo run --release -p eyot-test-bench --bin bench`: Eyot and its peer do the same work, in turn, in one run.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -32,6 +32,9 @@ struct Args {
     /// Measure these only
     #[arg(long, value_enum, default_values_t = [Gateway::Eyot, Gateway::Native, Gateway::None])]
     gateway: Vec<Gateway>,
+    /// Another build of eyotd, measured in turn with this one
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
     /// Print JSON in place of Markdown
     #[arg(long)]
     json: bool,
@@ -81,13 +84,14 @@ fn failed(error: &io::Error) -> ExitCode {
 }
 
 async fn bench(args: &Args) -> io::Result<Report> {
-    let gateways: Vec<Kind> = args.gateway.iter().copied().map(kind).collect();
+    let mut gateways: Vec<Kind> = args.gateway.iter().copied().map(kind).collect();
+    gateways.extend(args.baseline.as_ref().map(|_| Kind::Baseline));
     let with_eyot = gateways.contains(&Kind::Eyot);
     progress("building the programs in the release profile");
     let packages: &[&str] = if with_eyot { &["eyot-test-bench", "eyot-gateway"] } else { &["eyot-test-bench"] };
     let bin_dir = programs::build(packages, true);
     let data_dir = bin_dir.parent().unwrap_or(Path::new(".")).join("bench-data");
-    let places = Places { bin_dir, data_dir };
+    let places = Places { bin_dir, baseline: args.baseline.clone(), data_dir };
     let mut rows = Vec::new();
     for broker in brokers(args.broker) {
         for qos in levels(args.qos) {

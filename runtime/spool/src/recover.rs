@@ -112,7 +112,7 @@ impl<S: Storage> Spool<S> {
         }
         storage.sync_dir().map_err(fail("directory"))?;
         let spare_bytes = match names.iter().any(|name| name == SPARE_NAME) {
-            true => storage.open(SPARE_NAME).and_then(|file| storage.len(&file)).ok(),
+            true => take_spare(&storage, options.segment_bytes).ok(),
             false => None,
         };
         if spare_bytes.is_none() {
@@ -146,6 +146,16 @@ impl<S: Storage> Spool<S> {
         };
         Ok(Self::from_found(storage, options, fresh, found))
     }
+}
+
+/// How large the spare is, and no larger than a segment of the present quota.
+fn take_spare<S: Storage>(storage: &S, segment_bytes: u64) -> io::Result<u64> {
+    let file = storage.open(SPARE_NAME)?;
+    let bytes = storage.len(&file)?;
+    if bytes > segment_bytes {
+        storage.trim(&file, segment_bytes)?;
+    }
+    Ok(bytes.min(segment_bytes))
 }
 
 /// A segment as its header tells; none if neither header nor any frame is readable.

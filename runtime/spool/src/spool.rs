@@ -80,6 +80,8 @@ pub struct Spool<S: Storage> {
     /// Of the spare's, how many were ever written.
     spare_filled: u64,
     disk_full: bool,
+    /// The log was opened with less room than the reserve takes: its quota was lowered.
+    lacks_reserve: bool,
     open: Batch,
     idle_batch: Batch,
     flying: Option<Flying>,
@@ -120,7 +122,7 @@ pub(crate) struct Found {
 impl<S: Storage> Spool<S> {
     pub(crate) fn from_found(storage: S, options: Options, opened_with: u64, found: Found) -> Self {
         let usage = Usage { damaged_frames: found.damaged_frames, ..Usage::default() };
-        Self {
+        let mut spool = Self {
             storage,
             options,
             epoch: found.epoch,
@@ -131,6 +133,7 @@ impl<S: Storage> Spool<S> {
             spare_bytes: found.spare_bytes,
             spare_filled: 0,
             disk_full: false,
+            lacks_reserve: false,
             open: Batch::default(),
             idle_batch: Batch::default(),
             flying: None,
@@ -148,7 +151,9 @@ impl<S: Storage> Spool<S> {
             rewriting: None,
             rewrites: 0,
             usage,
-        }
+        };
+        spool.lacks_reserve = !spool.has_reserve();
+        spool
     }
 
     pub(crate) fn storage(&self) -> &S {

@@ -83,6 +83,11 @@ impl<S: Storage> Core<S> {
             }
             self.room = self.committer.room();
         }
+        let gives_up = self.config.when_full == WhenFull::DropOldest;
+        if self.room == Room::Full && self.committer.spool.awaits_checkpoint(gives_up) {
+            // The segments of a larger quota, or one very large record.
+            self.committer.ledger_changed_for_good(self.now.mono_us);
+        }
         let dropped = self.ledger.messages.dropped(DropReason::SpoolFullNewest)
             + self.ledger.messages.dropped(DropReason::SpoolFullOldest);
         match (self.room, self.full_since_dropped) {

@@ -160,6 +160,13 @@ impl Bench {
         self.run();
     }
 
+    /// As [`restart`](Self::restart), with another quota and policy.
+    pub fn resize(&mut self, max_bytes: u64, when_full: WhenFull) {
+        self.log = Options::for_quota(max_bytes);
+        self.config.when_full = when_full;
+        self.restart();
+    }
+
     /// As [`crash`](Self::crash), with the same uplinks.
     pub fn restart(&mut self) {
         self.crash(self.config.uplinks.clone());

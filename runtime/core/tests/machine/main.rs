@@ -6,6 +6,7 @@ mod bench;
 mod down;
 mod letters;
 mod live;
+mod quota;
 mod reasons;
 mod routes;
 mod storm;

@@ -31,7 +31,8 @@ impl<S: Storage> Spool<S> {
             let _ = self.storage.unlink(NEXT_NAME);
             let _ = self.storage.unlink(SPARE_NAME);
         }
-        if self.used_bytes() + segment_bytes > self.options.segments_max_bytes() {
+        let is_over = self.used_bytes() + segment_bytes > self.options.segments_max_bytes();
+        if is_over && !(self.lacks_reserve && self.open.first_lsn().is_none()) {
             return Err(CommitError::Full(format!("the quota of {} bytes is used up", self.options.max_bytes)));
         }
         match self.storage.create(NEXT_NAME, segment_bytes) {
@@ -45,6 +46,12 @@ impl<S: Storage> Spool<S> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the quota has room for the reserve beside the segments.
+    pub(super) fn has_reserve(&self) -> bool {
+        let segments_bytes = self.used_bytes() - self.spare_bytes.unwrap_or(0);
+        segments_bytes + RESERVE_SEGMENTS * self.options.segment_bytes <= self.options.segments_max_bytes()
     }
 
     fn has_no_room(&self) -> bool {
@@ -88,9 +95,24 @@ impl<S: Storage> Spool<S> {
         }
     }
 
+    fn done(&self, acks: &Acks) -> Lsn {
+        self.streams.iter().map(|s| acks.get(*s)).min().unwrap_or(self.durable)
+    }
+
+    /// Whether the oldest segment stays only for its checkpoint, with nothing in it that is of use, or, with `anything`,
+    /// whatever is: a commit now, be it of nothing but a note, begins a new segment, and then it can go.
+    pub fn awaits_checkpoint(&self, anything: bool) -> bool {
+        let Some(first) = self.segments.front() else { return false };
+        let next_base = self.segments.get(1).map_or(self.next_lsn, |next| next.base_lsn);
+        let is_done = next_base <= self.done(&self.acks) + 1;
+        // Not for the sake of a checkpoint that fills a segment by itself: the next would be no smaller.
+        let has_use = next_base > first.base_lsn || self.current.as_ref().is_none_or(|c| c.id != first.id);
+        self.wants_checkpoint() && first.id >= self.checkpoint_segment && has_use && (is_done || anything)
+    }
+
     /// Removes the segments that every stream is done with and recovery does not need.
     pub(super) fn recycle(&mut self, acks: &Acks) {
-        let done = self.streams.iter().map(|s| acks.get(*s)).min().unwrap_or(self.durable);
+        let done = self.done(acks);
         let mut index = 0;
         while let (Some(segment), Some(next)) = (self.segments.get(index), self.segments.get(index + 1)) {
             if segment.id >= self.checkpoint_segment {
@@ -127,6 +149,7 @@ impl<S: Storage> Spool<S> {
     /// Makes the reserve for a full disk if it is missing and there is room. Call now and then while
     /// [`is_full`](Self::is_full): it finds out whether the disk has space again.
     pub fn refresh_spare(&mut self) {
+        self.lacks_reserve &= !self.has_reserve();
         if self.spare_bytes.is_some()
             || self.used_bytes() + self.options.segment_bytes > self.options.segments_max_bytes()
         {

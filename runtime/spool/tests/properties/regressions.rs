@@ -254,3 +254,17 @@ fn damage_before_the_checkpoint_is_counted_when_it_is_read() {
         assert_eq!((seen, spool.usage().damaged_frames), (last, 2));
     }
 }
+
+/// The spare of a larger quota took most of a smaller one, and was never as small as what would have replaced it.
+#[test]
+fn a_spare_of_a_larger_quota_is_cut_to_a_segment() {
+    let storage = MemoryStorage::new(1);
+    let (mut spool, _) = open(&storage, 1);
+    fill(&storage, &mut spool, 2);
+    assert!(spool.usage().has_spare);
+    let before = storage.used_bytes();
+    let smaller = Options { segment_bytes: SEGMENT_BYTES / 8, ..OPTIONS };
+    let spool = Spool::open(storage.clone(), smaller, 2, &mut Recorder::default()).unwrap();
+    assert!(spool.usage().has_spare);
+    assert_eq!((storage.used_bytes(), spool.usage().bytes), (before - SEGMENT_BYTES / 8 * 7, storage.used_bytes()));
+}

@@ -86,6 +86,8 @@ pub struct World {
     epoch: Option<u64>,
     /// How far batches larger than a segment may lead over the quota.
     over_bytes: u64,
+    /// The same, without what a larger quota left.
+    frames_over_bytes: u64,
     /// A sync failed since the last good one: the cache may hold what the disk does not, so only a power cut shows what
     /// there is.
     cache_lies: bool,
@@ -126,6 +128,7 @@ impl World {
             positions,
             epoch: None,
             over_bytes: 0,
+            frames_over_bytes: 0,
             cache_lies: false,
             may_fail: false,
             may_leak: false,
@@ -289,6 +292,7 @@ impl World {
         if let Ok(Some(commit)) = result {
             assert!(self.flight.is_none(), "a second commit while one was under way");
             self.over_bytes += bytes.saturating_sub(self.options.segment_bytes);
+            self.frames_over_bytes += bytes.saturating_sub(self.options.segment_bytes);
             let (events, acks) = (self.model.events.len(), self.model.acks.clone());
             self.flight = Some(Flight { commit, events, acks });
         }
@@ -457,12 +461,24 @@ impl World {
         self.open()
     }
 
+    /// At times the log is opened with other sizes. What it holds may be more than they allow, with two segments for notes.
+    fn resize(&mut self) {
+        if self.rng.u8(0..5) == 0 {
+            self.options.max_bytes = Options::MAX_BYTES_MIN << self.rng.u8(0..4);
+            self.options.segment_bytes = self.rng.choice([8 << 10, 16 << 10, 64 << 10]).unwrap();
+            let excess_bytes = self.storage.used_bytes().saturating_sub(self.options.max_bytes);
+            self.over_bytes = self.over_bytes.max(excess_bytes) + 2 * self.options.segment_bytes;
+            self.log(format!("{:?}", self.options));
+        }
+    }
+
     /// Opens the log; things may go wrong on the way, and the power may be cut before the next try.
     pub fn open(&mut self) -> Check {
         self.may_fail = self.outer_fault.is_some();
         self.may_leak = self.outer_fault == Some(Operation::Unlink);
         if self.faults {
             self.storage.disarm();
+            self.resize();
         }
         for _ in 0..8 {
             if self.faults && self.rng.u8(0..3) == 0 {
@@ -542,7 +558,7 @@ impl World {
             // A full log is for acknowledgements, which make room.
             let checkpoint = self.model.state().encode(0);
             let spool = self.spool();
-            if spool.wants_checkpoint() && (spool.has_unwritten_acks() || !spool.is_full()) {
+            if spool.wants_checkpoint() && (spool.has_unwritten_acks() || spool.awaits_checkpoint(false) || !spool.is_full()) {
                 spool.checkpoint(&checkpoint);
             }
             if !self.spool().wants_checkpoint() {
@@ -556,6 +572,8 @@ impl World {
         let usage = self.spool().usage();
         ensure!(durable == last, "all is well, but only {durable} of {last} is durable");
         ensure!(usage.has_spare && !self.spool().is_full(), "all is well, but there is no reserve: {usage:?}");
+        let in_quota = usage.bytes <= self.options.max_bytes + self.frames_over_bytes;
+        ensure!(in_quota, "all is well, but {} bytes are used of {}", usage.bytes, self.options.max_bytes);
         self.read_all()?;
         self.crash()?;
         self.read_all()

@@ -153,6 +153,16 @@ impl Function {
         &self.manifest
     }
 
+    /// Most bytes of keys and values it can come to remember; none if it never calls `state_set`.
+    pub fn state_max_bytes(&self) -> u64 {
+        let sets_state = self.compiled.module.imports().any(|import| import.name() == "state_set");
+        if sets_state {
+            self.manifest.limits.state_bytes
+        } else {
+            0
+        }
+    }
+
     /// What it remembers.
     pub fn state(&self) -> &State {
         &self.store.data().state

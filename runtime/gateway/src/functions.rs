@@ -13,7 +13,7 @@ use eyot_engine::{Function, LoadOptions};
 use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
-use crate::config::{FunctionFile, Problem, Reduce};
+use crate::config::{FunctionFile, Problem, Reduce, Spool};
 use crate::file;
 
 /// Stack of a thread in which functions run: theirs, and what calls them.
@@ -24,17 +24,26 @@ pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 's
     Builder::new().name(name.to_owned()).stack_size(THREAD_STACK_BYTES).spawn(work)
 }
 
-/// Loads every file, or says what is wrong with each that does not load, and if none of them is the reducer. Call it on a
-/// thread of [`spawn`].
-pub fn load(files: &[FunctionFile], reduce: Option<&Reduce>) -> Result<Vec<Loaded>, Vec<Problem>> {
-    let (mut loaded, mut problems, mut names) = (Vec::new(), Vec::new(), BTreeMap::new());
+/// Each segment of the log begins with the state of all functions: no more of it than this part of the quota.
+const STATE_PARTS: u64 = 8;
+
+/// Loads every file, or says what is wrong with each that does not load, with the reducer, and with what they keep in the
+/// log. Call it on a thread of [`spawn`].
+pub fn load(files: &[FunctionFile], spool: &Spool) -> Result<Vec<Loaded>, Vec<Problem>> {
+    let (mut loaded, mut problems, mut names) = (Vec::<Loaded>::new(), Vec::new(), BTreeMap::new());
+    let mut state_bytes = 0;
     for FunctionFile { path, line } in files {
         let reason = match load_one(path) {
             Ok(function) => {
                 let name = function.function.manifest().name.clone();
+                let before_bytes = state_bytes;
+                // A reducer's state is in memory only.
+                let in_log = spool.reduce.as_ref().is_none_or(|reduce| reduce.function != name);
+                state_bytes += if in_log { function.function.state_max_bytes() } else { 0 };
                 loaded.push(function);
                 match names.insert(name.clone(), path) {
-                    None => continue,
+                    None if state_bytes <= spool.max_bytes / STATE_PARTS => continue,
+                    None => too_much_state(state_bytes - before_bytes, state_bytes, spool.max_bytes),
                     Some(other) => format!(
                         "is called \"{name}\" like {}; give one of them another name in its function.toml",
                         other.display()
@@ -46,17 +55,39 @@ pub fn load(files: &[FunctionFile], reduce: Option<&Reduce>) -> Result<Vec<Loade
         let reason = format!("{} {reason}", path.display());
         problems.push(Problem { line: *line, key: "function.path".to_owned(), reason });
     }
-    if let Some(Reduce { function, line, .. }) =
-        reduce.filter(|r| problems.is_empty() && !names.contains_key(&r.function))
-    {
-        let reason = format!("no function is called \"{function}\"; name its module with [[function]] path");
-        problems.push(Problem { line: *line, key: "spool.reduce.function".to_owned(), reason });
+    if let (Some(reduce), true) = (&spool.reduce, problems.is_empty()) {
+        problems.extend(reducer_problem(reduce, &loaded));
     }
     if problems.is_empty() {
         Ok(loaded)
     } else {
         Err(problems)
     }
+}
+
+fn too_much_state(bytes: u64, all_bytes: u64, max_bytes: u64) -> String {
+    let of_others = all_bytes - bytes;
+    let allowed = max_bytes / STATE_PARTS;
+    let needed = all_bytes.saturating_mul(STATE_PARTS).div_ceil(1 << 20);
+    format!(
+        "may keep {bytes} bytes of state, which makes {all_bytes} with the {of_others} of those above; the log takes \
+         {allowed}, an eighth of [spool] max_bytes: raise that to \"{needed}MiB\", or lower [limits] state in a function.toml"
+    )
+}
+
+fn reducer_problem(reduce: &Reduce, loaded: &[Loaded]) -> Option<Problem> {
+    let Reduce { function, line, .. } = reduce;
+    let found = loaded.iter().map(|l| l.function.manifest()).find(|manifest| manifest.name == *function);
+    let reason = match found.map(|manifest| manifest.triggers.first()) {
+        Some(None) => return None,
+        Some(Some(trigger)) => format!(
+            "\"{function}\" has the trigger \"{}\", and a reducer is woken by no message; name a function without \
+             [[trigger]], or remove it from its function.toml",
+            trigger.mqtt
+        ),
+        None => format!("no function is called \"{function}\"; name its module with [[function]] path"),
+    };
+    Some(Problem { line: *line, key: "spool.reduce.function".to_owned(), reason })
 }
 
 fn load_one(path: &Path) -> Result<Loaded, String> {

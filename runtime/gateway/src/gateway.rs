@@ -240,7 +240,7 @@ type Opened = (Driver<FileStorage>, Vec<String>);
 
 /// Loads the functions and opens the log, on the core's thread.
 fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result<Opened, StartError> {
-    let loaded = functions::load(&config.functions, config.spool.reduce.as_ref()).map_err(StartError::Functions)?;
+    let loaded = functions::load(&config.functions, &config.spool).map_err(StartError::Functions)?;
     let storage = FileStorage::open(&config.data_dir).map_err(not_usable)?;
     let clock = Clock::start();
     let spool = eyot_spool::Options::for_quota(config.spool.max_bytes);

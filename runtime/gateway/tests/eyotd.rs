@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use common::function::{echo, module};
+use common::function::{echo, keeper, module};
 use common::TempDir;
 
 fn eyotd(args: &[&str]) -> Command {
@@ -49,6 +49,40 @@ fn check_says_ok_or_everything_that_is_wrong() {
     {
         assert!(text.contains(&format!("gateway.toml:{line}: function.path: ")) && text.contains(words), "{text}");
     }
+}
+
+#[test]
+fn a_reducer_is_woken_by_no_message() {
+    let dir = TempDir::new();
+    echo(&dir);
+    let file = dir.write("gateway.toml", &format!("{GOOD}[spool.reduce]\nfunction = \"echo\"\n"));
+    let reason = "gateway.toml:9: spool.reduce.function: \"echo\" has the trigger \"sensors/+/raw\"";
+    for args in [&["--check"][..], &[]] {
+        let output = eyotd(&[&["--config", file.to_str().unwrap()], args].concat()).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(reason) && text.contains("remove it from its function.toml"), "{text}");
+    }
+}
+
+#[test]
+fn the_state_of_all_functions_is_an_eighth_of_the_log_at_most() {
+    let dir = TempDir::new();
+    echo(&dir);
+    let with = |max_bytes: &str, count: u32| {
+        let function = |n| {
+            keeper(&dir, &format!("keeper-{n}"));
+            format!("[[function]]\npath = \"keeper-{n}.wasm\"\n")
+        };
+        let functions: String = (0..count).map(function).collect();
+        check(&dir.write("gateway.toml", &format!("{GOOD}{functions}[spool]\nmax_bytes = \"{max_bytes}\"\n")))
+    };
+    let fits = with("1MiB", 2);
+    assert_eq!(fits.status.code(), Some(0), "{fits:?}");
+    let text = String::from_utf8(with("1MiB", 3).stderr).unwrap();
+    let needles =
+        ["gateway.toml:13: function.path: ", "65536 bytes", "196608 with the 131072", "131072, an eighth", "\"2MiB\""];
+    assert!(needles.iter().all(|needle| text.contains(needle)) && text.lines().count() == 1, "{text}");
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub enum OpenError {
     /// The reducer is not among the functions.
     #[error("[spool.reduce] names \"{0}\", and no function is called that; add its module as a [[function]]")]
     NoReducer(String),
+    /// The reducer is to be woken by messages too.
+    #[error("[spool.reduce] names \"{0}\", which has triggers, and no message wakes a reducer; remove [[trigger]] from its function.toml")]
+    ReducerWithTriggers(String),
 }
 
 impl<S: Storage> Core<S> {
@@ -126,8 +129,12 @@ fn first_notices(damaged_frames: u64) -> Notices {
 /// The function that makes less of the backlog, if there is to be one.
 fn take_reducer(config: &Config, functions: &mut Functions) -> Result<Option<Active>, OpenError> {
     let Some(reduce) = &config.reduce else { return Ok(None) };
-    let found = functions.take(&reduce.function);
-    found.map(Some).ok_or_else(|| OpenError::NoReducer(reduce.function.clone()))
+    let name = &reduce.function;
+    let reducer = functions.take(name).ok_or_else(|| OpenError::NoReducer(name.clone()))?;
+    if !reducer.function.manifest().triggers.is_empty() {
+        return Err(OpenError::ReducerWithTriggers(name.clone()));
+    }
+    Ok(Some(reducer))
 }
 
 /// Hands each function the state recovery found for it.

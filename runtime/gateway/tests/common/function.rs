@@ -26,3 +26,19 @@ pub fn module(dir: &TempDir, file: &str, manifest: &str) -> std::path::PathBuf {
     std::fs::write(&path, wat::parse_str(&text).unwrap()).unwrap();
     path
 }
+
+/// A module that may keep the 64 KiB of state that are the default, and nothing else.
+pub fn keeper(dir: &TempDir, name: &str) -> std::path::PathBuf {
+    let text = format!(
+        r#"(module
+            (@custom "eyot.manifest" "name = \"{name}\"\nversion = \"1.0.0\"")
+            (import "eyot" "state_set" (func (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "eyot_abi") (result i32) (i32.const 1))
+            (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
+            (func (export "eyot_handle") (param i32 i32 i32 i32) (result i32) (i32.const 0)))"#
+    );
+    let path = dir.0.join(format!("{name}.wasm"));
+    std::fs::write(&path, wat::parse_str(&text).unwrap()).unwrap();
+    path
+}

@@ -268,3 +268,29 @@ fn a_spare_of_a_larger_quota_is_cut_to_a_segment() {
     assert!(spool.usage().has_spare);
     assert_eq!((storage.used_bytes(), spool.usage().bytes), (before - SEGMENT_BYTES / 8 * 7, storage.used_bytes()));
 }
+
+/// Segments of the smallest quota hold less than that.
+#[test]
+fn a_checkpoint_of_an_eighth_of_the_quota_leaves_room() {
+    let options = Options::for_quota(Options::MAX_BYTES_MIN);
+    let checkpoint = State::default().encode(0).into_iter().chain(vec![0; (Options::MAX_BYTES_MIN / 8) as usize]);
+    let checkpoint: Vec<u8> = checkpoint.collect();
+    let storage = MemoryStorage::new(1);
+    let mut spool = Spool::open(storage.clone(), options, 1, &mut Recorder::default()).unwrap();
+    spool.set_streams(&[0]);
+    let mut evicted = 0;
+    for _ in 0..200 {
+        while spool.is_full() {
+            assert!(spool.evict_oldest(&mut |_, _, _| ()).unwrap(), "{:?}", spool.usage());
+            evicted += 1;
+        }
+        if spool.wants_checkpoint() {
+            spool.checkpoint(&checkpoint);
+        }
+        spool.append(1, &[7; 4000]).unwrap();
+        assert!(commit(&storage, &mut spool));
+        let most = options.max_bytes + Options::MAX_BYTES_MIN / 8;
+        assert!(spool.usage().bytes <= most, "{:?}", spool.usage());
+    }
+    assert!(evicted > 0);
+}

@@ -13,6 +13,9 @@ use crate::ledger::Ledger;
 use crate::notices::Notices;
 use crate::streams::{Routed, Streams};
 
+/// The failure of a reducer, in one word, that emits to where the output was not going.
+const MISROUTED: &str = "misrouted";
+
 /// A function ready to run.
 pub struct Loaded {
     /// The engine's instance of it.
@@ -171,15 +174,24 @@ impl Functions {
 }
 
 impl Active {
-    /// Shows an output to a reducer; returns what it makes of it, and the fuel that took. It may emit once.
-    pub fn reduce(&mut self, invocation: &Invocation<'_>, mono_us: u64, notices: &mut Notices) -> (Reduced, u64) {
+    /// Shows an output to a reducer; returns what it makes of it, and the fuel that took. It may emit once, and only to
+    /// where the output was going.
+    pub fn reduce(
+        &mut self,
+        invocation: &Invocation<'_>,
+        streams: &Streams,
+        mono_us: u64,
+        notices: &mut Notices,
+    ) -> (Reduced, u64) {
         self.invocations += 1;
         let result = self.function.invoke(invocation);
         self.note_logs(mono_us, notices);
         let usage = match result {
             Ok(usage) => usage,
             Err(failure) => {
-                self.note_failure(&failure, mono_us, notices);
+                self.failures += 1;
+                self.last_failure = Some(failure.word());
+                notices.reducer_failed(&self.name, &failure.to_string(), mono_us);
                 return (Reduced::Failed, self.function.manifest().limits.fuel);
             }
         };
@@ -190,6 +202,15 @@ impl Active {
         if refused > 0 {
             self.emits_refused += refused;
             notices.emit_refused(&self.name, refused, mono_us);
+        }
+        if let Some(Reduced::To(topic, _)) = &made {
+            if !streams.are_alike(invocation.topic, topic) {
+                self.failures += 1;
+                self.last_failure = Some(MISROUTED);
+                let failure = format!("it emitted to \"{topic}\", which goes elsewhere than \"{}\"", invocation.topic);
+                notices.reducer_failed(&self.name, &failure, mono_us);
+                return (Reduced::Failed, usage.fuel);
+            }
         }
         (made.unwrap_or(Reduced::Nothing), usage.fuel)
     }

@@ -102,6 +102,10 @@ impl Toll {
         self.streams.iter().map(|toll| u64::from(toll.outputs)).sum()
     }
 
+    pub fn bytes_total(&self) -> u64 {
+        self.streams.iter().map(|toll| u64::from(toll.bytes)).sum()
+    }
+
     pub fn write(&self, out: &mut Vec<u8>) {
         if let Ok(written) = postcard::to_extend(self, std::mem::take(out)) {
             *out = written;

@@ -182,7 +182,7 @@ pub struct Stamp {
 pub enum Notice {
     /// The spool has no room; the policy is in force from here.
     SpoolFull,
-    /// There is room again; how many messages and outputs the episode cost.
+    /// There is room again, and was for ten seconds; how many messages and outputs the episode cost.
     SpoolHasRoom {
         /// Messages and outputs dropped meanwhile.
         dropped: u64,
@@ -208,6 +208,16 @@ pub enum Notice {
     StorageRecovered,
     /// A function failed on a message; one notice per function and minute, with the count since the last.
     FunctionFailed {
+        /// The function's name.
+        function: Arc<str>,
+        /// The last failure.
+        failure: String,
+        /// Failures since the last notice.
+        count: u64,
+    },
+    /// A reducer failed on an output, or emitted to where the output was not going: it stays as it is. One notice per minute,
+    /// with the count since the last.
+    ReducerFailed {
         /// The function's name.
         function: Arc<str>,
         /// The last failure.

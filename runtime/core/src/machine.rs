@@ -31,6 +31,7 @@ mod thin;
 
 use live::Succession;
 use open::EPOCHS;
+use room::FullEpisode;
 use thin::Thinner;
 
 pub use open::OpenError;
@@ -66,8 +67,7 @@ pub struct Core<S: Storage> {
     effects: VecDeque<Effect<S::File>>,
     publishes: VecDeque<Publish>,
     room: Room,
-    /// Drops when the spool filled up; none while there is room.
-    full_since_dropped: Option<u64>,
+    full: Option<FullEpisode>,
     more: bool,
     draining: bool,
     drained: bool,
@@ -134,8 +134,9 @@ impl<S: Storage> Core<S> {
         let commit = self.committer.deadline_us();
         let burst = commit.and(self.intake.burst_ends_us());
         let thinning = self.thin_due_us();
+        let told = self.full.and_then(|episode| episode.ends_us());
         let paced = self.lanes.iter().filter_map(|lane| lane.traffic.waits_until_us);
-        timers.into_iter().chain(commit).chain(burst).chain(paced).chain(thinning).min()
+        timers.into_iter().chain(commit).chain(burst).chain(paced).chain(thinning).chain(told).min()
     }
 
     /// Takes an input. Follow with [`poll`](Self::poll) until it has nothing.

@@ -25,6 +25,7 @@ pub(crate) enum Item {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Failed(Arc<str>),
+    ReducerFailed(Arc<str>),
     EmitRefused(Arc<str>),
     Dropped(DropReason),
     LetterDropped(String),
@@ -93,6 +94,10 @@ impl Notices {
         self.note(Subject::Failed(Arc::clone(function)), 1, || failure.to_string(), mono_us);
     }
 
+    pub fn reducer_failed(&mut self, function: &Arc<str>, failure: &str, mono_us: u64) {
+        self.note(Subject::ReducerFailed(Arc::clone(function)), 1, || failure.to_owned(), mono_us);
+    }
+
     pub fn emit_refused(&mut self, function: &Arc<str>, count: u64, mono_us: u64) {
         self.note(Subject::EmitRefused(Arc::clone(function)), count, String::new, mono_us);
     }
@@ -145,6 +150,9 @@ fn tell(subject: &Subject, episode: &mut Episode) -> Notice {
     let text = std::mem::take(&mut episode.text);
     match subject {
         Subject::Failed(function) => Notice::FunctionFailed { function: Arc::clone(function), failure: text, count },
+        Subject::ReducerFailed(function) => {
+            Notice::ReducerFailed { function: Arc::clone(function), failure: text, count }
+        }
         Subject::EmitRefused(function) => Notice::EmitRefused { function: Arc::clone(function), count },
         Subject::Storage => Notice::StorageFailed { error: text },
         Subject::LetterDropped(uplink) => Notice::LetterDropped { uplink: uplink.clone(), count },

@@ -147,22 +147,35 @@ impl Streams {
             routes.push(Route { stream, seq: ledger.enter_output(stream, bytes) });
             routed.mask |= bit(stream);
         };
-        let mut served = None;
-        for stream in &self.0 {
-            if stream.link != served && stream.topics.iter().any(|filter| matches(filter, topic)) {
-                served = stream.link;
-                if quotas.refuses(stream.link, bytes, ledger) {
-                    ledger.refuse_output(stream.number);
-                    routed.refused += 1;
-                } else {
-                    enter(stream.number, ledger);
-                }
+        let mut is_served = false;
+        for stream in self.takers(topic) {
+            is_served = true;
+            if quotas.refuses(stream.link, bytes, ledger) {
+                ledger.refuse_output(stream.number);
+                routed.refused += 1;
+            } else {
+                enter(stream.number, ledger);
             }
         }
-        if let (None, Some(local)) = (served, self.0.first()) {
+        if let (false, Some(local)) = (is_served, self.0.first()) {
             enter(local.number, ledger);
         }
         routed
+    }
+
+    /// Of each uplink, the first stream that takes the topic.
+    fn takers<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a Stream> {
+        let mut served = None;
+        self.0.iter().filter(move |stream| {
+            let takes = stream.link != served && stream.topics.iter().any(|filter| matches(filter, topic));
+            served = if takes { stream.link } else { served };
+            takes
+        })
+    }
+
+    /// Whether outputs of both topics go to the same streams.
+    pub fn are_alike(&self, one: &str, other: &str) -> bool {
+        one == other || self.takers(one).map(|s| s.number).eq(self.takers(other).map(|s| s.number))
     }
 
     /// Gives an output of so many `bytes` a number in the stream to the local broker; with it, the mask of that stream.

@@ -12,6 +12,7 @@ use crate::gone::{Hole, Holes, Toll};
 use crate::ledger::bit;
 use crate::notices::Notices;
 use crate::recover::KIND_COMMIT;
+use crate::streams::Streams;
 
 /// Topics of the gateway's own: dead letters are not for reducers.
 const CONTROL_PREFIX: &str = "eyot/";
@@ -68,7 +69,7 @@ struct Milestone {
 
 /// One rewrite under way.
 pub(crate) struct Thinning {
-    purpose: Purpose,
+    pub purpose: Purpose,
     pub standings: Vec<Standing>,
     /// Up to here it was done before: this is only merged.
     done_upto: Lsn,
@@ -83,6 +84,8 @@ pub(crate) struct Thinning {
     record: Builder,
     /// Fuel used in this slice.
     pub fuel: u64,
+    /// Topics and payloads the reducer was shown.
+    pub shown_bytes: u64,
 }
 
 impl Thinning {
@@ -99,6 +102,7 @@ impl Thinning {
             state_before: state,
             record: Builder::default(),
             fuel: 0,
+            shown_bytes: 0,
         }
     }
 
@@ -152,6 +156,7 @@ impl Thinning {
 pub(crate) struct Decider<'a> {
     pub thinning: &'a mut Thinning,
     pub reducer: Option<&'a mut Active>,
+    pub streams: &'a Streams,
     pub notices: &'a mut Notices,
     pub mono_us: u64,
 }
@@ -160,8 +165,9 @@ impl Decider<'_> {
     fn reduce(&mut self, lsn: Lsn, received_at_ms: i64, output: &Output<'_>) -> Reduced {
         let Some(active) = self.reducer.as_mut() else { return Reduced::Failed };
         let Output { topic, payload, .. } = *output;
+        self.thinning.shown_bytes += output.bytes();
         let invocation = Invocation { topic, payload, now_ms: received_at_ms, seed: lsn };
-        let (reduced, fuel) = active.reduce(&invocation, self.mono_us, self.notices);
+        let (reduced, fuel) = active.reduce(&invocation, self.streams, self.mono_us, self.notices);
         self.thinning.fuel += fuel;
         reduced
     }

@@ -34,7 +34,10 @@ pub fn notice(notice: &Notice) {
         }
         Notice::StorageRecovered => info!("the disk works again"),
         Notice::FunctionFailed { function, failure, count } => {
-            warn!(%function, %failure, count, "a function failed; its messages went to eyot/<id>/dead/<function>");
+            warn!(%function, %failure, count, "a function failed; its messages went to eyot/+/dead/{function}");
+        }
+        Notice::ReducerFailed { function, failure, count } => {
+            warn!(%function, %failure, count, "the reducer failed; the outputs it failed on stay as they are");
         }
         Notice::Dropped { reason, topic, count } => warn!(reason, %topic, count, "dropped"),
         Notice::LetterDropped { uplink, count } => {

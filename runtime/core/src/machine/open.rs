@@ -97,7 +97,7 @@ impl<S: Storage> Core<S> {
             effects: VecDeque::new(),
             publishes: VecDeque::new(),
             room: Room::Yes,
-            full_since_dropped: None,
+            full: None,
             more: true,
             draining: false,
             drained: false,

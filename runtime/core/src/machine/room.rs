@@ -7,6 +7,24 @@ use super::*;
 /// A batch below this is not committed early: the disk writes whole blocks.
 const EARLY_BYTES: usize = 4096;
 
+/// An episode of a full log ends when there was room for this long: at the quota, that comes and goes by segments.
+const ROOM_LASTS_US: u64 = 10_000_000;
+
+/// From the first time the log is full until there is room that lasts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FullEpisode {
+    /// Messages the policy had dropped when it began.
+    dropped: u64,
+    room_since_us: Option<u64>,
+}
+
+impl FullEpisode {
+    /// When it is over, if the room lasts.
+    pub fn ends_us(&self) -> Option<u64> {
+        self.room_since_us.map(|since_us| since_us + ROOM_LASTS_US)
+    }
+}
+
 impl<S: Storage> Core<S> {
     pub(super) fn synced(&mut self, commit: u64, result: std::io::Result<()>) {
         self.more = true;
@@ -90,16 +108,20 @@ impl<S: Storage> Core<S> {
         }
         let dropped = self.ledger.messages.dropped(DropReason::SpoolFullNewest)
             + self.ledger.messages.dropped(DropReason::SpoolFullOldest);
-        match (self.room, self.full_since_dropped) {
+        match (self.room, &mut self.full) {
+            (Room::Full, Some(episode)) => episode.room_since_us = None,
             (Room::Full, None) => {
                 self.status_due_us = self.now.mono_us;
-                self.full_since_dropped = Some(dropped);
+                self.full = Some(FullEpisode { dropped, room_since_us: None });
                 self.notices.push(Notice::SpoolFull);
             }
-            (Room::Yes, Some(before)) => {
-                self.status_due_us = self.now.mono_us;
-                self.full_since_dropped = None;
-                self.notices.push(Notice::SpoolHasRoom { dropped: dropped - before });
+            (Room::Yes, Some(episode)) => {
+                episode.room_since_us.get_or_insert(self.now.mono_us);
+                if episode.ends_us().is_some_and(|ends_us| self.now.mono_us >= ends_us) {
+                    self.notices.push(Notice::SpoolHasRoom { dropped: dropped - episode.dropped });
+                    self.status_due_us = self.now.mono_us;
+                    self.full = None;
+                }
             }
             _ => {}
         }

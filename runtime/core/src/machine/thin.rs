@@ -18,6 +18,11 @@ const SLICE_FUEL: u64 = 1_000_000;
 const SLICE_FRAMES: u32 = 256;
 /// When nothing can be rewritten, the next look is this much later.
 const LOOK_AGAIN_US: u64 = 200_000;
+/// A rewrite by the reducer is worth its while if one part in so many goes of what it was shown.
+const WORTH_PARTS: u64 = 16;
+/// After one that was not, the reducer rests for this long, and twice as long after each further one, up to the most.
+const REST_MIN_US: u64 = 1_000_000;
+const REST_MAX_US: u64 = 60_000_000;
 
 /// The rewriting side of the machine.
 pub(super) struct Thinner<F> {
@@ -34,6 +39,9 @@ pub(super) struct Thinner<F> {
     look_again_us: u64,
     /// After a failure of the disk.
     retry_at_us: u64,
+    /// The reducer rests until then, and how long the last time; 0 if its last rewrite was worth its while.
+    rests_until_us: u64,
+    rest_us: u64,
 }
 
 /// Whether a segment can be rewritten.
@@ -71,6 +79,8 @@ impl<F> Default for Thinner<F> {
             first_segment: 0,
             look_again_us: 0,
             retry_at_us: 0,
+            rests_until_us: 0,
+            rest_us: 0,
         }
     }
 }
@@ -84,6 +94,12 @@ impl<F> Thinner<F> {
     /// All up to this batch is durable.
     pub fn committed(&mut self, durable: u64) {
         self.unpaid_until = self.unpaid_until.filter(|batch| *batch > durable);
+    }
+
+    /// The reducer is done with some segments.
+    fn rest(&mut self, was_worth: bool, mono_us: u64) {
+        self.rest_us = if was_worth { 0 } else { (2 * self.rest_us).clamp(REST_MIN_US, REST_MAX_US) };
+        self.rests_until_us = mono_us + self.rest_us;
     }
 
     /// Only one rewrite at a time, and none before what the last one dropped is written down.
@@ -136,7 +152,8 @@ impl<S: Storage> Core<S> {
     /// What to try, in this order: less of everything, then nothing of what matters least.
     fn purposes(&self) -> Vec<Purpose> {
         let mut purposes = Vec::new();
-        if self.reducer.is_some() && self.is_past_watermark() {
+        let rests = self.now.mono_us < self.thinner.rests_until_us;
+        if self.reducer.is_some() && self.is_past_watermark() && !rests {
             purposes.push(Purpose::Reduce);
         }
         if self.room == Room::Full && self.config.when_full == WhenFull::DropOldest {
@@ -267,6 +284,7 @@ impl<S: Storage> Core<S> {
             let mut decider = Decider {
                 thinning: &mut thinning,
                 reducer: self.reducer.as_mut(),
+                streams: &self.streams,
                 notices: &mut self.notices,
                 mono_us: self.now.mono_us,
             };
@@ -333,7 +351,12 @@ impl<S: Storage> Core<S> {
     /// The new segment is in place: the ledger pays for it.
     fn rewritten(&mut self, rewritten: Rewritten) {
         let Some(thinning) = self.thinner.under_way.take() else { return };
+        let (purpose, shown_bytes) = (thinning.purpose, thinning.shown_bytes);
         let (toll, state) = thinning.into_outcome(rewritten.last_lsn);
+        if purpose == Purpose::Reduce {
+            let was_worth = toll.bytes_total() >= shown_bytes / WORTH_PARTS && toll.bytes_total() > 0;
+            self.thinner.rest(was_worth, self.now.mono_us);
+        }
         self.set_reducer_state(state);
         self.ledger.pay(&toll);
         if toll.outputs_total() > 0 {

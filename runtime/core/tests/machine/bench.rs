@@ -26,19 +26,22 @@ const PASS: &str = r#"(module
     (call $emit (i32.add (local.get $t) (i32.const 3)) (i32.sub (local.get $tl) (i32.const 3))
                 (local.get $p) (local.get $pl))))"#;
 
-/// A reducer: of the payloads it is shown, keeps that of every tenth call, by its state. Traps if one begins with `#`, and
-/// emits twice if it begins with `2`.
+/// A reducer: of the payloads it is shown, keeps that of every tenth call, by its state. Traps if one begins with `#`, emits
+/// twice if it begins with `2`, and to `elsewhere` if it begins with `>`.
 const TENTH: &str = r#"(module
   (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
   (import "eyot" "state_get" (func $get (param i32 i32 i32 i32) (result i32)))
   (import "eyot" "state_set" (func $set (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 3)
+  (data (i32.const 16) "elsewhere")
   (func (export "eyot_abi") (result i32) (i32.const 1))
   (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
   (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
     (local $first i32)
     (local.set $first (i32.load8_u (local.get $p)))
     (if (i32.eq (local.get $first) (i32.const 35)) (then unreachable))
+    (if (i32.eq (local.get $first) (i32.const 62))
+      (then (return (call $emit (i32.const 16) (i32.const 9) (local.get $p) (local.get $pl)))))
     (drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 4)))
     (if (i32.eqz (i32.rem_u (i32.load (i32.const 8)) (i32.const 10)))
       (then (drop (call $emit (local.get $t) (local.get $tl) (local.get $p) (local.get $pl)))))

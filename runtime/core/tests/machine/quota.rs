@@ -132,7 +132,7 @@ impl History {
 
 #[test]
 fn after_any_change_of_the_quota_messages_are_taken_again() {
-    let seeds = std::env::var("EYOT_CORE_SEEDS").map_or(20, |text| text.parse().unwrap());
+    let seeds = std::env::var("EYOT_CORE_SEEDS").map_or(8, |text| text.parse().unwrap());
     for seed in 0..seeds {
         let mut history = History::new(seed);
         for _ in 0..6 {

@@ -179,7 +179,9 @@ fn a_reducer_that_fails_costs_nothing_and_may_emit_once() {
         bench.message("up/telemetry", payload(if number % 2 == 0 { '#' } else { '2' }, number));
         number += 1;
     }
-    assert!(bench.notices.iter().any(|n| matches!(n, Notice::FunctionFailed { .. })));
+    let told = |n: &Notice| matches!(n, Notice::ReducerFailed { failure, .. } if failure.contains("unreachable"));
+    assert!(bench.notices.iter().any(told), "{:?}", bench.notices);
+    assert!(!bench.notices.iter().any(|n| matches!(n, Notice::FunctionFailed { .. })), "there is no dead letter");
     assert!(bench.notices.iter().any(|n| matches!(n, Notice::EmitRefused { .. })));
     let status = String::from_utf8(bench.core.status_json()).unwrap();
     assert!(status.contains(r#""name":"tenth""#) && status.contains(r#""last_failure":"trap""#), "{status}");
@@ -253,4 +255,58 @@ fn a_rewritten_segment_goes_with_all_that_was_said_of_it() {
     let delivered = arrivals(&mut bench)["up/telemetry"].len() as u64;
     let outputs = &bench.stream("cloud").outputs;
     assert_eq!((outputs.pending, outputs.delivered, outputs.dropped(DropReason::Corrupt)), (0, delivered, 0));
+}
+
+/// What it emitted was left in the stream it came from, whose topics do not include it.
+#[test]
+fn a_reducer_that_emits_to_another_destination_fails() {
+    let mut bench = Bench::with(reducing(), QUOTA_BYTES);
+    let mut number = 0;
+    while bench.core.ledger().rewrites == 0 {
+        bench.message("up/telemetry", payload('>', number));
+        number += 1;
+    }
+    let told = |n: &Notice| matches!(n, Notice::ReducerFailed { failure, .. } if failure.contains("\"elsewhere\""));
+    assert!(bench.notices.iter().any(told), "{:?}", bench.notices);
+    let status = String::from_utf8(bench.core.status_json()).unwrap();
+    assert!(status.contains(r#""last_failure":"misrouted""#), "{status}");
+    bench.connect(CLOUD, 100);
+    let arrived = arrivals(&mut bench);
+    assert_eq!(arrived["up/telemetry"], (0..number).collect::<Vec<_>>());
+    assert_settled(&bench, &arrived);
+}
+
+/// Fills the log for two minutes with what the reducer fails on.
+fn two_minutes(bench: &mut Bench) {
+    let mut number = 0;
+    while bench.now.mono_us < 120_000_000 {
+        bench.message("up/telemetry", payload('#', number));
+        number += 1;
+    }
+}
+
+/// Each segment was shown to it as soon as the last was done.
+#[test]
+fn a_reducer_that_frees_nothing_rests() {
+    let uplinks = vec![Uplink { routes: Vec::new(), ..cloud() }];
+    let mut bench = Bench::with(Config { uplinks, ..reducing() }, QUOTA_BYTES);
+    two_minutes(&mut bench);
+    let rewrites = bench.core.ledger().rewrites;
+    assert!((2..15).contains(&rewrites), "{rewrites} rewrites in two minutes");
+    assert!(dropped(&bench, "cloud", DropReason::SpoolFullOldest) > FILL);
+}
+
+/// That it was full and had room was told of each segment.
+#[test]
+fn a_log_that_stays_at_its_quota_says_once_that_it_is_full() {
+    let mut bench = Bench::with(reducing(), QUOTA_BYTES);
+    two_minutes(&mut bench);
+    let count = |wanted: fn(&Notice) -> bool| bench.notices.iter().filter(|n| wanted(n)).count();
+    let told = [count(|n| matches!(n, Notice::SpoolFull)), count(|n| matches!(n, Notice::SpoolHasRoom { .. }))];
+    assert_eq!(told, [1, 0]);
+    bench.connect(CLOUD, 100);
+    let arrived = arrivals(&mut bench);
+    bench.wait_ms(11_000);
+    assert_eq!(bench.notices.iter().filter(|n| matches!(n, Notice::SpoolHasRoom { .. })).count(), 1);
+    assert_settled(&bench, &arrived);
 }

@@ -75,8 +75,7 @@ fn bad_config(error: &ConfigError) -> ExitCode {
 }
 
 fn check(config: Config, file: PathBuf) -> ExitCode {
-    let loading =
-        functions::spawn("check", move || functions::load(&config.functions, &config.spool).map(|_| ()));
+    let loading = functions::spawn("check", move || functions::load(&config.functions, &config.spool).map(|_| ()));
     match loading.map(std::thread::JoinHandle::join) {
         Ok(Ok(Ok(()))) => {
             println!("ok");

@@ -11,6 +11,7 @@
 //! | `broker.receive_max` | 1000 | most messages in the gateway that are not committed yet |
 //! | `[broker.tls]` `ca`, `cert`, `key` | system's authorities | PEM files for `mqtts://` |
 //! | `metrics.listen` | none | address and port for Prometheus, see [`metrics`](crate::metrics) |
+//! | `spool.max_bytes` | `512MiB` | the log's quota, at least 512KiB and eight times the state of all functions |
 //! | `spool.wear_budget` | none | most bytes the flash should take in a day, as `"2GiB/day"`; the commit window grows to keep to it |
 //! | `spool.commit_window_max` | 1s, or `commit_window` if that is longer | how long it may grow |
 //! | `spool.reduce.function` | none | name of the function that makes less of the backlog; no message wakes it |

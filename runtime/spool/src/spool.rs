@@ -152,7 +152,7 @@ impl<S: Storage> Spool<S> {
             rewrites: 0,
             usage,
         };
-        spool.lacks_reserve = !spool.has_reserve();
+        spool.lacks_reserve = spool.is_beyond_quota() && !spool.has_reserve();
         spool
     }
 

@@ -54,6 +54,12 @@ impl<S: Storage> Spool<S> {
         segments_bytes + RESERVE_SEGMENTS * self.options.segment_bytes <= self.options.segments_max_bytes()
     }
 
+    /// Whether what is there does not come from a quota like the present one.
+    pub(super) fn is_beyond_quota(&self) -> bool {
+        let is_large = |segment: &Segment| segment.bytes > self.options.segment_bytes;
+        self.used_bytes() > self.options.segments_max_bytes() || self.segments.iter().any(is_large)
+    }
+
     fn has_no_room(&self) -> bool {
         self.disk_full || self.used_bytes() + self.options.segment_bytes > self.options.segments_max_bytes()
     }

@@ -68,6 +68,8 @@ pub struct Core<S: Storage> {
     publishes: VecDeque<Publish>,
     room: Room,
     full: Option<FullEpisode>,
+    /// The oldest segment goes when this batch is durable; none if no segment is to go.
+    evicting_until: Option<u64>,
     more: bool,
     draining: bool,
     drained: bool,

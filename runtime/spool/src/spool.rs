@@ -12,7 +12,7 @@ use crate::format::{
     KIND_RESERVED, NEXT_NAME, REWRITE_NAME, SPARE_NAME,
 };
 use crate::options::{AppendError, CommitError, Options, Usage};
-use crate::reader::Reader;
+use crate::reader::{ReadError, Reader};
 use crate::{wear, Storage};
 
 mod rewrite;

@@ -98,6 +98,7 @@ impl<S: Storage> Core<S> {
             publishes: VecDeque::new(),
             room: Room::Yes,
             full: None,
+            evicting_until: None,
             more: true,
             draining: false,
             drained: false,

@@ -1,8 +1,9 @@
 //! The disk's side of the machine: commits, their failures, and the policy when there is no room.
 
-use eyot_spool::KIND_GONE;
+use eyot_spool::{Lsn, ReadError, KIND_GONE};
 
 use super::*;
+use crate::recover::KIND_COMMIT;
 
 /// A batch below this is not committed early: the disk writes whole blocks.
 const EARLY_BYTES: usize = 4096;
@@ -32,6 +33,7 @@ impl<S: Storage> Core<S> {
             Ok(durable) => {
                 self.succeed(durable);
                 self.thinner.committed(durable);
+                self.evicting_until = self.evicting_until.filter(|batch| *batch > durable);
                 self.intake.synced(self.now.mono_us.saturating_sub(self.sync_since_us));
                 while let Some((conn, packet_id)) = self.intake.next_due(durable) {
                     self.effects.push_back(Effect::Ack { link: LinkId::INTAKE, conn, packet_id });
@@ -70,7 +72,7 @@ impl<S: Storage> Core<S> {
                 self.sync_since_us = mono_us;
                 self.effects.push_back(Effect::Sync(commit));
             }
-            Step::Failed(error) if error.is_full() && self.config.when_full == WhenFull::DropOldest && self.evict() => {
+            Step::Failed(error) if error.is_full() && self.config.when_full == WhenFull::DropOldest && self.evict_at_once() => {
                 self.committer.retry_now();
                 self.more = true;
             }
@@ -95,16 +97,11 @@ impl<S: Storage> Core<S> {
     fn make_room(&mut self) {
         self.committer.look_for_room(self.now.mono_us);
         self.room = self.committer.room();
-        while self.room == Room::Full && self.config.when_full == WhenFull::DropOldest {
-            if self.thins_instead() || !self.evict() {
-                break;
-            }
-            self.room = self.committer.room();
-        }
-        let gives_up = self.config.when_full == WhenFull::DropOldest;
-        if self.room == Room::Full && self.committer.spool.awaits_checkpoint(gives_up) {
-            // The segments of a larger quota, or one very large record.
+        if self.room == Room::Full && self.committer.spool.awaits_checkpoint() {
+            // Left by a larger quota, or one very large record.
             self.committer.ledger_changed_for_good(self.now.mono_us);
+        } else if self.room == Room::Full && self.config.when_full == WhenFull::DropOldest {
+            self.give_up_oldest();
         }
         let dropped = self.ledger.messages.dropped(DropReason::SpoolFullNewest)
             + self.ledger.messages.dropped(DropReason::SpoolFullOldest);
@@ -147,25 +144,45 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Gives up the oldest segment, with entries in the ledger; false if there is none to give up.
-    fn evict(&mut self) -> bool {
+    /// One segment at a time, if nothing can be made less of.
+    fn give_up_oldest(&mut self) {
+        if self.evicting_until.is_some() || self.thins_instead() {
+            return;
+        }
+        match self.condemn() {
+            Ok(true) => {}
+            Ok(false) | Err(_) => {
+                // With a log that cannot be read or written, the ledger comes second.
+                self.evict_at_once();
+                self.room = self.committer.room();
+            }
+        }
+    }
+
+    /// The ledger gives up what is in the oldest segment. When that is durable the segment goes: before, a power cut would
+    /// leave nobody who knows why it is not there. False if there is none to give up.
+    fn condemn(&mut self) -> Result<bool, ReadError> {
         let ledger = &mut self.ledger;
         let before = ledger.messages.dropped(DropReason::SpoolFullOldest);
-        let evicted = self.committer.spool.evict_oldest(&mut |lsn, kind, body| match kind {
-            crate::recover::KIND_COMMIT => ledger.evict(lsn, body),
-            KIND_GONE => ledger.evict_gone(lsn, body),
-            _ => {}
-        });
-        match evicted {
+        let last = self.committer.spool.show_oldest(&mut |lsn, kind, body| give_up(ledger, lsn, kind, body))?;
+        let Some(last) = last else { return Ok(false) };
+        for account in &mut self.ledger.streams {
+            account.passed = account.passed.max(last);
+            self.committer.spool.ack(account.stream, account.passed);
+        }
+        self.evicting_until = Some(self.committer.ledger_changed_for_good(self.now.mono_us));
+        self.given_up(before);
+        Ok(true)
+    }
+
+    /// The oldest segment goes, and the ledger is written when it can be; false if there is none.
+    fn evict_at_once(&mut self) -> bool {
+        let ledger = &mut self.ledger;
+        let before = ledger.messages.dropped(DropReason::SpoolFullOldest);
+        match self.committer.spool.evict_oldest(&mut |lsn, kind, body| give_up(ledger, lsn, kind, body)) {
             Ok(true) => {
-                let count = self.ledger.messages.dropped(DropReason::SpoolFullOldest) - before;
-                if count > 0 {
-                    self.notices.dropped(DropReason::SpoolFullOldest, b"", count, self.now.mono_us);
-                }
-                for forwarder in self.lanes.iter_mut().flat_map(Lane::forwarders_mut) {
-                    forwarder.evicted(&self.ledger);
-                }
                 self.committer.ledger_changed(self.now.mono_us);
+                self.given_up(before);
                 true
             }
             Ok(false) => false,
@@ -174,5 +191,24 @@ impl<S: Storage> Core<S> {
                 false
             }
         }
+    }
+
+    /// `before` so many messages were given up.
+    fn given_up(&mut self, before: u64) {
+        let count = self.ledger.messages.dropped(DropReason::SpoolFullOldest) - before;
+        if count > 0 {
+            self.notices.dropped(DropReason::SpoolFullOldest, b"", count, self.now.mono_us);
+        }
+        for forwarder in self.lanes.iter_mut().flat_map(Lane::forwarders_mut) {
+            forwarder.evicted(&self.ledger);
+        }
+    }
+}
+
+fn give_up(ledger: &mut Ledger, lsn: Lsn, kind: u8, body: &[u8]) {
+    match kind {
+        KIND_COMMIT => ledger.evict(lsn, body),
+        KIND_GONE => ledger.evict_gone(lsn, body),
+        _ => {}
     }
 }

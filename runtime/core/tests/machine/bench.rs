@@ -253,6 +253,11 @@ impl Bench {
         panic!("no message is taken any more");
     }
 
+    /// Syncs so far.
+    pub fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
     /// Whether a sync is held up.
     pub fn holds(&self) -> bool {
         self.held.is_some()

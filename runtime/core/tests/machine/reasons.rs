@@ -95,6 +95,31 @@ fn spool_full_oldest() {
     assert!((dropped..dropped + 10).contains(&after), "{dropped} before, {after} after");
 }
 
+/// The segment was gone for good before the ledger said why, and a power cut in between made its outputs lost ones.
+#[test]
+fn what_is_given_up_has_its_reason_after_a_power_cut_at_any_moment() {
+    let (mut cut_at, mut given_up) = (1, 0);
+    loop {
+        let mut bench = Bench::sized(vec![cloud()], WhenFull::DropOldest, Options::MAX_BYTES_MIN);
+        bench.cut_at = cut_at;
+        for _ in 0..70 {
+            bench.message("up/t", vec![b'x'; 10_000]);
+        }
+        bench.restart();
+        bench.connect(CLOUD, 10);
+        bench.drain();
+        let account = bench.stream("cloud");
+        given_up += account.outputs.dropped(DropReason::SpoolFullOldest);
+        assert_eq!(account.outputs.dropped(DropReason::Corrupt), 0, "cut after sync {cut_at}");
+        assert_eq!((account.outputs.pending, bench.core.ledger().messages.pending), (0, 0));
+        if cut_at > bench.syncs() {
+            break;
+        }
+        cut_at += 1;
+    }
+    assert!(given_up > 10 * cut_at, "{given_up} given up, {cut_at} cuts");
+}
+
 #[test]
 fn refused() {
     let mut bench = Bench::new(vec![cloud()]);

@@ -105,15 +105,15 @@ impl<S: Storage> Spool<S> {
         self.streams.iter().map(|s| acks.get(*s)).min().unwrap_or(self.durable)
     }
 
-    /// Whether the oldest segment stays only for its checkpoint, with nothing in it that is of use, or, with `anything`,
-    /// whatever is: a commit now, be it of nothing but a note, begins a new segment, and then it can go.
-    pub fn awaits_checkpoint(&self, anything: bool) -> bool {
+    /// Whether the oldest segment, with nothing in it that is of use, stays only for its checkpoint: a commit now, be it of
+    /// nothing but a note, begins a new segment, and then it goes.
+    pub fn awaits_checkpoint(&self) -> bool {
         let Some(first) = self.segments.front() else { return false };
         let next_base = self.segments.get(1).map_or(self.next_lsn, |next| next.base_lsn);
         let is_done = next_base <= self.done(&self.acks) + 1;
         // Not for the sake of a checkpoint that fills a segment by itself: the next would be no smaller.
         let has_use = next_base > first.base_lsn || self.current.as_ref().is_none_or(|c| c.id != first.id);
-        self.wants_checkpoint() && first.id >= self.checkpoint_segment && has_use && (is_done || anything)
+        self.wants_checkpoint() && first.id >= self.checkpoint_segment && has_use && is_done
     }
 
     /// Removes the segments that every stream is done with and recovery does not need.
@@ -192,21 +192,36 @@ impl<S: Storage> Spool<S> {
         !holds_frames && (self.disk_full || reserved > self.options.segments_max_bytes())
     }
 
-    /// Gives up the oldest segment, showing its frames first. False if the rest is needed: the segment being written,
-    /// and everything from the newest checkpoint on.
+    /// Shows the frames of the oldest segment, for a caller who means to acknowledge all of them: when that is durable, the
+    /// segment goes. Returns the last of them; none if nothing can go but by acknowledgements of what comes later.
+    pub fn show_oldest(&mut self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<Option<Lsn>, ReadError> {
+        let Some(first) = self.segments.front() else { return Ok(None) };
+        let next_base = self.segments.get(1).map_or(self.next_lsn, |next| next.base_lsn);
+        let can_go = first.id < self.checkpoint_segment || self.wants_checkpoint();
+        if !can_go || next_base == first.base_lsn || next_base > self.durable + 1 {
+            return Ok(None);
+        }
+        let mut reader = self.reader(first.base_lsn.saturating_sub(1));
+        while reader.after + 1 < next_base {
+            match self.read(&mut reader)? {
+                Some(frame) if frame.lsn < next_base => visit(frame.lsn, frame.kind, frame.body),
+                _ => break,
+            }
+        }
+        Ok(Some(next_base - 1))
+    }
+
+    /// Gives up the oldest segment at once, showing its frames first. False if the rest is needed: the segment being
+    /// written, and everything from the newest checkpoint on.
     pub fn evict_oldest(&mut self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<bool, CommitError> {
         let (Some(first), Some(second)) = (self.segments.front(), self.segments.get(1)) else { return Ok(false) };
         if first.id >= self.checkpoint_segment {
             return Ok(false);
         }
-        let (base, next_base, id) = (first.base_lsn, second.base_lsn, first.id);
-        let mut reader = self.reader(base.saturating_sub(1));
-        while reader.after + 1 < next_base {
-            match self.read(&mut reader) {
-                Ok(Some(frame)) if frame.lsn < next_base => visit(frame.lsn, frame.kind, frame.body),
-                // What cannot be read cannot be shown; it must go all the same.
-                _ => break,
-            }
+        let (id, has_frames) = (first.id, second.base_lsn > first.base_lsn);
+        if has_frames {
+            // What cannot be read cannot be shown; it must go all the same.
+            let _ = self.show_oldest(visit);
         }
         if self.remove(0) {
             Ok(true)

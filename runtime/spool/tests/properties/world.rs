@@ -559,7 +559,7 @@ impl World {
             let checkpoint = self.model.state().encode(0);
             let spool = self.spool();
             if spool.wants_checkpoint()
-                && (spool.has_unwritten_acks() || spool.awaits_checkpoint(false) || !spool.is_full())
+                && (spool.has_unwritten_acks() || spool.awaits_checkpoint() || !spool.is_full())
             {
                 spool.checkpoint(&checkpoint);
             }

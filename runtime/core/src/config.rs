@@ -1,6 +1,7 @@
 //! What the state machine needs to know at start; the gateway fills it in from `gateway.toml`.
 
 use eyot_wire::manifest::Limits;
+use eyot_wire::module::PAYLOAD_MAX_BYTES;
 
 /// Most uplinks of one gateway.
 pub const UPLINKS_MAX: usize = 16;
@@ -43,6 +44,28 @@ pub struct Config {
     pub ack_flush_us: u64,
 }
 
+impl Default for Config {
+    /// As an empty `gateway.toml` has it, for a gateway called `gateway`.
+    fn default() -> Self {
+        Self {
+            gateway_id: "gateway".to_owned(),
+            version: env!("CARGO_PKG_VERSION"),
+            uplinks: Vec::new(),
+            when_full: WhenFull::DropOldest,
+            reduce: None,
+            commit_window_us: 10_000,
+            wear_budget_day_bytes: None,
+            commit_window_max_us: 1_000_000,
+            receive_max: 1000,
+            inflight_max: 500,
+            payload_max_bytes: PAYLOAD_MAX_BYTES,
+            ceiling: Limits::CEILING,
+            status_interval_us: 30_000_000,
+            ack_flush_us: 500_000,
+        }
+    }
+}
+
 /// A place outputs go to.
 #[derive(Clone, Debug, Default)]
 pub struct Uplink {
@@ -65,6 +88,8 @@ pub struct Uplink {
     pub when_full: Option<WhenFull>,
     /// What is sent first when a link comes back to a backlog.
     pub order: Order,
+    /// Most outputs that are sent, and answered, together; none if each is on its own.
+    pub batch_max: Option<u16>,
 }
 
 /// What of a stream is sent first.

@@ -141,10 +141,17 @@ impl<F: Clone> Forwarder<F> {
         self.ttl.0.is_some() || self.doom.is_some()
     }
 
-    /// Segments were given up: what is left of the backlog starts later.
-    pub fn evicted(&mut self, ledger: &Ledger) {
+    /// Segments were given up: what is left of the backlog starts later. They may still be there to read.
+    pub fn evicted<S: Storage<File = F>>(&mut self, ledger: &Ledger, spool: &Spool<S>) {
         self.expected_seq = self.expected_seq.max(ledger.resume_seq(self.stream));
-        self.scanned = self.scanned.max(ledger.passed(self.stream));
+        let passed = ledger.passed(self.stream);
+        if self.scanned < passed {
+            self.scanned = passed;
+            self.sending.take_if(|sending| sending.passing.lsn <= passed && sending.next_output == 0);
+            if self.sending.as_ref().is_none_or(|sending| sending.passing.lsn <= passed) {
+                self.reader = spool.reader(passed);
+            }
+        }
         // What of it is gone already is not known; if that was not enough, it begins anew.
         self.doom = None;
     }
@@ -277,7 +284,7 @@ impl<F: Clone> Forwarder<F> {
             let stamp = Some(Stamp { epoch: self.epoch, seq });
             out.push_back(Publish { link, conn, token, topic, payload, retain: false, stamp, received_at_ms });
         }
-        self.scanned = sending.passing.lsn;
+        self.scanned = self.scanned.max(sending.passing.lsn);
         self.sending = None;
         true
     }

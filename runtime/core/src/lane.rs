@@ -15,7 +15,7 @@ use crate::pace::Pace;
 
 /// Of its window, a lane keeps one part in so many for what has a higher priority than the rest.
 const RESERVE_PARTS: usize = 8;
-/// Beside an urgent stream, the others together may have so much in flight at least.
+/// Beside an urgent stream, the others together may have so much in flight at least, or a batch where there are any.
 const SHARED_MIN: usize = 16;
 
 /// Where the number of a stream is in a token.
@@ -39,6 +39,8 @@ pub(crate) struct Traffic {
     window_bytes: u64,
     in_flight_bytes: u64,
     pace: Pace,
+    /// What is never too much for the others.
+    shared_min: usize,
     answers: Answers,
     highest: Rank,
     /// Publishes handed out.
@@ -72,7 +74,7 @@ impl Answers {
 }
 
 impl Traffic {
-    fn new(pace: Pace, highest: Rank) -> Self {
+    fn new(pace: Pace, batch_max: Option<u16>, highest: Rank) -> Self {
         Self {
             conn: None,
             window: 0,
@@ -80,6 +82,7 @@ impl Traffic {
             window_bytes: 0,
             in_flight_bytes: 0,
             pace,
+            shared_min: SHARED_MIN.max(batch_max.map_or(0, usize::from)),
             answers: Answers::default(),
             highest,
             sends: 0,
@@ -95,7 +98,7 @@ impl Traffic {
             self.answers.roll(now);
             let worth = 2 * self.answers.this.max(self.answers.last);
             let reserve = window.div_ceil(RESERVE_PARTS).min(window.saturating_sub(1));
-            window = (window - reserve).min(worth.max(SHARED_MIN));
+            window = (window - reserve).min(worth.max(self.shared_min));
             window_bytes -= window_bytes / RESERVE_PARTS as u64;
         }
         self.in_flight < window && self.in_flight_bytes < window_bytes
@@ -137,9 +140,9 @@ pub(crate) struct Lane<F> {
 }
 
 impl<F: Clone> Lane<F> {
-    pub fn new(link: Option<LinkId>, pace: Pace, forwarders: Vec<Forwarder<F>>) -> Self {
+    pub fn new(link: Option<LinkId>, pace: Pace, batch_max: Option<u16>, forwarders: Vec<Forwarder<F>>) -> Self {
         let highest = highest(&forwarders);
-        Self { link, traffic: Traffic::new(pace, highest), forwarders }
+        Self { link, traffic: Traffic::new(pace, batch_max, highest), forwarders }
     }
 
     /// Most outputs in flight.

@@ -235,8 +235,6 @@ fn hundredths(a: u64, b: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::WhenFull;
-    use eyot_wire::manifest::Limits;
 
     const GIB: u64 = 1 << 30;
     const SET_MS: i64 = 1_700_000_000_000;
@@ -247,20 +245,10 @@ mod tests {
 
     fn config(budget: Option<u64>) -> Config {
         Config {
-            reduce: None,
             wear_budget_day_bytes: budget,
             commit_window_us: WINDOW_US,
             commit_window_max_us: WINDOW_MAX_US,
-            when_full: WhenFull::Block,
-            gateway_id: "test".to_owned(),
-            version: "0.0.0",
-            uplinks: Vec::new(),
-            receive_max: 100,
-            inflight_max: 100,
-            payload_max_bytes: 1 << 20,
-            ceiling: Limits::CEILING,
-            status_interval_us: 1 << 40,
-            ack_flush_us: 2_000_000,
+            ..Config::default()
         }
     }
 

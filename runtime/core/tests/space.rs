@@ -8,7 +8,7 @@ use eyot_core::{Core, Loaded};
 use eyot_engine::{Function, LoadOptions};
 use eyot_spool::memory::MemoryStorage;
 use eyot_spool::{Options, Storage};
-use eyot_wire::manifest::{Limits, Manifest};
+use eyot_wire::manifest::Manifest;
 
 const PAYLOAD_BYTES: usize = 16 << 10;
 /// Most inputs a machine may need to get somewhere.
@@ -43,20 +43,10 @@ impl Machine {
         let options = LoadOptions { manifest: Some(Manifest::parse(manifest).unwrap()), ..LoadOptions::default() };
         let function = Function::load(&wat::parse_str(PASS).unwrap(), options).unwrap();
         let config = Config {
-            reduce: None,
-            gateway_id: "g".to_owned(),
-            version: "0",
             uplinks: vec![Uplink { name: "cloud".to_owned(), topics: vec!["cloud/#".to_owned()], ..Uplink::default() }],
             when_full,
-            commit_window_us: 10_000,
-            wear_budget_day_bytes: None,
-            commit_window_max_us: 1_000_000,
-            receive_max: 100,
-            inflight_max: 20,
-            payload_max_bytes: 256 << 10,
-            ceiling: Limits::CEILING,
             status_interval_us: u64::MAX >> 1,
-            ack_flush_us: 500_000,
+            ..Config::default()
         };
         let loaded = vec![Loaded { function, sha256: [0; 32] }];
         let now = Now { mono_us: 1, unix_ms: 1_700_000_000_000 };

@@ -3,29 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use bytes::Bytes;
-use eyot_core::config::{Config, WhenFull};
+use eyot_core::config::Config;
 use eyot_core::io::{Effect, Input, LinkId, Message, Now};
 use eyot_core::Core;
 use eyot_spool::memory::MemoryStorage;
 use eyot_spool::{Options, Storage};
-use eyot_wire::manifest::Limits;
 
 fn boot(storage: &MemoryStorage, now: Now, budget_bytes: u64) -> Core<MemoryStorage> {
     let config = Config {
-        reduce: None,
-        gateway_id: "worn".to_owned(),
-        version: "0.0.0",
-        uplinks: Vec::new(),
-        when_full: WhenFull::DropOldest,
-        commit_window_us: 10_000,
         wear_budget_day_bytes: Some(budget_bytes),
         commit_window_max_us: 10_000_000,
-        receive_max: 100,
-        inflight_max: 100,
-        payload_max_bytes: 1 << 20,
-        ceiling: Limits::CEILING,
-        status_interval_us: 1 << 40,
         ack_flush_us: 2_000_000,
+        status_interval_us: 1 << 40,
+        ..Config::default()
     };
     Core::open(config, Options::for_quota(64 << 20), storage.clone(), Vec::new(), now, 1).unwrap()
 }

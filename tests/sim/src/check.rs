@@ -10,7 +10,6 @@ use eyot_spool::Storage;
 use eyot_wire::code::DropReason;
 
 use crate::broker::Broker;
-use crate::faults::Faults;
 use crate::guest::{has_local_part, Failing};
 use crate::output::{message_of, refused, Output};
 use crate::scenario::Scenario;
@@ -68,12 +67,9 @@ fn is_allowed(scenario: &Scenario, reason: DropReason) -> bool {
         DropReason::Refused => scenario.faults.refuse_ppm > 0,
         DropReason::UplinkFull => setup.backlog.is_some_and(|(_, when_full)| when_full != WhenFull::Block),
         DropReason::Expired => setup.ttl_ms.is_some(),
-        // The oldest segment goes, unread if the disk fails just then; and power may fail before the ledger says so. Where
-        // none may go, a full or failing disk makes a log give up what was delivered before that is durable.
-        DropReason::Corrupt => {
-            let Faults { disk_full_mean_ms, disk_error_mean_ms, .. } = scenario.faults;
-            setup.when_full == WhenFull::DropOldest || disk_full_mean_ms + disk_error_mean_ms > 0
-        }
+        // Where the disk fails or is full, the oldest segment goes unread, or before the ledger that says so is written; and
+        // a log gives up what was delivered before that is durable.
+        DropReason::Corrupt => scenario.faults.disk_full_mean_ms + scenario.faults.disk_error_mean_ms > 0,
         _ => false,
     }
 }

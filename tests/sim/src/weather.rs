@@ -2,7 +2,6 @@
 
 use std::io;
 
-use eyot_core::config::WhenFull;
 use eyot_core::io::{Input, LinkId};
 use eyot_spool::memory::{Fault, Operation};
 
@@ -112,11 +111,6 @@ impl World {
         }
         if self.weather.disk_error.is_due(now_ms) {
             let operation = Operation::ALL[self.rng.usize(0..Operation::ALL.len())];
-            // Segments that have to go and cannot be read have tests of their own.
-            let evicts = self.scenario.setup.when_full == WhenFull::DropOldest;
-            if evicts && [Operation::ReadAt, Operation::Open].contains(&operation) {
-                return;
-            }
             let fault = match operation {
                 Operation::WriteAt if self.rng.bool() => Fault::ShortWrite,
                 Operation::SyncData => Fault::FailedSync,

@@ -72,7 +72,9 @@ impl<S: Storage> Core<S> {
                 self.sync_since_us = mono_us;
                 self.effects.push_back(Effect::Sync(commit));
             }
-            Step::Failed(error) if error.is_full() && self.config.when_full == WhenFull::DropOldest && self.evict_at_once() => {
+            Step::Failed(error)
+                if error.is_full() && self.config.when_full == WhenFull::DropOldest && self.evict_at_once() =>
+            {
                 self.committer.retry_now();
                 self.more = true;
             }
@@ -200,7 +202,7 @@ impl<S: Storage> Core<S> {
             self.notices.dropped(DropReason::SpoolFullOldest, b"", count, self.now.mono_us);
         }
         for forwarder in self.lanes.iter_mut().flat_map(Lane::forwarders_mut) {
-            forwarder.evicted(&self.ledger);
+            forwarder.evicted(&self.ledger, &self.committer.spool);
         }
     }
 }

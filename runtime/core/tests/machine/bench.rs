@@ -85,6 +85,8 @@ pub struct Bench {
     pub rewrites_at: Vec<u64>,
     /// The power fails after this sync.
     pub cut_at: u64,
+    /// Or when the machine does not know yet that it is done.
+    pub cut_early: bool,
     /// The next sync of a rewrite takes until [`release`](Self::release).
     pub hold: bool,
     held: Option<u64>,
@@ -100,19 +102,10 @@ impl Bench {
     pub fn config(uplinks: Vec<Uplink>) -> Config {
         Config {
             gateway_id: "bench".to_owned(),
-            version: "0.0.0",
             uplinks,
-            when_full: WhenFull::DropOldest,
-            reduce: None,
-            commit_window_us: 10_000,
-            wear_budget_day_bytes: None,
-            commit_window_max_us: 1_000_000,
-            receive_max: 1000,
-            inflight_max: 500,
-            payload_max_bytes: 256 << 10,
-            ceiling: Limits::CEILING,
             status_interval_us: 1 << 60,
             ack_flush_us: 1000,
+            ..Config::default()
         }
     }
 
@@ -146,6 +139,7 @@ impl Bench {
             syncs: 0,
             rewrites_at: Vec::new(),
             cut_at: 0,
+            cut_early: false,
             hold: false,
             held: None,
         };
@@ -209,6 +203,10 @@ impl Bench {
                         self.hold = false;
                         self.held = Some(commit.id);
                         continue;
+                    }
+                    if self.cut_early && self.syncs + 1 == self.cut_at {
+                        self.syncs += 1;
+                        return self.restart();
                     }
                     let before = self.core.ledger().rewrites;
                     self.core.handle(self.now, Input::Synced { commit: commit.id, result });

@@ -101,7 +101,7 @@ fn what_is_given_up_has_its_reason_after_a_power_cut_at_any_moment() {
     let (mut cut_at, mut given_up) = (1, 0);
     loop {
         let mut bench = Bench::sized(vec![cloud()], WhenFull::DropOldest, Options::MAX_BYTES_MIN);
-        bench.cut_at = cut_at;
+        (bench.cut_at, bench.cut_early) = (cut_at, true);
         for _ in 0..70 {
             bench.message("up/t", vec![b'x'; 10_000]);
         }

@@ -122,6 +122,19 @@ fn bytes_in_flight_are_bounded_too_and_what_is_larger_goes_alone() {
     assert_eq!((arrived, most), (60, 8));
 }
 
+/// One that was answered once a minute got sixteen.
+#[test]
+fn beside_an_urgent_route_a_batch_is_filled_at_once() {
+    let mut bench = Bench::new(vec![Uplink { batch_max: Some(200), ..alarms_first() }]);
+    for n in 0..500 {
+        bench.burst("up/t", format!("{n}"));
+    }
+    bench.connect(CLOUD, 400);
+    assert_eq!(bench.sent.len(), 200);
+    bench.message("up/alarm/a", "fire");
+    assert_eq!(bench.sent.last().map(payload), Some("fire"));
+}
+
 #[test]
 fn large_telemetry_leaves_room_for_an_alarm() {
     let mut bench = Bench::new(vec![alarms_first()]);

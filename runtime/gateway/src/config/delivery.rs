@@ -49,7 +49,10 @@ pub fn delivery(name: &str, section: &mut Section<'_, '_>, r: &mut Reader<'_>, s
         _ => Err(format!("\"{text}\" is unknown; write \"oldest-first\" or \"live-first\"")),
     });
     let down = down(section, r, routes.iter().flat_map(|route| &route.topics).chain(&topics));
-    Uplink { name: name.to_owned(), topics, routes, down, rate_max_per_s, ttl_ms, backlog_max_bytes, when_full, order }
+    let name = name.to_owned();
+    // How it sends is for its scheme to say.
+    let batch_max = None;
+    Uplink { name, topics, routes, down, rate_max_per_s, ttl_ms, backlog_max_bytes, when_full, order, batch_max }
 }
 
 fn route_name(section: &mut Section<'_, '_>, r: &mut Reader<'_>, others: &[Route]) -> String {

@@ -74,7 +74,10 @@ impl Walk<'_> {
                 }
             };
             section.finish(&mut self.reader);
-            uplinks.extend(at.map(|at| Uplink { name, delivery, at }));
+            let Some(at) = at else { continue };
+            let batch_max = if let UplinkAt::Store(_, limits) = &at { Some(limits.batch_max) } else { None };
+            let delivery = eyot_core::config::Uplink { batch_max, ..delivery };
+            uplinks.push(Uplink { name, delivery, at });
         }
         uplinks
     }

@@ -558,8 +558,7 @@ impl World {
             // A full log is for acknowledgements, which make room.
             let checkpoint = self.model.state().encode(0);
             let spool = self.spool();
-            if spool.wants_checkpoint()
-                && (spool.has_unwritten_acks() || spool.awaits_checkpoint() || !spool.is_full())
+            if spool.wants_checkpoint() && (spool.has_unwritten_acks() || spool.awaits_checkpoint() || !spool.is_full())
             {
                 spool.checkpoint(&checkpoint);
             }

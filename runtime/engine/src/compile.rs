@@ -4,12 +4,13 @@ use alloc::string::ToString;
 
 use eyot_wire::module::{EXPORT_ABI, EXPORT_ALLOC, EXPORT_HANDLE, EXPORT_INIT, EXPORT_MEMORY};
 use wasmi::{
-    CompilationMode, Config, EnforcedLimits, Engine, ExternType, FuncType, Linker, Module, OperatorCost, ValType,
+    CompilationMode, Config, CustomFuelCosts, EnforcedLimits, Engine, ExternType, FuncType, Linker, Module,
+    OperatorCost, ValType,
 };
 
 use crate::error::LoadError;
 use crate::host::{self, Host};
-use crate::limits::{StackLimits, CALLS_MAX, GROW_FUEL};
+use crate::limits::{StackLimits, BULK_BYTES_PER_FUEL, BULK_FUEL, CALLS_MAX, CALL_FUEL, GROW_FUEL, ROUND_FUEL};
 use crate::rewrite;
 use crate::scan::Facts;
 
@@ -23,12 +24,45 @@ pub(crate) struct Compiled {
     pub(crate) linker: Linker<Host>,
 }
 
+/// What costs so much more time than other instructions that a function could live on it costs more fuel.
+fn operator_cost() -> OperatorCost {
+    OperatorCost {
+        memory_grow: GROW_FUEL,
+        table_grow: GROW_FUEL,
+        call: CALL_FUEL,
+        call_indirect: CALL_FUEL,
+        memory_copy: BULK_FUEL,
+        memory_fill: BULK_FUEL,
+        memory_init: BULK_FUEL,
+        table_copy: BULK_FUEL,
+        table_fill: BULK_FUEL,
+        table_init: BULK_FUEL,
+        f32_ceil: ROUND_FUEL,
+        f32_floor: ROUND_FUEL,
+        f32_trunc: ROUND_FUEL,
+        f32_nearest: ROUND_FUEL,
+        f32_sqrt: ROUND_FUEL,
+        f64_ceil: ROUND_FUEL,
+        f64_floor: ROUND_FUEL,
+        f64_trunc: ROUND_FUEL,
+        f64_nearest: ROUND_FUEL,
+        f64_sqrt: ROUND_FUEL,
+        ..OperatorCost::default()
+    }
+}
+
 fn config(stack: StackLimits) -> Config {
-    let cost = OperatorCost { memory_grow: GROW_FUEL, table_grow: GROW_FUEL, ..OperatorCost::default() };
+    let bulk = CustomFuelCosts {
+        bytes_copied_per_fuel: BULK_BYTES_PER_FUEL,
+        // Never charged: a module is compiled as a whole, at load.
+        fuel_per_bytes_translated: 0,
+        fuel_per_bytes_validated: 0,
+    };
     let mut config = Config::default();
     config
         .consume_fuel(true)
-        .operator_cost(cost)
+        .operator_cost(operator_cost())
+        .fuel_cost(bulk)
         .compilation_mode(CompilationMode::Eager)
         .enforced_limits(EnforcedLimits::strict())
         .allow_start_fn(false)

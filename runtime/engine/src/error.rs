@@ -123,7 +123,7 @@ impl fmt::Display for LoadError {
                  update the gateway"
             ),
             Self::Instantiate(reason) => {
-                write!(f, "module: cannot be instantiated: {reason}; check memory size and data segments")
+                write!(f, "module: cannot be instantiated: {reason}; check the sizes of memory and tables, and the segments")
             }
             Self::Init(Failure::Code(code)) => write!(
                 f,

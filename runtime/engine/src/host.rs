@@ -14,7 +14,7 @@ use wasmi::{Caller, Linker, Memory, TrapCode};
 
 use crate::effects::Effects;
 use crate::growth::Growth;
-use crate::limits::{EMITS_MAX, HOST_BYTES_PER_FUEL, HOST_CALL_FUEL};
+use crate::limits::{EMITS_MAX, HOST_BYTES_PER_FUEL, HOST_CALL_FUEL, KEY_BYTES_PER_FUEL};
 use crate::meter::Meter;
 use crate::state::State;
 
@@ -185,9 +185,11 @@ fn random(ctx: Ctx<'_>, ptr: i32, out_len: i32) -> Answer {
     })
 }
 
-/// Fuel of looking a key up: it is compared with some keys of the state and with all of the running message.
+/// Fuel of looking a key up: it is compared with some keys of the state and with all of the running message, which may
+/// differ from it only at their ends.
 fn lookup(ctx: &Ctx<'_>, key_len: i32) -> u64 {
-    len(key_len).saturating_add(ctx.data().effects.state.len() as u64)
+    let compared = (ctx.data().effects.state.len() as u64).saturating_mul(1 + len(key_len) / KEY_BYTES_PER_FUEL);
+    len(key_len).saturating_add(compared)
 }
 
 /// Copies as much of `value` as fits and answers its full length.

@@ -1,11 +1,13 @@
 //! One running instance of the module: start, snapshot, reset.
 
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::mem;
 
 use eyot_wire::code::Failure;
 use eyot_wire::module::{ABI_VERSION, EXPORT_ABI, EXPORT_ALLOC, EXPORT_HANDLE, EXPORT_INIT, EXPORT_MEMORY};
+use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{Error, Global, Instance, Memory, Store, TrapCode, TypedFunc, TypedResumableCall, Val};
 
 use crate::compile::Compiled;
@@ -88,7 +90,13 @@ fn renew(store: &mut Store<Host>, compiled: &Compiled) {
 }
 
 fn instantiate_error(error: Error) -> LoadError {
-    LoadError::Instantiate(error.to_string())
+    LoadError::Instantiate(match error.kind() {
+        // wasmi's own words are the inside of its table.
+        ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { table_index, len, .. }) => {
+            format!("an element segment of {len} from {table_index} on does not fit its table")
+        }
+        _ => error.to_string(),
+    })
 }
 
 /// Calls one of the exports that run before any message, in slices like any other code of the module.

@@ -1,5 +1,6 @@
 //! The look at an untrusted module before wasmi compiles it: caps where wasmi has none, and what a reset must cover.
 
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -12,8 +13,8 @@ use wasmparser::{
 use crate::error::LoadError;
 use crate::host::HOST_CALLS;
 use crate::limits::{
-    BODY_MAX_BYTES, EXPORTS_MAX, FUNCTIONS_MAX, GLOBALS_MAX, GROWS_MAX, IMPORTS_MAX, LOCALS_MAX, SEGMENTS_MAX,
-    TABLES_MAX, TABLE_ELEMENTS_MAX, TYPES_MAX,
+    BLOCKS_NESTED_MAX, BODY_MAX_BYTES, EXPORTS_MAX, FUNCTIONS_MAX, GLOBALS_MAX, GROWS_MAX, IMPORTS_MAX, LOCALS_MAX,
+    SEGMENTS_MAX, TABLES_MAX, TABLE_ELEMENTS_MAX, TYPES_MAX,
 };
 
 /// What the rest of the engine needs to know of a module.
@@ -83,6 +84,9 @@ pub(crate) fn scan(wasm: &[u8]) -> Result<Facts<'_>, LoadError> {
             Payload::Version { encoding: Encoding::Component, .. } => {
                 return forbidden("a component is", "build a core module for wasm32-unknown-unknown");
             }
+            Payload::Version { num, .. } if num != 1 => {
+                return Err(LoadError::Invalid(format!("version {num} of the format is not known")));
+            }
             Payload::CustomSection(section) if section.name() == SECTION_MANIFEST => {
                 if facts.manifest.replace(section.data()).is_some() {
                     return forbidden("a second eyot.manifest section is", "build the function again");
@@ -117,9 +121,11 @@ fn scan_section(payload: Payload<'_>, header: usize, facts: &mut Facts<'_>) -> R
         Payload::FunctionSection(section) => cap("functions", section.count().into(), FUNCTIONS_MAX.into()),
         Payload::TableSection(section) => {
             cap("tables", section.count().into(), TABLES_MAX.into())?;
+            let mut elements = 0u64;
             for table in section {
                 let table = table.map_err(invalid)?;
-                cap("table elements", table.ty.initial, TABLE_ELEMENTS_MAX)?;
+                elements = elements.saturating_add(table.ty.initial);
+                cap("table elements", elements, TABLE_ELEMENTS_MAX)?;
                 if matches!(table.init, TableInit::Expr(_)) {
                     return forbidden("a table with an initial value is", "use an element segment");
                 }
@@ -173,13 +179,18 @@ fn scan_body(body: &FunctionBody<'_>, facts: &mut Facts<'_>) -> Result<(), LoadE
         locals = locals.saturating_add(group.map_err(invalid)?.0.into());
         cap("locals in one function", locals, LOCALS_MAX)?;
     }
-    let mut grows = 0;
+    let (mut grows, mut nested) = (0, 0u64);
     for operator in body.get_operators_reader().map_err(invalid)? {
         match operator.map_err(invalid)? {
             Operator::MemoryGrow { .. } => {
                 grows += 1;
                 cap("memory.grow in one function", grows, GROWS_MAX.into())?;
             }
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                nested += 1;
+                cap("blocks inside each other", nested, BLOCKS_NESTED_MAX)?;
+            }
+            Operator::End => nested = nested.saturating_sub(1),
             Operator::TableGrow { .. } => return forbidden("table.grow is", "declare the table at its full size"),
             Operator::TableSet { .. }
             | Operator::TableFill { .. }

@@ -69,7 +69,7 @@ impl core::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {
-    use eyot_wire::code::HostError;
+    use eyot_wire::code::{sdk_error, HostError};
 
     use super::*;
 
@@ -82,6 +82,17 @@ mod tests {
             (Error::BAD_POINTER, HostError::BadPointer),
         ] {
             assert_eq!(own.code(), host.code());
+        }
+    }
+
+    #[test]
+    fn whoever_sees_the_number_can_say_what_it_means() {
+        let known = (-9..Error::OWN_MIN).filter_map(|code| Some((Error(code), sdk_error(code)?)));
+        for (error, meaning) in known {
+            assert_eq!(error.to_string(), meaning);
+        }
+        for code in (-9..Error::OWN_MIN).filter(|code| sdk_error(*code).is_none()) {
+            assert_eq!(Error(code).to_string(), format!("error {code}"));
         }
     }
 

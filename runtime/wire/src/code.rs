@@ -59,7 +59,10 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Code(code) => write!(f, "eyot_handle returned error code {code}"),
+            Self::Code(code) => match sdk_error(*code) {
+                Some(meaning) => write!(f, "eyot_handle returned error code {code} ({meaning}, in the Rust SDK)"),
+                None => write!(f, "eyot_handle returned error code {code}"),
+            },
             Self::Trap(text) => write!(f, "trap: {text}"),
             Self::Fuel => f.write_str("out of fuel"),
             Self::Memory => f.write_str("out of memory"),
@@ -70,6 +73,21 @@ impl fmt::Display for Failure {
 }
 
 impl core::error::Error for Failure {}
+
+/// What the Rust SDK means by an error code. A function without it may mean anything else.
+pub const fn sdk_error(code: i32) -> Option<&'static str> {
+    Some(match code {
+        1 => "malformed payload",
+        2 => "state has another format",
+        3 => "malformed configuration value",
+        4 => "value cannot be encoded",
+        -1 => "not found",
+        -2 => "not allowed",
+        -3 => "over a limit",
+        -4 => "not UTF-8 or not a topic",
+        _ => return None,
+    })
+}
 
 /// Why a message, or an output, was given up. Every drop is counted under one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -90,6 +90,8 @@ pub struct Uplink {
     pub order: Order,
     /// Most outputs that are sent, and answered, together; none if each is on its own.
     pub batch_max: Option<u16>,
+    /// Its connection says nothing until it has accepted an output, as with HTTP: it counts as connected from then on.
+    pub proven_by_answer: bool,
 }
 
 /// What of a stream is sent first.

@@ -32,6 +32,8 @@ pub(crate) type Rank = (Priority, bool);
 /// What the streams of a lane share.
 pub(crate) struct Traffic {
     pub conn: Option<ConnId>,
+    /// An output was accepted on it, or need not be.
+    proven: bool,
     /// Most outputs in flight.
     window: usize,
     in_flight: usize,
@@ -77,6 +79,7 @@ impl Traffic {
     fn new(pace: Pace, batch_max: Option<u16>, highest: Rank) -> Self {
         Self {
             conn: None,
+            proven: false,
             window: 0,
             in_flight: 0,
             window_bytes: 0,
@@ -88,6 +91,11 @@ impl Traffic {
             sends: 0,
             waits_until_us: None,
         }
+    }
+
+    /// Whether there is a connection that is known to be of use.
+    pub fn is_connected(&self) -> bool {
+        self.conn.is_some() && self.proven
     }
 
     /// Whether the window has room for one more. What is in flight stands in front of an alarm that comes next, in
@@ -135,6 +143,8 @@ impl Traffic {
 pub(crate) struct Lane<F> {
     /// None: the uplink is gone from the configuration.
     pub link: Option<LinkId>,
+    /// As [`Uplink::proven_by_answer`](crate::config::Uplink::proven_by_answer).
+    pub proven_by_answer: bool,
     pub traffic: Traffic,
     forwarders: Vec<Forwarder<F>>,
 }
@@ -142,7 +152,7 @@ pub(crate) struct Lane<F> {
 impl<F: Clone> Lane<F> {
     pub fn new(link: Option<LinkId>, pace: Pace, batch_max: Option<u16>, forwarders: Vec<Forwarder<F>>) -> Self {
         let highest = highest(&forwarders);
-        Self { link, traffic: Traffic::new(pace, batch_max, highest), forwarders }
+        Self { link, proven_by_answer: false, traffic: Traffic::new(pace, batch_max, highest), forwarders }
     }
 
     /// Most outputs in flight.
@@ -183,7 +193,7 @@ impl<F: Clone> Lane<F> {
         spool: &Spool<S>,
     ) {
         self.rewind(ledger, spool);
-        self.traffic.conn = Some(conn);
+        (self.traffic.conn, self.traffic.proven) = (Some(conn), !self.proven_by_answer);
         (self.traffic.window, self.traffic.window_bytes) = (window.0.max(1), window.1.max(1));
     }
 
@@ -262,6 +272,7 @@ impl<F: Clone> Lane<F> {
             return;
         }
         self.traffic.answers.count(now);
+        self.traffic.proven |= accepted;
         if let Some(forwarder) = self.forwarders.iter_mut().find(|f| u64::from(f.stream) == token >> TOKEN_STREAM_SHIFT)
         {
             forwarder.answered(token, accepted, &mut self.traffic, ledger, keep);

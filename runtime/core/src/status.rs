@@ -68,6 +68,7 @@ pub(crate) struct UplinkStatus<'a> {
     /// Of the outputs' stamps.
     pub epoch: u64,
     pub priority: &'static str,
+    /// There is a connection, and if it says nothing by itself, it accepted an output.
     pub connected: bool,
     pub in_flight: usize,
     /// Those of this epoch.

@@ -39,7 +39,11 @@ pub fn notice(notice: &Notice) {
         Notice::ReducerFailed { function, failure, count } => {
             warn!(%function, %failure, count, "the reducer failed; the outputs it failed on stay as they are");
         }
-        Notice::Dropped { reason, topic, count } => warn!(reason, %topic, count, "dropped"),
+        Notice::Dropped { reason, topic, count } => {
+            // What was dropped unseen has none.
+            let topic = (!topic.is_empty()).then_some(topic.as_str());
+            warn!(reason, topic, count, "dropped");
+        }
         Notice::LetterDropped { uplink, count } => {
             warn!(
                 uplink,

@@ -16,7 +16,11 @@ impl<S: Storage> Core<S> {
             now: self.now,
         };
         let mut keep = |refused: &Refused, ledger: &mut Ledger| desk.keep(refused, ledger);
+        let was_connected = lane.traffic.is_connected();
         lane.answered(conn, token, accepted, &mut self.ledger, self.now, &mut keep);
+        if lane.traffic.is_connected() != was_connected {
+            self.status_due_us = self.now.mono_us;
+        }
         self.room = self.committer.room();
         self.more = true;
     }

@@ -109,13 +109,15 @@ impl<S: Storage> Core<S> {
 
 /// A lane for each link, and one for what has lost its link.
 fn lanes<S: Storage>(config: &Config, streams: &Streams, ledger: &Ledger, spool: &Spool<S>) -> Vec<Lane<S::File>> {
-    let uplinks =
-        (0..).map(LinkId::uplink).zip(&config.uplinks).map(|(link, u)| (Some(link), u.rate_max_per_s, u.batch_max));
-    let links = [(Some(LinkId::LOCAL), None, None), (None, None, None)].into_iter().chain(uplinks);
-    let lane = |(link, rate_max_per_s, batch_max)| {
+    let uplinks = (0..).map(LinkId::uplink).map(Some).zip(config.uplinks.iter().map(Some));
+    let links = [(Some(LinkId::LOCAL), None), (None, None)].into_iter().chain(uplinks);
+    let lane = |(link, uplink): (Option<LinkId>, Option<&Uplink>)| {
         let streams = streams.iter().filter(|s| s.link == link);
         let forwarders = streams.map(|s| Forwarder::new(s, ledger, spool)).collect();
-        Lane::new(link, Pace::new(rate_max_per_s), batch_max, forwarders)
+        let (rate, batch_max) = uplink.map_or((None, None), |u| (u.rate_max_per_s, u.batch_max));
+        let mut lane = Lane::new(link, Pace::new(rate), batch_max, forwarders);
+        lane.proven_by_answer = uplink.is_some_and(|u| u.proven_by_answer);
+        lane
     };
     links.map(lane).collect()
 }

@@ -43,7 +43,7 @@ impl<S: Storage> Core<S> {
                 name: &account.name,
                 epoch: account.epoch,
                 priority: stream.priority.word(),
-                connected: lane.traffic.conn.is_some(),
+                connected: lane.traffic.is_connected(),
                 in_flight: forwarder.in_flight(),
                 outputs: AccountStatus::new(&account.outputs),
                 pending_bytes: account.pending_bytes,

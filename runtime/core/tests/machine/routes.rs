@@ -267,3 +267,25 @@ fn the_status_has_every_stream_with_its_epoch() {
     let stream = bench.core.ledger().streams.iter().find(|s| s.name == "cloud/alarms").unwrap();
     assert_eq!(bench.core.priority(stream.stream), Priority::High);
 }
+
+#[test]
+fn a_link_that_says_nothing_by_itself_is_connected_when_it_has_accepted_something() {
+    let mut bench = Bench::new(vec![Uplink { proven_by_answer: true, ..uplink(Vec::new()) }]);
+    let connected = |bench: &Bench| {
+        let status: serde_json::Value = serde_json::from_slice(&bench.core.status_json()).unwrap();
+        status["uplinks"].as_array().unwrap().iter().find(|u| u["name"] == "cloud").unwrap()["connected"] == true
+    };
+    for _ in 0..2 {
+        bench.connect(CLOUD, 100);
+        bench.message("up/t", "a");
+        assert!(!connected(&bench), "it can be reached, and that is all");
+        let publish = bench.sent.remove(0);
+        bench.answer(&publish, false);
+        assert!(!connected(&bench), "it accepted nothing");
+        bench.message("up/t", "b");
+        bench.take().unwrap();
+        assert!(connected(&bench));
+        bench.disconnect(CLOUD);
+        assert!(!connected(&bench));
+    }
+}

@@ -111,6 +111,12 @@ pub enum Place {
 }
 
 impl Place {
+    /// Whether that it can be reached shows that it will store, as an open file does; a server is asked nothing before
+    /// there is something to store.
+    pub fn proves_itself(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
     /// For outputs of `gateway` on the uplink `name`.
     pub fn store(self, gateway: &str, name: &str) -> Store {
         match self {
@@ -143,6 +149,11 @@ impl Store {
             Self::S3(store) => store.address(),
             Self::File(store) => store.address(),
         }
+    }
+
+    /// As [`Place::proves_itself`].
+    pub fn proves_itself(&self) -> bool {
+        matches!(self, Self::File(_))
     }
 
     /// Reaches it, as far as that can be done without data.

@@ -70,14 +70,26 @@ struct Delivery {
     name: String,
     store: Store,
     work: Option<Work>,
+    state: State,
     refusal_told: Option<Instant>,
+}
+
+/// What is known of the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It failed, or was not tried.
+    Away,
+    /// It can be reached; whether it stores anything is to be seen.
+    Ready,
+    /// It stored something since.
+    Stores,
 }
 
 impl Uplink {
     /// Runs until [`Command::Finish`], or until the other ends of its queues are gone.
     pub async fn run(self) {
         let Self { name, id, store, limits, events, commands, reset, seed } = self;
-        let mut delivery = Delivery { name: name.clone(), store, work: None, refusal_told: None };
+        let mut delivery = Delivery { name: name.clone(), store, work: None, state: State::Away, refusal_told: None };
         let mut port = Port { name, id, limits, events, commands, reset };
         let (mut memory, mut jitter) = (Memory::default(), fastrand::Rng::with_seed(seed));
         let (mut conn, mut attempt, mut told) = (0, 0, String::new());
@@ -86,7 +98,7 @@ impl Uplink {
                 None => return,
                 Some(Err(failure)) => failure,
                 Some(Ok(())) => {
-                    info!(link = port.name, address = delivery.store.address(), "connected");
+                    delivery.say_up();
                     (conn, attempt) = (conn + 1, 0);
                     told.clear();
                     let Stop::Failed(failure) = port.serve(conn, &mut delivery, &mut memory).await else { return };
@@ -96,12 +108,14 @@ impl Uplink {
                     failure
                 }
             };
+            delivery.state = State::Away;
             let Failure { reason, detail, retry } = failure;
+            let detail = (!detail.is_empty()).then_some(detail);
             // One line per episode: as long as it fails in the same way, the first line stands.
             if told == reason {
-                debug!(link = port.name, attempt, %reason, %detail, "still not delivered");
+                debug!(link = port.name, attempt, %reason, detail, "still not delivered");
             } else {
-                warn!(link = port.name, %reason, %detail, "not delivered; trying again until it is");
+                warn!(link = port.name, %reason, detail, "not delivered; trying again until it is");
                 told = reason;
             }
             let wait = wait(retry, attempt, jitter.u64(..));
@@ -124,6 +138,17 @@ fn wait(retry: Retry, attempt: u32, random: u64) -> Duration {
 }
 
 impl Delivery {
+    /// Said once for each time it is reached.
+    fn say_up(&mut self) {
+        let address = self.store.address();
+        if self.store.proves_itself() || self.state == State::Stores {
+            info!(link = self.name, address, "connected");
+        } else {
+            info!(link = self.name, address, "ready; the first batch will show whether it is accepted");
+            self.state = State::Ready;
+        }
+    }
+
     /// Reaches the store and stores what was left unstored.
     async fn catch_up(&mut self, memory: &mut Memory) -> Result<(), Failure> {
         self.store.open().await?;
@@ -140,6 +165,9 @@ impl Delivery {
         while let Some(part) = work.part() {
             let verdict = self.store.put(&part).await?;
             let found = work.answered(&verdict);
+            if verdict == Verdict::Stored && std::mem::replace(&mut self.state, State::Stores) == State::Ready {
+                info!(link = self.name, address = self.store.address(), "connected");
+            }
             let silent = self.refusal_told.is_some_and(|at| at.elapsed() < REFUSALS_TOLD_EVERY);
             if let (true, false, Verdict::Refused(reason)) = (found, silent, &verdict) {
                 let (stamp, _) = part.span();

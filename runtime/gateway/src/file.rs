@@ -4,14 +4,24 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// Reads the regular file `path`. Anything else is refused before it is opened: a FIFO would block, a device never end.
+/// Whether there is a regular file at `path`: a FIFO would block whoever opens it, a device never end.
+///
+/// # Errors
+/// It is something else, or nothing.
+pub fn regular(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.is_file() {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+    }
+}
+
+/// Reads the regular file `path`. Anything else is refused before it is opened.
 ///
 /// # Errors
 /// It cannot be read, is no regular file, or has more than `most_bytes`.
 pub fn read(path: &Path, most_bytes: usize) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
+    regular(path)?;
     let mut bytes = Vec::new();
     File::open(path)?.take((most_bytes as u64).saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() > most_bytes {

@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use common::uplink::{limits, line, lines, part, part_of, Port, GATEWAY, NAME};
@@ -51,6 +52,34 @@ async fn records_are_lines_and_full_files_get_a_name_that_stays() {
     assert_eq!(found[0].0, "barn-7-cloud-9-00000000000000000001.ndjson");
     assert_eq!(found.last().unwrap().0, ACTIVE);
     assert!(found.len() >= 3 && found.iter().all(|(_, text)| text.len() as u64 <= rotate_bytes));
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_a_file_takes_several_and_a_record_larger_than_one_has_its_own() {
+    let dir = TempDir::new();
+    let rotate_bytes = lines(10..=12).len() as u64;
+    let mut store = store(&Options { rotate_bytes, ..options(&dir.0) });
+    assert_eq!(store.put(&part(10..=11)).await, Ok(Verdict::Stored));
+    assert_eq!(store.put(&part(12..=20)).await, Ok(Verdict::Stored));
+    let expected = [lines(10..=11), lines(12..=14), lines(15..=17), lines(18..=20)];
+    assert_eq!(files(&dir.0).into_iter().map(|(_, text)| text).collect::<Vec<_>>(), expected);
+
+    let dir = TempDir::new();
+    let mut store = self::store(&Options { rotate_bytes: 10, ..options(&dir.0) });
+    assert_eq!(store.put(&part(1..=3)).await, Ok(Verdict::Stored));
+    assert_eq!(files(&dir.0).into_iter().map(|(_, text)| text).collect::<Vec<_>>(), [1, 2, 3].map(line));
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_is_neither_read_nor_written() {
+    let dir = TempDir::new();
+    let fifo = |name: &str| Command::new("mkfifo").arg(dir.0.join(name)).status().unwrap();
+    assert!(fifo("barn-7-cloud-9-00000000000000000001.ndjson").success());
+    store(&options(&dir.0)).open().await.expect("a FIFO that nobody writes to holds nothing up");
+    fs::remove_file(dir.0.join(ACTIVE)).unwrap();
+    assert!(fifo(ACTIVE).success());
+    let failure = store(&options(&dir.0)).open().await.unwrap_err();
+    assert!(failure.reason.contains("not a regular file"), "{failure}");
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use super::batch::Record;
 use super::body::{self, Format};
 use super::work::{Part, EPOCHS_MAX};
 use super::{off_thread, Failure, Verdict};
+use crate::file;
 use crate::mqtt::Stamp;
 
 /// Longest line that is looked into after a start: above the largest output in base64 with its topic.
@@ -33,7 +34,7 @@ const CHUNK_BYTES: u64 = 64 << 10;
 pub struct Options {
     /// Directory, which exists.
     pub dir: PathBuf,
-    /// A file is rotated before it grows larger. A batch larger than that has a file of its own.
+    /// A file is rotated before it grows larger. A record larger than that has a file of its own.
     pub rotate_bytes: u64,
     /// A file is rotated when it is this old.
     pub rotate_every: Duration,
@@ -136,6 +137,9 @@ struct Tail {
 impl Writer {
     /// The active file, open, its end as `tail` says.
     fn ready(&mut self) -> io::Result<(File, Tail)> {
+        if self.active.exists() {
+            file::regular(&self.active)?;
+        }
         let file = OpenOptions::new().create(true).append(true).read(true).open(&self.active)?;
         let len = file.metadata()?.len();
         let tail = match self.tail {
@@ -155,12 +159,38 @@ impl Writer {
     }
 
     fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        let (mut file, mut tail) = self.ready()?;
+        self.ready()?;
         let fresh = records.iter().position(|record| !self.is_stored(record.stamp)).unwrap_or(records.len());
-        let fresh = records.get(fresh..).unwrap_or_default();
-        let (Some(first), Some(last)) = (fresh.first(), fresh.last()) else { return Ok(()) };
+        let mut fresh = records.get(fresh..).unwrap_or_default();
         let body = body::encode(&self.gateway, fresh, Format::Ndjson);
-        let size = body.len() as u64;
+        let mut rest = body.as_slice();
+        while !fresh.is_empty() {
+            let (count, bytes) = self.fitting(rest);
+            let (now, later) = fresh.split_at_checked(count).unwrap_or((fresh, &[]));
+            let (lines, behind) = rest.split_at_checked(bytes).unwrap_or((rest, &[]));
+            self.write(now, lines)?;
+            (fresh, rest) = (later, behind);
+        }
+        Ok(())
+    }
+
+    /// How many lines of `body` go into one file, and their bytes: all, if a file can hold them. At least one.
+    fn fitting(&self, body: &[u8]) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        for line in body.split_inclusive(|byte| *byte == b'\n') {
+            if count > 0 && (bytes + line.len()) as u64 > self.options.rotate_bytes {
+                break;
+            }
+            (count, bytes) = (count + 1, bytes + line.len());
+        }
+        (count, bytes)
+    }
+
+    /// Writes and syncs records that go into one file, a new one if it must be.
+    fn write(&mut self, records: &[Record], lines: &[u8]) -> io::Result<()> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
+        let (mut file, mut tail) = self.ready()?;
+        let size = lines.len() as u64;
         let full = tail.len + size > self.options.rotate_bytes;
         if tail.len > 0 && (full || self.is_old(&tail)) {
             self.rotate(&tail)?;
@@ -170,7 +200,7 @@ impl Writer {
             (tail.first, tail.since) = (Some(first.stamp), Instant::now());
         }
         self.suspect = true;
-        file.write_all(&body)?;
+        file.write_all(lines)?;
         file.sync_data()?;
         self.suspect = false;
         self.tail = Some(Tail { len: tail.len + size, ..tail });
@@ -238,7 +268,7 @@ impl Writer {
         for entry in fs::read_dir(&self.options.dir)? {
             let entry = entry?;
             let name = entry.file_name();
-            if name.to_str().is_some_and(|name| is_rotated(name, &self.stem)) {
+            if entry.file_type()?.is_file() && name.to_str().is_some_and(|name| is_rotated(name, &self.stem)) {
                 found.push((entry.metadata()?.modified()?, entry.path()));
             }
         }
@@ -310,9 +340,13 @@ fn stamps(mut file: &File, from: u64, bytes: u64) -> io::Result<impl Iterator<It
         seq: u64,
     }
     file.seek(SeekFrom::Start(from))?;
-    let lines = BufReader::new(file.take(bytes)).split(b'\n').map_while(Result::ok);
-    Ok(lines.map(|line| {
-        let Head { epoch, seq } = serde_json::from_slice(&line).ok()?;
-        Some(Stamp { epoch, seq })
+    let mut reader = BufReader::new(file.take(bytes));
+    Ok(std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        let read = reader.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line);
+        if read.ok()? == 0 {
+            return None;
+        }
+        Some(serde_json::from_slice(&line).ok().map(|Head { epoch, seq }| Stamp { epoch, seq }))
     }))
 }

@@ -90,6 +90,15 @@ fn reducer_problem(reduce: &Reduce, loaded: &[Loaded]) -> Option<Problem> {
     Some(Problem { line: *line, key: "spool.reduce.function".to_owned(), reason })
 }
 
+/// Loads every file and says what is wrong, on a thread of its own.
+///
+/// # Errors
+/// There is no thread, or it failed.
+pub fn check(files: Vec<FunctionFile>, spool: Spool) -> io::Result<Vec<Problem>> {
+    let checking = spawn("check", move || load(&files, &spool).map(|_| ()).err().unwrap_or_default())?;
+    checking.join().map_err(|_| io::Error::other("checking the functions failed"))
+}
+
 fn load_one(path: &Path) -> Result<Loaded, String> {
     let module = file::read(path, MODULE_MAX_BYTES)
         .map_err(|e| format!("cannot be read: {e}; name a module with at most {MODULE_MAX_BYTES} bytes"))?;

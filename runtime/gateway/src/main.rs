@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use eyot_gateway::{functions, Config, ConfigError, Gateway, StartError};
 use tokio::signal::unix::{signal, SignalKind};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let config = match Config::load(&args.config) {
         Ok(config) => config,
-        Err(error) => return bad_config(&error),
+        Err(error) => return bad_config(error),
     };
     if args.check {
         return check(config, args.config);
@@ -69,21 +69,33 @@ fn complain(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn bad_config(error: &ConfigError) -> ExitCode {
+/// Says all that is wrong at once: also with the functions that the file names.
+fn bad_config(mut error: ConfigError) -> ExitCode {
+    if let Some(spool) = error.spool.take() {
+        match functions::check(std::mem::take(&mut error.functions), spool) {
+            Ok(problems) => error.add(problems),
+            Err(failure) => return no_thread(&failure),
+        }
+    }
     eprintln!("{error}");
     ExitCode::from(2)
 }
 
+fn no_thread(error: &std::io::Error) -> ExitCode {
+    complain(1, &format!("cannot check the functions: {error}; the system is out of resources"))
+}
+
 fn check(config: Config, file: PathBuf) -> ExitCode {
-    let loading = functions::spawn("check", move || functions::load(&config.functions, &config.spool).map(|_| ()));
-    match loading.map(std::thread::JoinHandle::join) {
-        Ok(Ok(Ok(()))) => {
+    for warning in &config.warnings {
+        eprintln!("warning: {}", warning.in_file(&file));
+    }
+    match functions::check(config.functions, config.spool) {
+        Ok(problems) if problems.is_empty() => {
             println!("ok");
             ExitCode::SUCCESS
         }
-        Ok(Ok(Err(problems))) => bad_config(&ConfigError { file, problems }),
-        Ok(Err(_)) => complain(1, "checking the functions failed"),
-        Err(error) => complain(1, &format!("cannot start a thread: {error}; the system is out of resources")),
+        Ok(problems) => bad_config(ConfigError::new(file, problems)),
+        Err(error) => no_thread(&error),
     }
 }
 
@@ -103,6 +115,9 @@ fn start_log(form: LogForm, level: Option<&str>) -> Result<(), String> {
 }
 
 fn run(config: Config, file: PathBuf) -> ExitCode {
+    for warning in &config.warnings {
+        warn!("{}", warning.in_file(&file));
+    }
     let (id, data_dir) = (config.id.clone(), config.data_dir.display().to_string());
     // Signals are taken before anything starts, so that none is lost.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
@@ -114,7 +129,7 @@ fn run(config: Config, file: PathBuf) -> ExitCode {
         let gateway = match Gateway::start(config) {
             Ok(gateway) => gateway,
             Err(StartError::Functions(problems)) => {
-                error!("{}", ConfigError { file, problems });
+                error!("{}", ConfigError::new(file, problems));
                 return ExitCode::from(2);
             }
             Err(error) => {

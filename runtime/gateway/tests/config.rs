@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use eyot_core::config::{Order, Priority};
-use eyot_gateway::config::{BrokerAt, Config, ConfigError, UplinkAt, WhenFull, FILE_MAX_BYTES, PROBLEMS_MAX};
+use eyot_gateway::config::{
+    BrokerAt, Config, ConfigError, UplinkAt, WhenFull, FILE_MAX_BYTES, PROBLEMS_MAX, PROBLEM_MAX_CHARS,
+};
 use eyot_gateway::mqtt::Version;
 
 const CONTRACT: &str = r#"
@@ -82,13 +84,22 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("mqtt://127.0.0.1:1883", "https://h", 7, "broker.url", "no broker"),
     ("url = \"mqtt://127.0.0.1:1883\"", "", 6, "broker.url", "is missing"),
     ("mqtt://127.0.0.1:1883", "embedded://localhost", 7, "broker.url", "needs an address"),
+    ("mqtt://127.0.0.1:1883", "mqtt://h:0", 7, "broker.url", "no valid port"),
+    ("mqtt://127.0.0.1:1883", "mqtt://h:+5", 7, "broker.url", "no valid port"),
+    ("mqtt://127.0.0.1:1883", "mqtt://[foo]", 7, "broker.url", "names no host"),
+    ("mqtt://127.0.0.1:1883", "mqtts://-.-", 7, "broker.url", "in no certificate"),
+    ("/var/lib/eyot", "", 4, "gateway.data_dir", "is empty"),
+    ("/var/lib/eyot", "/var\\u0000lib", 4, "gateway.data_dir", "NUL"),
+    ("/var/lib/eyot", "/dev/null", 4, "gateway.data_dir", "is no directory"),
+    ("protocol = 5", "username = \"a\\nb\"", 8, "broker.username", "is no user name"),
+    ("protocol = 5", "pasword_file = \"x\"", 8, "broker.pasword_file", "did you mean \"password_file\"?"),
     ("protocol = 5", "protocol = 3", 8, "broker.protocol", "from 4 to 5"),
     ("protocol = 5", "protocol = \"5\"", 8, "broker.protocol", "is a string; write a whole number"),
     ("protocol = 5", "receive_max = 70000", 8, "broker.receive_max", "from 1 to 65535"),
     ("protocol = 5", "password = \"x\"", 8, "broker.password", "never inline"),
     ("protocol = 5", "password_file = \"nowhere\"", 8, "broker.password_file", "cannot read /etc/eyot/nowhere"),
     ("protocol = 5", "password_env = \"EYOT_NOT_SET\"", 8, "broker.password_env", "no variable \"EYOT_NOT_SET\""),
-    ("protocol = 5", "username = \"\"", 8, "broker.username", "is empty"),
+    ("protocol = 5", "username = \"\"", 8, "broker.username", "is no user name"),
     ("protocol = 5", "client_id = \"\"", 8, "broker.client_id", "printable"),
     ("protocol = 5", "tls = { ca = \"x\" }", 8, "broker.tls", "no effect on mqtt://"),
     ("name = \"cloud\"", "name = \"local\"", 11, "uplink.name", "local broker"),
@@ -97,7 +108,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("mqtt://cloud.example:8883", "ftp://cloud.example", 12, "uplink.url", "mqtt, mqtts, http, https, s3, file"),
     ("mqtt://cloud.example:8883", "embedded://0.0.0.0:1", 12, "uplink.url", "not in this process"),
     ("topics = [\"cloud/#\"]", "topics = [\"cloud/#/x\"]", 13, "uplink.topics", "misplaced wildcard"),
-    ("topics = [\"cloud/#\"]", "topics = []", 10, "uplink.topics", "missing or empty"),
+    ("topics = [\"cloud/#\"]", "topics = []", 13, "uplink.topics", "missing or empty"),
     ("topics = [\"cloud/#\"]", "topics = [1]", 13, "uplink.topics", "quote it"),
     ("topics = [\"cloud/#\"]", "envelope = \"xml\"", 13, "uplink.envelope", "write \"json\""),
     ("topics = [\"cloud/#\"]", "inflight = 0", 13, "uplink.inflight", "from 1 to 32768"),
@@ -133,6 +144,17 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ),
     ("topics = [\"cloud/#\"]", "topics = [\"cloud/#\"]\ndown = [\"eyot/+\"]", 14, "uplink.down", "the gateways' own"),
     ("topics = [\"cloud/#\"]", "topics = [\"cloud/#\"]\ndown = [\"$SYS/#\"]", 14, "uplink.down", "begins with $"),
+    (
+        "topics = [\"cloud/#\"]",
+        "[[uplink.route]]\nrate = \"1/s\"",
+        14,
+        "uplink.route.rate",
+        "is a key of [[uplink]], for all its routes",
+    ),
+    ("topics = [\"cloud/#\"]", "max_backlog = \"99999999PiB\"", 13, "uplink.max_backlog", "more than can be counted"),
+    ("topics = [\"cloud/#\"]", "max_backlog = \"17TiB\"", 13, "uplink.max_backlog", "at most 16 TiB"),
+    ("512MiB", "99999999PiB", 16, "spool.max_bytes", "more than can be counted"),
+    ("512MiB", "15EiB", 16, "spool.max_bytes", "at most 16 TiB"),
     ("512MiB", "512", 16, "spool.max_bytes", "write a number and a unit"),
     ("512MiB", "100KiB", 16, "spool.max_bytes", "at least 512 KiB"),
     ("drop-oldest\"", "drop\"", 17, "spool.when_full", "\"drop-newest\""),
@@ -143,7 +165,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("10ms\"", "10ms\"\nwear_budget = \"2GiB\"", 19, "spool.wear_budget", "does not say \"/day\""),
     ("10ms\"", "10ms\"\nwear_budget = \"2GiB/h\"", 19, "spool.wear_budget", "2GiB/day"),
     ("10ms\"", "10ms\"\nwear_budget = \"2/day\"", 19, "spool.wear_budget", "a number and a unit"),
-    ("10ms\"", "10ms\"\nwear_budget = \"1MiB/day\"", 19, "spool.wear_budget", "at least 16 MiB/day"),
+    ("10ms\"", "10ms\"\nwear_budget = \"1MiB/day\"", 19, "spool.wear_budget", "at least 16 MiB"),
     ("10ms\"", "10ms\"\nwear_budget = 2", 19, "spool.wear_budget", "write a string"),
     ("[trust]", "[spool.reduce]\nat = \"80%\"\n[trust]", 20, "spool.reduce.function", "is missing"),
     ("[trust]", "[spool.reduce]\nat = \"80\"\nfunction = \"thin\"\n[trust]", 21, "spool.reduce.at", "10% to 95%"),
@@ -156,6 +178,9 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("allow_unsigned = false", "allow_unsigned = 0", 22, "trust.allow_unsigned", "true or false"),
     ("path = \"celsius.wasm\"", "file = \"celsius.wasm\"", 24, "function.path", "is missing"),
     ("path = \"celsius.wasm\"", "path = \"a\"\nextra = 1", 26, "function.extra", "use one of: path"),
+    ("[trust]", "[metrics]\n[trust]", 20, "metrics.listen", "is missing; write listen"),
+    ("10ms\"", "10ms\"\nwear_budget = \"99999999PiB/day\"", 19, "spool.wear_budget", "more than can be counted"),
+    ("10ms", "99999999999999years", 18, "spool.commit_window", "not a duration"),
     ("[trust]", "[metrics]\nlisten = \"9464\"\n[trust]", 21, "metrics.listen", "127.0.0.1:9464"),
     ("when_full =", "when_full", 17, "", "is not TOML"),
 ];
@@ -296,11 +321,51 @@ fn files_over_their_limit_are_refused() {
 #[test]
 fn of_very_many_problems_the_first_are_told() {
     let keys: String = (0..5_000).map(|n| format!("k{n} = 0\n")).collect();
-    let problems = parse(&keys).map(|_| ()).unwrap_err().problems;
-    assert_eq!(problems.len(), PROBLEMS_MAX + 1);
-    let last = problems.last().unwrap();
-    assert!(last.reason.starts_with("4901 more problems"), "{last:?}");
+    let error = parse(&keys).map(|_| ()).unwrap_err();
+    let problems = &error.problems;
+    assert_eq!(problems.len(), PROBLEMS_MAX);
     assert!(problems.iter().any(|p| p.key == "k0"));
+    assert!(error.to_string().lines().last().unwrap().contains("4901 more problems"), "{error}");
+}
+
+#[test]
+fn a_problem_is_told_on_one_line_of_bounded_length() {
+    for (from, to) in [
+        ("mqtt://127.0.0.1:1883", "mqtt://a\\nb".to_owned()),
+        ("barn-7", "\\u001b[31m".to_owned()),
+        ("protocol = 5", "\"a\\nb\" = 5".to_owned()),
+        ("mqtt://127.0.0.1:1883", "x".repeat(70_000)),
+        ("protocol = 5", format!("username = \"{}\"", "ada".repeat(30_000))),
+    ] {
+        let error = parse(&CONTRACT.replacen(from, &to, 1)).map(|_| ()).unwrap_err();
+        let text = error.to_string();
+        assert_eq!((error.problems.len(), text.lines().count()), (1, 1), "{text}");
+        assert!(text.chars().count() <= PROBLEM_MAX_CHARS + 1 && !text.contains(char::is_control), "{text}");
+    }
+}
+
+#[test]
+fn a_file_with_problems_still_says_which_functions_it_names() {
+    let error = parse(&CONTRACT.replace("barn-7", "a b")).map(|_| ()).unwrap_err();
+    assert_eq!(
+        error.functions.iter().map(|f| (f.path.as_path(), f.line)).collect::<Vec<_>>(),
+        [(Path::new("/etc/eyot/celsius.wasm"), 25)]
+    );
+}
+
+#[test]
+fn a_route_that_gets_nothing_because_of_one_before_it_is_pointed_out() {
+    let with = |lines: &str| parse(&CONTRACT.replace("topics = [\"cloud/#\"]", lines)).unwrap().warnings;
+    let route = |name: &str, topics: &str| format!("[[uplink.route]]\nname = \"{name}\"\ntopics = {topics}\n");
+    assert_eq!(with(&route("a", "[\"cloud/alarm/#\", \"cloud/+\"]")), []);
+    let warnings = with(&format!(
+        "topics = [\"cloud/x\"]\n{}{}",
+        route("a", "[\"cloud/#\"]"),
+        route("b", "[\"c\", \"cloud/alarm\"]")
+    ));
+    let told: Vec<_> = warnings.iter().map(|w| (w.line, w.key.as_str())).collect();
+    assert_eq!(told, [(13, "uplink.topics"), (19, "uplink.route.topics")], "{warnings:?}");
+    assert!(warnings[1].reason.contains("\"cloud/alarm\" gets nothing") && warnings[1].reason.contains("\"cloud/#\""));
 }
 
 #[test]

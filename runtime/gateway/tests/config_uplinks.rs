@@ -29,11 +29,16 @@ const UPLINKS: &[Uplink] = &[
     ("s3://b/p", "endpoint = 'minio:9000'", 7, "uplink.endpoint", "is no server"),
     ("s3://b/p", "endpoint = 'http://minio:9000/x'", 7, "uplink.endpoint", "is no server"),
     ("s3://b:80/p", "", 4, "uplink.url", "has no port"),
-    ("s3://b/p", "region = ''", 7, "uplink.region", "is empty"),
+    ("s3://b/p", "region = ''", 7, "uplink.region", "is no region"),
+    ("https://x/in", "down = ['a']", 7, "uplink.down", "nothing comes down over https://"),
+    ("https://x/in", "tokn = 'x'", 7, "uplink.tokn", "use one of: "),
+    ("s3://b/p", "access_key = 'a b'", 7, "uplink.access_key", "is no access key"),
     ("file://host/p", "", 4, "uplink.url", "absolute path"),
     ("file:///p", "rotate_bytes = '1KiB'", 7, "uplink.rotate_bytes", "at least 64 KiB"),
     ("file:///p", "rotate_every = '0s'", 7, "uplink.rotate_every", "at least 1s"),
     ("file:///p", "keep = 0", 7, "uplink.keep", "from 1 to 65535"),
+    ("file:///p", "batch_bytes = '65KiB'\nrotate_bytes = '64KiB'", 7, "uplink.batch_bytes", "more than rotate_bytes"),
+    ("file:///dev/null", "", 4, "uplink.url", "is no directory"),
     ("file:///p", "compress = 'gzip'", 7, "uplink.compress", "is not a key here"),
 ];
 
@@ -80,4 +85,39 @@ fn uplinks_of_every_kind_are_read() {
         }
         assert!(!text.contains("pa ss"), "secrets are not shown: {text}");
     }
+}
+
+#[test]
+fn keys_that_are_refused_are_not_offered() {
+    for (url, refused) in [("https://x/in", " token,"), ("mqtt://x", " password,"), ("s3://b/p", " secret_key,")] {
+        let text = with_uplink(url, "nonsense_key = 1");
+        let error = Config::parse(Path::new("/etc/eyot/gateway.toml"), &text).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("use one of: ") && !error.contains(refused), "{error}");
+    }
+}
+
+#[test]
+fn the_directory_of_a_file_uplink_is_looked_at() {
+    let dir = std::env::temp_dir().join(format!("eyot-directory-{}", std::process::id()));
+    std::fs::create_dir_all(dir.join("data")).unwrap();
+    std::os::unix::fs::symlink("data", dir.join("link")).unwrap();
+    let parse = |below: &str| {
+        let text = with_uplink(&format!("file://{}/{below}", dir.display()), "rotate_bytes = '64KiB'")
+            .replace("broker.url", "gateway.data_dir = 'data'\nbroker.url");
+        Config::parse(&dir.join("gateway.toml"), &text)
+    };
+    let inside: Vec<_> = ["data", "data/readings", "link/x"].map(|below| parse(below).map(|_| ())).into();
+    let missing = parse("readings").unwrap();
+    std::fs::create_dir(dir.join("readings")).unwrap();
+    let there = parse("readings").unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    for result in inside {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(":5: uplink.url: ") && error.contains("is in data_dir"), "{error}");
+    }
+    assert_eq!((missing.warnings.len(), missing.warnings[0].line), (1, 5));
+    assert!(missing.warnings[0].reason.contains("does not exist"), "{:?}", missing.warnings);
+    assert_eq!(there.warnings, []);
+    let batches = format!("{:?}", there.uplinks[0].at);
+    assert!(batches.contains("batch_max_bytes: 65536"), "a batch is no larger than a file: {batches}");
 }

@@ -49,6 +49,19 @@ fn check_says_ok_or_everything_that_is_wrong() {
     {
         assert!(text.contains(&format!("gateway.toml:{line}: function.path: ")) && text.contains(words), "{text}");
     }
+    let both = format!("{GOOD}{more}").replace("barn-7", "a/b");
+    for check in [&["--check"][..], &[]] {
+        let file = dir.write("gateway.toml", &both);
+        let output = eyotd(&[&["--config", file.to_str().unwrap()], check].concat()).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), text.lines().count()), (Some(2), 4), "all at once: {text}");
+    }
+
+    let odd = format!("{GOOD}[[uplink]]\nname = \"usb\"\nurl = \"file:///nowhere\"\ntopics = [\"#\"]\n");
+    let output = check(&dir.write("gateway.toml", &odd));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"ok\n"[..]), "{text}");
+    assert!(text.starts_with("warning: ") && text.contains("gateway.toml:10: uplink.url: /nowhere does not"), "{text}");
 }
 
 #[test]

@@ -219,6 +219,8 @@ fn size<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let has_unit = text.trim_end().ends_with(|c: char| c.is_ascii_alphabetic());
     match text.parse::<ByteSize>() {
+        // Where the parser ends: what is written may be more.
+        Ok(size) if has_unit && size.as_u64() == u64::MAX => Err(format!("\"{text}\" is more than can be counted")),
         Ok(size) if has_unit => Ok(size.as_u64()),
         _ => Err(format!("\"{text}\" is not a size; write a number and a unit, for example \"64KiB\" or \"512MiB\"")),
     }
@@ -270,6 +272,15 @@ rh_max = "95"
         }
         let error = Manifest::parse(&FULL.replace("1.2.0", "x")).unwrap_err().0;
         assert!(error.contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn sizes_have_a_unit_and_do_not_saturate() {
+        assert_eq!((parse_size("1.5MB"), parse_size("64 KiB")), (Ok(1_500_000), Ok(64 << 10)));
+        assert!(parse_size("64").unwrap_err().contains("a number and a unit"));
+        for much in ["16EiB", "99999999999PiB"] {
+            assert!(parse_size(much).unwrap_err().contains("more than can be counted"), "{much}");
+        }
     }
 
     #[test]

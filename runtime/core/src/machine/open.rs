@@ -111,7 +111,7 @@ impl<S: Storage> Core<S> {
 fn lanes<S: Storage>(config: &Config, streams: &Streams, ledger: &Ledger, spool: &Spool<S>) -> Vec<Lane<S::File>> {
     let uplinks = (0..).map(LinkId::uplink).map(Some).zip(config.uplinks.iter().map(Some));
     let links = [(Some(LinkId::LOCAL), None), (None, None)].into_iter().chain(uplinks);
-    let lane = |(link, uplink): (Option<LinkId>, Option<&Uplink>)| {
+    let lane = |(link, uplink): (Option<LinkId>, Option<&crate::config::Uplink>)| {
         let streams = streams.iter().filter(|s| s.link == link);
         let forwarders = streams.map(|s| Forwarder::new(s, ledger, spool)).collect();
         let (rate, batch_max) = uplink.map_or((None, None), |u| (u.rate_max_per_s, u.batch_max));

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use eyot_core::config::{Order, Priority, Route, Uplink, WhenFull};
 use eyot_core::ledger::STREAMS_MAX;
-use eyot_wire::manifest::parse_size;
-use eyot_wire::topic::{overlaps, parse_filter};
+use eyot_wire::topic::{covers, overlaps, parse_filter};
 
-use super::section::{within, At, Reader, Section};
+use super::section::{size, within, At, Reader, Section};
+use super::SIZE_MAX_BYTES;
 
 const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
 const DOWN_MAX: usize = 64;
 const CONTROL: &str = "eyot/#";
 /// Less than this a single message may exceed.
-const BACKLOG_MIN_BYTES: u64 = 64 << 10;
+const BACKLOGS_BYTES: RangeInclusive<u64> = 64 << 10..=SIZE_MAX_BYTES;
+/// Keys that do not stand in a route.
+const OF_THE_UPLINK: [&str; 6] = ["rate", "max_backlog", "when_full", "order", "down", "url"];
 const RATES_PER_S: RangeInclusive<u32> = 1..=1_000_000;
 
 /// Reads the keys of one uplink. `streams` counts those of all uplinks; the first is the local broker's.
@@ -22,17 +24,18 @@ pub fn delivery(name: &str, section: &mut Section<'_, '_>, r: &mut Reader<'_>, s
     let rate_max_per_s = section.parsed(r, "rate", None, |text| rate(text).map(Some));
     let ttl_ms = ttl(section, r);
     let mut routes: Vec<Route> = Vec::new();
+    let mut taken = Vec::new();
     for mut table in section.tables(r, "route") {
-        let route = Route {
-            name: route_name(&mut table, r, &routes),
-            topics: topics(&mut table, r, true),
-            priority: priority(&mut table, r),
-            ttl_ms: ttl(&mut table, r).or(ttl_ms),
-        };
+        let name = route_name(&mut table, r, &routes);
+        let topics = topics(&mut table, r, true, &mut taken);
+        let (priority, ttl_ms) = (priority(&mut table, r), ttl(&mut table, r).or(ttl_ms));
+        for key in OF_THE_UPLINK {
+            table.refuse(r, key, || "is a key of [[uplink]], for all its routes together; write it there".to_owned());
+        }
         table.finish(r);
-        routes.push(route);
+        routes.push(Route { name, topics, priority, ttl_ms });
     }
-    let topics = topics(section, r, routes.is_empty());
+    let topics = topics(section, r, routes.is_empty(), &mut taken);
     *streams += routes.len() + usize::from(!topics.is_empty());
     if *streams > usize::from(STREAMS_MAX) {
         let reason = format!(
@@ -41,7 +44,7 @@ pub fn delivery(name: &str, section: &mut Section<'_, '_>, r: &mut Reader<'_>, s
         );
         r.problem(section.span(), section.key("").trim_end_matches('.'), reason);
     }
-    let backlog_max_bytes = section.parsed(r, "max_backlog", None, |text| backlog(text).map(Some));
+    let backlog_max_bytes = section.parsed(r, "max_backlog", None, |text| size(text, &BACKLOGS_BYTES).map(Some));
     let when_full = section.parsed(r, "when_full", None, |text| when_full(text).map(Some));
     let order = section.parsed(r, "order", Order::OldestFirst, |text| match text {
         "oldest-first" => Ok(Order::OldestFirst),
@@ -51,8 +54,20 @@ pub fn delivery(name: &str, section: &mut Section<'_, '_>, r: &mut Reader<'_>, s
     let down = down(section, r, routes.iter().flat_map(|route| &route.topics).chain(&topics));
     let name = name.to_owned();
     // How it sends is for its scheme to say.
-    let batch_max = None;
-    Uplink { name, topics, routes, down, rate_max_per_s, ttl_ms, backlog_max_bytes, when_full, order, batch_max }
+    let (batch_max, proven_by_answer) = (None, false);
+    Uplink {
+        name,
+        topics,
+        routes,
+        down,
+        rate_max_per_s,
+        ttl_ms,
+        backlog_max_bytes,
+        when_full,
+        order,
+        batch_max,
+        proven_by_answer,
+    }
 }
 
 fn route_name(section: &mut Section<'_, '_>, r: &mut Reader<'_>, others: &[Route]) -> String {
@@ -70,19 +85,28 @@ fn route_name(section: &mut Section<'_, '_>, r: &mut Reader<'_>, others: &[Route
     name.to_owned()
 }
 
-fn topics(section: &mut Section<'_, '_>, r: &mut Reader<'_>, needed: bool) -> Vec<String> {
+/// Reads the filters of a route. `taken` are those of the routes that are tried before it.
+fn topics(section: &mut Section<'_, '_>, r: &mut Reader<'_>, needed: bool, taken: &mut Vec<String>) -> Vec<String> {
     let topics = section.strings(r, "topics");
     if topics.is_empty() && needed {
         let remedy = "is missing or empty; say which topics go up, for example topics = [\"cloud/#\"]";
-        r.problem(section.span(), section.key("topics"), remedy);
+        r.problem(&section.span_of("topics"), section.key("topics"), remedy);
     }
     for At { value, span } in &topics {
         if let Err(error) = parse_filter(value.as_bytes()) {
             let reason = format!("topic filter \"{value}\" {error}; see MQTT's rules for filters");
             r.problem(span, section.key("topics"), reason);
+        } else if let Some(earlier) = taken.iter().find(|earlier| covers(earlier, value)) {
+            let reason = format!(
+                "topic filter \"{value}\" gets nothing: a route that is tried before it takes all of \"{earlier}\"; \
+                 put this one before that, or remove it"
+            );
+            r.warning(span, section.key("topics"), reason);
         }
     }
-    topics.into_iter().map(|at| at.value.to_owned()).collect()
+    let topics: Vec<String> = topics.into_iter().map(|at| at.value.to_owned()).collect();
+    taken.extend(topics.iter().cloned());
+    topics
 }
 
 /// What comes down must not be what goes up, or a message could go round for ever: MQTT 3.1.1 has no other means.
@@ -120,13 +144,6 @@ fn priority(section: &mut Section<'_, '_>, r: &mut Reader<'_>) -> Priority {
 fn ttl(section: &mut Section<'_, '_>, r: &mut Reader<'_>) -> Option<u64> {
     let ttl = section.parsed(r, "ttl", None, |text| within(text, &TTLS).map(Some))?;
     u64::try_from(ttl.as_millis()).ok()
-}
-
-fn backlog(text: &str) -> Result<u64, String> {
-    match parse_size(text)? {
-        bytes if bytes < BACKLOG_MIN_BYTES => Err(format!("is too small; at least {} KiB", BACKLOG_MIN_BYTES >> 10)),
-        bytes => Ok(bytes),
-    }
 }
 
 /// Reads a policy at a quota.

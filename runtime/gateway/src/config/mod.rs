@@ -4,20 +4,20 @@
 //!
 //! | key | default | what |
 //! |---|---|---|
-//! | `gateway.data_dir` | `/var/lib/eyot` | where the log is |
+//! | `gateway.data_dir` | `/var/lib/eyot` | directory of the log; made if it is missing |
 //! | `gateway.status_interval` | `30s` | how often the status document is renewed, at least 1s |
 //! | `broker.client_id` | `eyot-<id>` | MQTT client id of the intake; deliveries add `-local` |
 //! | `broker.username`, `password_file`, `password_env` | none | login; the password is a file's content or a variable's value |
 //! | `broker.receive_max` | 1000 | most messages in the gateway that are not committed yet |
 //! | `[broker.tls]` `ca`, `cert`, `key` | system's authorities | PEM files for `mqtts://` |
-//! | `metrics.listen` | none | address and port for Prometheus, see [`metrics`](crate::metrics) |
+//! | `metrics.listen` | required in `[metrics]` | address and port for Prometheus, see [`metrics`](crate::metrics) |
 //! | `spool.max_bytes` | `512MiB` | the log's quota, at least 512KiB and eight times the state of all functions |
 //! | `spool.wear_budget` | none | most bytes the flash should take in a day, as `"2GiB/day"`; the commit window grows to keep to it |
 //! | `spool.commit_window_max` | 1s, or `commit_window` if that is longer | how long it may grow |
 //! | `spool.reduce.function` | none | name of the function that makes less of the backlog; no message wakes it |
 //! | `spool.reduce.at` | `"80%"` | from which part of `spool.max_bytes` on, 10% to 95% |
 //!
-//! Keys of `[[uplink]]`, by the scheme of its `url`. Whatever is no broker gets every output as an
+//! Keys of `[[uplink]]`, of which there are at most 16, by the scheme of its `url`. Whatever is no broker gets every output as an
 //! [`envelope`](crate::envelope), and no control documents.
 //!
 //! | scheme | key | default | what |
@@ -50,7 +50,7 @@
 //! | | `compress` | `zstd` | or `gzip`, `none` |
 //! | | `timeout` | `30s` | as above |
 //! | `file` | `batch_max`, `batch_bytes`, `linger` | 1000, `1MiB`, `1s` | as above: each batch is one `fdatasync` |
-//! | | `rotate_bytes` | `64MiB` | largest file, `64KiB` to `1GiB` |
+//! | | `rotate_bytes` | `64MiB` | largest file, `64KiB` to `1GiB` and at least `batch_bytes`; a record that is larger has one of its own |
 //! | | `rotate_every` | `24h` | oldest file, `1s` to `366days` |
 //! | | `keep` | all | rotated files kept, the oldest is removed |
 //! | `mqtts`, `https`, `s3` | `[uplink.tls]` `ca`, `cert`, `key` | system's authorities, none | PEM files; `cert` and `key` are shown to a server that asks |
@@ -63,6 +63,7 @@
 
 mod delivery;
 mod metrics;
+mod problem;
 mod read;
 mod reduce;
 mod secret;
@@ -71,14 +72,14 @@ mod spool;
 mod uplink;
 mod url;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use eyot_core::config::WhenFull;
+pub use problem::{ConfigError, Problem, PROBLEMS_MAX, PROBLEM_MAX_CHARS};
 pub use reduce::Reduce;
-pub use secret::{Secret, SECRET_MAX_BYTES};
+pub use secret::{Secret, SECRET_MAX_BYTES, USERNAME_MAX_BYTES};
 
 use crate::file::read_text;
 use crate::mqtt::transport::Endpoint;
@@ -88,10 +89,10 @@ use crate::uplink::Place;
 
 /// Largest `gateway.toml`.
 pub const FILE_MAX_BYTES: usize = 1 << 20;
-/// Most problems told of one file; the first ones, since the rest often follow from them.
-pub const PROBLEMS_MAX: usize = 100;
 /// Smallest `spool.max_bytes`.
 pub const SPOOL_MIN_BYTES: u64 = eyot_spool::Options::MAX_BYTES_MIN;
+/// Largest size that makes sense: more than any disk of a gateway holds, and the largest file of ext4.
+pub const SIZE_MAX_BYTES: u64 = 16 << 40;
 
 /// Everything the gateway needs to know.
 #[derive(Clone, Debug)]
@@ -114,6 +115,8 @@ pub struct Config {
     pub trust: Trust,
     /// Functions present at first boot.
     pub functions: Vec<FunctionFile>,
+    /// What can be done, and is hardly meant; at most [`PROBLEMS_MAX`].
+    pub warnings: Vec<Problem>,
 }
 
 /// `[broker]`.
@@ -212,46 +215,12 @@ pub struct FunctionFile {
     pub line: usize,
 }
 
-/// One thing wrong with the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Line, from 1.
-    pub line: usize,
-    /// Key, with the tables it is in.
-    pub key: String,
-    /// Reason and remedy.
-    pub reason: String,
-}
-
-/// All that is wrong with a file; prints one line for each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// The file.
-    pub file: PathBuf,
-    /// In the order of the file, at least one.
-    pub problems: Vec<Problem>,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
-        for (index, Problem { line, key, reason }) in self.problems.iter().enumerate() {
-            let end = if index + 1 == self.problems.len() { "" } else { "\n" };
-            let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
-            write!(f, "{file}:{line}: {key}{reason}{end}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 impl Config {
     /// Reads and checks a file and the files it names, except functions.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let text = read_text(file, FILE_MAX_BYTES).map_err(|error| {
             let reason = format!("cannot be read: {error}; check --config and the file's permissions");
-            ConfigError { file: file.to_owned(), problems: vec![Problem { line: 1, key: String::new(), reason }] }
+            ConfigError::new(file.to_owned(), vec![Problem { line: 1, key: String::new(), reason }])
         })?;
         Self::parse(file, &text)
     }
@@ -259,6 +228,6 @@ impl Config {
     /// Checks the text of a file; `file` is for messages and relative paths.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let base = file.parent().unwrap_or(Path::new(""));
-        read::read(text, base).map_err(|problems| ConfigError { file: file.to_owned(), problems })
+        read::read(text, base).map_err(|error| ConfigError { file: file.to_owned(), ..error })
     }
 }

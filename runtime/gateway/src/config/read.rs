@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
+use tokio_rustls::rustls::pki_types::ServerName;
 use toml::de::DeTable;
 
 use super::section::{At, Reader, Section};
@@ -27,17 +28,19 @@ pub(super) struct Walk<'t> {
     pub reader: Reader<'t>,
     /// What relative paths are relative to.
     pub base: &'t Path,
+    /// `gateway.data_dir`.
+    pub data_dir: PathBuf,
 }
 
-pub fn read(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
-    let mut walk = Walk { reader: Reader::new(text), base };
+pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
+    let mut walk = Walk { reader: Reader::new(text), base, data_dir: PathBuf::new() };
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         walk.reader.problem(&span, "", format!("is not TOML: {}; correct the line", error.message()));
     }
     let mut root = Section::document(document.get_ref());
-    let (id, data_dir, status_interval) = walk.gateway(&mut root);
+    let (id, status_interval) = walk.gateway(&mut root);
     let broker = walk.broker(&mut root);
     let uplinks = walk.uplinks(&mut root);
     let spool = spool::read(&mut walk.reader, &mut root);
@@ -45,17 +48,17 @@ pub fn read(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
     let trust = walk.trust(&mut root);
     let functions = walk.functions(&mut root);
     root.finish(&mut walk.reader);
-    let problems = walk.reader.finish();
-    match broker {
-        Some(broker) if problems.is_empty() => {
-            Ok(Config { id, data_dir, status_interval, broker, uplinks, spool, metrics, trust, functions })
+    let data_dir = walk.data_dir;
+    match (broker, walk.reader.finish()) {
+        (Some(broker), (found, warnings)) if found.problems.is_empty() => {
+            Ok(Config { id, data_dir, status_interval, broker, uplinks, spool, metrics, trust, functions, warnings })
         }
-        _ => Err(problems),
+        (_, (found, _)) => Err(ConfigError { functions, spool: Some(spool), ..found }),
     }
 }
 
 impl Walk<'_> {
-    fn gateway(&mut self, root: &mut Section<'_, '_>) -> (String, PathBuf, Duration) {
+    fn gateway(&mut self, root: &mut Section<'_, '_>) -> (String, Duration) {
         let r = &mut self.reader;
         let mut section = root.table(r, "gateway");
         let id = section.string(r, "id");
@@ -67,10 +70,19 @@ impl Walk<'_> {
             r.problem(&span, section.key("id"), format!("\"{id}\"{from} {reason}"));
         }
         let data_dir = section.string(r, "data_dir").map_or("/var/lib/eyot", |at| at.value);
-        let data_dir = self.base.join(data_dir);
+        self.data_dir = self.base.join(data_dir);
+        let unfit = match data_dir {
+            "" => Some("is empty; name a directory"),
+            path if path.contains('\0') => Some("holds a NUL, which no path may; remove it"),
+            _ if self.data_dir.exists() && !self.data_dir.is_dir() => Some("is no directory; name one, or a new one"),
+            _ => None,
+        };
+        if let Some(reason) = unfit {
+            r.problem(&section.span_of("data_dir"), section.key("data_dir"), format!("\"{data_dir}\" {reason}"));
+        }
         let status_interval = section.duration(r, "status_interval", STATUS_INTERVAL, STATUS_INTERVALS);
         section.finish(r);
-        (id, data_dir, status_interval)
+        (id, status_interval)
     }
 
     fn broker(&mut self, root: &mut Section<'_, '_>) -> Option<Broker> {
@@ -152,6 +164,11 @@ impl Walk<'_> {
         let place = [&ca, &cert, &key].map(|at| at.as_ref().map_or(table.span().clone(), |at| at.span.clone()));
         let [ca, cert, key] = [ca, cert, key].map(|at| at.map(|at| self.base.join(at.value)));
         let mut tls = None;
+        if secure && ServerName::try_from(found.host).is_err() {
+            let key = if section.has("endpoint") { "endpoint" } else { "url" };
+            let reason = format!("\"{}\" can stand in no certificate; write the server's name", found.host);
+            self.reader.problem(&section.span_of(key), section.key(key), reason);
+        }
         if secure {
             match transport::tls(&TlsFiles { ca, cert, key }) {
                 Ok(config) => tls = Some(config),
@@ -216,6 +233,7 @@ impl Walk<'_> {
                 self.reader.problem(section.span(), "function", format!("one too many; at most {FUNCTIONS_MAX}"));
             }
             match section.string(&mut self.reader, "path") {
+                Some(_) if index >= FUNCTIONS_MAX => {}
                 Some(at) => {
                     let line = self.reader.line(&at.span);
                     functions.push(FunctionFile { path: self.base.join(at.value), line });

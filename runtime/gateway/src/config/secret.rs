@@ -9,6 +9,8 @@ use crate::file::read_text;
 
 /// Longest secret.
 pub const SECRET_MAX_BYTES: usize = 4096;
+/// Longest user name: some clouds put a signed query there.
+pub const USERNAME_MAX_BYTES: usize = 4096;
 
 /// Where a secret is; what it says is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -73,9 +75,8 @@ impl Walk<'_> {
         let r = &mut self.reader;
         let file = section.string(r, in_file);
         let variable = section.string(r, in_env);
-        if let Some(at) = section.string(r, inline) {
-            let remedy = format!("secrets are never inline; put it in a file and write {in_file}, or use {in_env}");
-            r.problem(&at.span, section.key(inline), remedy);
+        let remedy = || format!("secrets are never inline; put it in a file and write {in_file}, or use {in_env}");
+        if section.refuse(r, inline, remedy) {
             return Err(());
         }
         let (key, at, secret) = match (file, variable) {
@@ -99,12 +100,14 @@ impl Walk<'_> {
     /// User name and password.
     pub fn login(&mut self, section: &mut Section<'_, '_>) -> Option<(String, String)> {
         let username = section.string(&mut self.reader, "username");
+        if let Some(At { value, span }) = &username {
+            if value.is_empty() || value.len() > USERNAME_MAX_BYTES || value.chars().any(char::is_control) {
+                let remedy = format!("is no user name; write 1 to {USERNAME_MAX_BYTES} printable characters");
+                self.reader.problem(span, section.key("username"), remedy);
+            }
+        }
         let found = self.secret(section, &PASSWORD).ok()?;
         match (username, found) {
-            (Some(At { value: "", span }), _) => {
-                self.reader.problem(&span, section.key("username"), "is empty; name a user or remove it");
-                None
-            }
             (Some(username), found) => {
                 let password = found.and_then(|found| found.secret.read().ok()).unwrap_or_default();
                 Some((username.value.to_owned(), password))

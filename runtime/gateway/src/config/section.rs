@@ -1,28 +1,29 @@
 //! Reading one table of a TOML document, collecting every problem instead of stopping at the first.
 
 use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use eyot_wire::manifest::parse_size;
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
-use super::{Problem, PROBLEMS_MAX};
+use super::{ConfigError, Problem, PROBLEMS_MAX};
 
-/// Distance up to which an unknown key is taken for a misspelt one.
-const TYPO_DISTANCE_MAX: usize = 3;
+/// Characters of a key for each mistake, up to which an unknown key is taken for a misspelt one.
+const CHARS_PER_TYPO: usize = 3;
 
 /// The document and what is wrong with it so far.
 pub struct Reader<'t> {
     text: &'t str,
-    problems: Vec<Problem>,
-    /// Problems beyond [`PROBLEMS_MAX`].
-    untold: usize,
+    found: ConfigError,
+    warnings: Vec<Problem>,
 }
 
 impl<'t> Reader<'t> {
     /// Reads `text`.
     pub fn new(text: &'t str) -> Self {
-        Self { text, problems: Vec::new(), untold: 0 }
+        Self { text, found: ConfigError::new(PathBuf::new(), Vec::new()), warnings: Vec::new() }
     }
 
     /// The line, from 1, in which `span` begins.
@@ -33,22 +34,27 @@ impl<'t> Reader<'t> {
 
     /// Notes a problem with the value or key at `span`.
     pub fn problem(&mut self, span: &Range<usize>, key: impl Into<String>, reason: impl Into<String>) {
-        if self.problems.len() == PROBLEMS_MAX {
-            self.untold += 1;
+        if self.found.problems.len() == PROBLEMS_MAX {
+            self.found.untold += 1;
             return;
         }
         let line = self.line(span);
-        self.problems.push(Problem { line, key: key.into(), reason: reason.into() });
+        self.found.problems.push(Problem { line, key: key.into(), reason: reason.into() });
     }
 
-    /// Everything noted, in the order of the file; beyond [`PROBLEMS_MAX`] only how much.
-    pub fn finish(mut self) -> Vec<Problem> {
-        self.problems.sort_by_key(|p| p.line);
-        if let (Some(Problem { line, .. }), true) = (self.problems.last(), self.untold > 0) {
-            let reason = format!("{} more problems are not listed; correct these first", self.untold);
-            self.problems.push(Problem { line: *line, key: String::new(), reason });
+    /// Notes what can be done, and is hardly meant.
+    pub fn warning(&mut self, span: &Range<usize>, key: impl Into<String>, reason: impl Into<String>) {
+        if self.warnings.len() < PROBLEMS_MAX {
+            let line = self.line(span);
+            self.warnings.push(Problem { line, key: key.into(), reason: reason.into() });
         }
-        self.problems
+    }
+
+    /// The problems and the warnings noted, each in the order of the file.
+    pub fn finish(mut self) -> (ConfigError, Vec<Problem>) {
+        self.found.problems.sort_by_key(|p| p.line);
+        self.warnings.sort_by_key(|p| p.line);
+        (self.found, self.warnings)
     }
 }
 
@@ -68,12 +74,14 @@ pub struct Section<'a, 'i> {
     prefix: String,
     span: Range<usize>,
     known: Vec<&'static str>,
+    /// Keys that are complained about already.
+    refused: Vec<&'static str>,
 }
 
 impl<'a, 'i> Section<'a, 'i> {
     /// The document itself.
     pub fn document(table: &'a DeTable<'i>) -> Self {
-        Self { table: Some(table), prefix: String::new(), span: 0..0, known: Vec::new() }
+        Self { table: Some(table), prefix: String::new(), span: 0..0, known: Vec::new(), refused: Vec::new() }
     }
 
     /// Where the table begins.
@@ -89,6 +97,26 @@ impl<'a, 'i> Section<'a, 'i> {
     /// Whether the document has this table at all.
     pub fn is_present(&self) -> bool {
         self.table.is_some()
+    }
+
+    /// Whether the table has this key.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// Where the value of a key is; the table if it has none.
+    pub fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.and_then(|table| table.get(key)).map_or_else(|| self.span.clone(), Spanned::span)
+    }
+
+    /// A key that is no use here, whatever its value. True if it is there: `reason` says why not.
+    pub fn refuse(&mut self, reader: &mut Reader<'_>, key: &'static str, reason: impl FnOnce() -> String) -> bool {
+        let found = self.table.and_then(|table| table.get(key));
+        if let Some(found) = found {
+            self.refused.push(key);
+            reader.problem(&found.span(), self.key(key), reason());
+        }
+        found.is_some()
     }
 
     fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'i>>> {
@@ -197,7 +225,7 @@ impl<'a, 'i> Section<'a, 'i> {
     pub fn table(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Section<'a, 'i> {
         let found = self.typed(reader, key, &format!("a table: [{}]", self.key(key)), DeValue::as_table);
         let (table, span) = found.map_or((None, self.span.clone()), |at| (Some(at.value), at.span));
-        Section { table, prefix: format!("{}.", self.key(key)), span, known: Vec::new() }
+        Section { table, prefix: format!("{}.", self.key(key)), span, known: Vec::new(), refused: Vec::new() }
     }
 
     /// An array of tables.
@@ -211,7 +239,7 @@ impl<'a, 'i> Section<'a, 'i> {
                 continue;
             };
             let prefix = format!("{}.", self.key(key));
-            out.push(Section { table: Some(table), prefix, span: item.span(), known: Vec::new() });
+            out.push(Section { table: Some(table), prefix, span: item.span(), known: Vec::new(), refused: Vec::new() });
         }
         out
     }
@@ -221,12 +249,12 @@ impl<'a, 'i> Section<'a, 'i> {
         let Some(table) = self.table else { return };
         for (key, _) in table.iter() {
             let name: &str = key.get_ref();
-            if self.known.contains(&name) {
+            if self.known.contains(&name) || self.refused.contains(&name) {
                 continue;
             }
             let near = self.known.iter().map(|known| (strsim::damerau_levenshtein(known, name), *known)).min();
             let reason = match near {
-                Some((distance, known)) if distance <= TYPO_DISTANCE_MAX && distance < known.len() => {
+                Some((distance, known)) if distance * CHARS_PER_TYPO <= known.len() => {
                     format!("is not a key here; did you mean \"{known}\"?")
                 }
                 _ => format!("is not a key here; remove it, or use one of: {}", self.known.join(", ")),
@@ -251,4 +279,25 @@ pub fn within(text: &str, allowed: &RangeInclusive<Duration>) -> Result<Duration
         Ok(duration) => Ok(duration),
         Err(_) => Err(format!("\"{text}\" is not a duration; write a number and a unit, for example \"10ms\"")),
     }
+}
+
+/// Reads a size with its unit.
+///
+/// # Errors
+/// It is none, or not `allowed`: what to write instead.
+pub fn size(text: &str, allowed: &RangeInclusive<u64>) -> Result<u64, String> {
+    match parse_size(text)? {
+        bytes if bytes < *allowed.start() => Err(format!("is too small; at least {}", in_units(*allowed.start()))),
+        bytes if bytes > *allowed.end() => Err(format!("is too large; at most {}", in_units(*allowed.end()))),
+        bytes => Ok(bytes),
+    }
+}
+
+/// A limit of ours, which is a whole number of KiB.
+fn in_units(bytes: u64) -> String {
+    let (shift, unit) = [(40, "TiB"), (30, "GiB"), (20, "MiB")]
+        .into_iter()
+        .find(|(shift, _)| bytes.is_multiple_of(1 << shift))
+        .unwrap_or((10, "KiB"));
+    format!("{} {unit}", bytes >> shift)
 }

@@ -3,26 +3,21 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use eyot_wire::manifest::parse_size;
-
 use super::delivery::when_full;
-use super::section::{Reader, Section};
-use super::{reduce, Spool, WhenFull, SPOOL_MIN_BYTES};
+use super::section::{size, Reader, Section};
+use super::{reduce, Spool, WhenFull, SIZE_MAX_BYTES, SPOOL_MIN_BYTES};
 
 const COMMIT_WINDOW: Duration = Duration::from_millis(10);
 const COMMIT_WINDOW_MAX: Duration = Duration::from_secs(1);
 const COMMIT_WINDOWS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
+const QUOTAS_BYTES: RangeInclusive<u64> = SPOOL_MIN_BYTES..=SIZE_MAX_BYTES;
 /// Below this, keeping the log itself takes more.
-const WEAR_BUDGET_MIN_BYTES: u64 = 16 << 20;
+const WEAR_BUDGETS_BYTES: RangeInclusive<u64> = 16 << 20..=SIZE_MAX_BYTES;
 
 /// The section, or its defaults.
 pub fn read(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Spool {
     let mut section = root.table(r, "spool");
-    let max_bytes = section.parsed(r, "max_bytes", 512 << 20, |text| match parse_size(text) {
-        Ok(bytes) if bytes >= SPOOL_MIN_BYTES => Ok(bytes),
-        Ok(_) => Err(format!("is too small; at least {} KiB", SPOOL_MIN_BYTES >> 10)),
-        Err(reason) => Err(reason),
-    });
+    let max_bytes = section.parsed(r, "max_bytes", 512 << 20, |text| size(text, &QUOTAS_BYTES));
     let when_full = section.parsed(r, "when_full", WhenFull::DropOldest, when_full);
     let commit_window = section.duration(r, "commit_window", COMMIT_WINDOW, COMMIT_WINDOWS);
     let longer = commit_window..=*COMMIT_WINDOWS.end();
@@ -36,12 +31,8 @@ pub fn read(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Spool {
 
 /// Reads `2GiB/day`.
 fn wear_budget(text: &str) -> Result<u64, String> {
-    let Some(size) = text.strip_suffix("/day") else {
+    let Some(bytes) = text.strip_suffix("/day") else {
         return Err(format!("\"{text}\" does not say \"/day\"; write for example \"2GiB/day\""));
     };
-    match parse_size(size.trim_end()) {
-        Ok(bytes) if bytes >= WEAR_BUDGET_MIN_BYTES => Ok(bytes),
-        Ok(_) => Err(format!("is too small; at least {} MiB/day", WEAR_BUDGET_MIN_BYTES >> 20)),
-        Err(_) => Err(format!("\"{size}\" is not a size; write a number and a unit, for example \"2GiB/day\"")),
-    }
+    size(bytes.trim_end(), &WEAR_BUDGETS_BYTES)
 }

@@ -1,15 +1,13 @@
 //! `[[uplink]]`: what all kinds share, and what each kind has of its own.
 
 use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use eyot_core::config::UPLINKS_MAX;
-use eyot_wire::manifest::parse_size;
 
 use super::delivery::delivery;
 use super::read::Walk;
 use super::secret::Keys;
-use super::section::{At, Reader, Section};
+use super::section::{size, At, Reader, Section};
 #[cfg(feature = "s3")]
 use super::url;
 use super::url::Url;
@@ -20,6 +18,7 @@ use crate::uplink::body::{Compress, Format};
 #[cfg(feature = "s3")]
 use crate::uplink::s3;
 use crate::uplink::{file, http, Place};
+use eyot_core::config::UPLINKS_MAX;
 
 /// Name of the stream to the local broker; no uplink can have it.
 pub const LOCAL: &str = "local";
@@ -36,6 +35,10 @@ const FILE: Limits =
     Limits { batch_max: 1_000, batch_max_bytes: 1 << 20, linger: Duration::from_secs(1), by_day: false };
 #[cfg(feature = "s3")]
 const REGION: &str = "us-east-1";
+#[cfg(feature = "s3")]
+const REGION_MAX_BYTES: usize = 64;
+#[cfg(feature = "s3")]
+const ACCESS_KEY_MAX_BYTES: usize = 128;
 const ROTATE_BYTES: u64 = 64 << 20;
 const ROTATIONS_BYTES: RangeInclusive<u64> = 64 << 10..=1 << 30;
 const ROTATE_EVERY: Duration = Duration::from_secs(86_400);
@@ -61,7 +64,7 @@ impl Walk<'_> {
             let Some((found, span)) = self.url(&mut section) else { continue };
             if !delivery.down.is_empty() && !found.scheme.starts_with("mqtt") {
                 let reason = format!("nothing comes down over {}://; remove it or use mqtts://", found.scheme);
-                self.reader.problem(section.span(), section.key("down"), reason);
+                self.reader.problem(&section.span_of("down"), section.key("down"), reason);
             }
             let at = match found.scheme {
                 "http" | "https" => self.http(&mut section, &found),
@@ -75,8 +78,11 @@ impl Walk<'_> {
             };
             section.finish(&mut self.reader);
             let Some(at) = at else { continue };
-            let batch_max = if let UplinkAt::Store(_, limits) = &at { Some(limits.batch_max) } else { None };
-            let delivery = eyot_core::config::Uplink { batch_max, ..delivery };
+            let (batch_max, proven_by_answer) = match &at {
+                UplinkAt::Store(place, limits) => (Some(limits.batch_max), !place.proves_itself()),
+                UplinkAt::Mqtt(_) => (None, false),
+            };
+            let delivery = eyot_core::config::Uplink { batch_max, proven_by_answer, ..delivery };
             uplinks.push(Uplink { name, delivery, at });
         }
         uplinks
@@ -128,9 +134,11 @@ impl Walk<'_> {
             let remedy = "names a bucket, which has no port; name the server with endpoint = \"https://host:port\"";
             self.reader.problem(span, section.key("url"), remedy);
         }
-        let region = section.parsed(&mut self.reader, "region", REGION.to_owned(), |text| match text {
-            "" => Err("is empty; write the region of the bucket".to_owned()),
-            text => Ok(text.to_owned()),
+        let region = section.parsed(&mut self.reader, "region", REGION.to_owned(), |text| match text.len() {
+            1..=REGION_MAX_BYTES if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) => {
+                Ok(text.to_owned())
+            }
+            _ => Err(format!("\"{text}\" is no region; write that of the bucket, as \"{REGION}\"")),
         });
         let amazon = format!("https://s3.{region}.amazonaws.com");
         let server = section.string(&mut self.reader, "endpoint");
@@ -147,10 +155,16 @@ impl Walk<'_> {
         };
         let limits = self.limits(section, S3);
         let compress = compress(section, &mut self.reader, Compress::Zstd);
-        let access_key = section.string(&mut self.reader, "access_key").map(|at| at.value.to_owned());
+        let access_key = section.parsed(&mut self.reader, "access_key", None, |text| match text.len() {
+            1..=ACCESS_KEY_MAX_BYTES if text.bytes().all(|b| b.is_ascii_graphic()) => Ok(Some(text.to_owned())),
+            _ => Err(format!("is no access key; write 1 to {ACCESS_KEY_MAX_BYTES} characters without spaces")),
+        });
         let secret_key = self.secret(section, &SECRET_KEY);
         let timeout = section.duration(&mut self.reader, "timeout", TIMEOUT, TIMEOUTS);
         let secret_key = secret_key.ok()?.map(|found| found.secret);
+        if access_key.is_none() && section.has("access_key") {
+            return None;
+        }
         let (Some(access_key), Some(secret_key)) = (access_key, secret_key) else {
             let remedy = "is missing; write access_key, and secret_key_file or secret_key_env";
             self.reader.problem(section.span(), section.key("access_key"), remedy);
@@ -163,14 +177,34 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, section: &mut Section<'_, '_>, found: &Url<'_>) -> Option<UplinkAt> {
-        let limits = self.limits(section, FILE);
+        self.directory(section, Path::new(found.path));
         let r = &mut self.reader;
-        let rotate_bytes = section.parsed(r, "rotate_bytes", ROTATE_BYTES, |text| size_within(text, &ROTATIONS_BYTES));
+        let rotate_bytes = section.parsed(r, "rotate_bytes", ROTATE_BYTES, |text| size(text, &ROTATIONS_BYTES));
         let rotate_every = section.duration(r, "rotate_every", ROTATE_EVERY, ROTATIONS);
         // All are kept unless it is said: whoever collects them removes them.
         let keep = Some(section.number(r, "keep", 1..=u16::MAX, 0)).filter(|keep| *keep > 0);
+        let batch_max_bytes = usize::try_from(rotate_bytes).unwrap_or(usize::MAX).min(FILE.batch_max_bytes);
+        let limits = self.limits(section, Limits { batch_max_bytes, ..FILE });
+        if limits.batch_max_bytes as u64 > rotate_bytes {
+            let reason = "is more than rotate_bytes, the largest file; lower it, or raise that";
+            self.reader.problem(&section.span_of("batch_bytes"), section.key("batch_bytes"), reason);
+        }
         let options = file::Options { dir: found.path.into(), rotate_bytes, rotate_every, keep };
         Some(UplinkAt::Store(Place::File(options), limits))
+    }
+
+    /// What can be said of the directory of a file uplink before anything is written there.
+    fn directory(&mut self, section: &Section<'_, '_>, dir: &Path) {
+        let (span, key, shown) = (section.span_of("url"), section.key("url"), dir.display());
+        if resolved(dir).starts_with(resolved(&self.data_dir)) {
+            let reason = format!("{shown} is in data_dir, which is the log's alone; name a directory beside it");
+            self.reader.problem(&span, key, reason);
+        } else if dir.exists() && !dir.is_dir() {
+            self.reader.problem(&span, key, format!("{shown} is no directory; name one"));
+        } else if !dir.exists() {
+            let reason = format!("{shown} does not exist; outputs wait until it is made, or what holds it is mounted");
+            self.reader.warning(&span, key, reason);
+        }
     }
 
     /// `batch_max`, `batch_bytes` and `linger`.
@@ -178,7 +212,7 @@ impl Walk<'_> {
         let r = &mut self.reader;
         let batch_max = section.number(r, "batch_max", 1..=BATCH_MAX, default.batch_max);
         let batch_max_bytes = section.parsed(r, "batch_bytes", default.batch_max_bytes, |text| {
-            let bytes = size_within(text, &BATCH_BYTES)?;
+            let bytes = size(text, &BATCH_BYTES)?;
             usize::try_from(bytes).map_err(|_| "is more than this machine can address; write less".to_owned())
         });
         let linger = section.duration(r, "linger", default.linger, LINGERS);
@@ -214,10 +248,9 @@ fn compress(section: &mut Section<'_, '_>, reader: &mut Reader<'_>, default: Com
     })
 }
 
-fn size_within(text: &str, allowed: &RangeInclusive<u64>) -> Result<u64, String> {
-    match parse_size(text)? {
-        bytes if bytes < *allowed.start() => Err(format!("is too small; at least {} KiB", allowed.start() >> 10)),
-        bytes if bytes > *allowed.end() => Err(format!("is too large; at most {} MiB", allowed.end() >> 20)),
-        bytes => Ok(bytes),
-    }
+/// Without links and dots, as far as the path exists.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let known = path.ancestors().find_map(|known| Some((known.canonicalize().ok()?, path.strip_prefix(known).ok()?)));
+    known.map_or_else(|| path.clone(), |(known, rest)| known.join(rest))
 }

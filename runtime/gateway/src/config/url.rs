@@ -1,5 +1,10 @@
 //! The URLs of brokers and uplinks.
 
+use std::net::Ipv6Addr;
+
+/// Longest name in DNS.
+const HOST_MAX_BYTES: usize = 253;
+
 /// What comes before `://`, and where it leads.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Url<'t> {
@@ -30,13 +35,18 @@ pub fn parse(text: &str) -> Result<Url<'_>, String> {
         Some((host, port)) => (host, port.strip_prefix(':').or(Some("bad"))),
         None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
     };
-    let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_host = match authority.starts_with('[') {
+        true => host.parse::<Ipv6Addr>().is_ok(),
+        false => (1..=HOST_MAX_BYTES).contains(&host.len()) && host.chars().all(usable),
+    };
     match scheme {
         "file" if !authority.is_empty() || path.len() < 2 => {
             return Err(format!("\"{text}\" names no absolute path; write for example \"file:///var/lib/readings\""));
         }
+        "file" if path.contains('\0') => return Err("holds a NUL, which no path may; remove it".to_owned()),
         "file" => {}
-        _ if host.is_empty() || !host.chars().all(usable) => {
+        _ if !is_host => {
             return Err(format!("\"{text}\" names no host; write for example \"{scheme}://cloud.example\""));
         }
         "mqtt" | "mqtts" | "embedded" if path.len() > 1 => {
@@ -47,12 +57,19 @@ pub fn parse(text: &str) -> Result<Url<'_>, String> {
         }
         _ => {}
     }
-    let port = match port.map(str::parse::<u16>) {
+    // Port 0 is for what listens: the system chooses one.
+    let usable = |port: &u16| *port > 0 || scheme == "embedded";
+    let digits = |port: &&str| port.bytes().all(|b| b.is_ascii_digit());
+    let port = match port {
         None => None,
-        Some(Ok(port)) => Some(port),
-        Some(Err(_)) => {
-            return Err(format!("\"{text}\" has no valid port; write a number from 1 to 65535 after the host"))
-        }
+        Some(port) => match Some(port).filter(digits).and_then(|port| port.parse().ok()).filter(usable) {
+            Some(port) => Some(port),
+            None => {
+                return Err(format!(
+                    "\"{authority}\" has no valid port; write a number from 1 to 65535 behind the host"
+                ));
+            }
+        },
     };
     Ok(Url { scheme, host, port, path })
 }
@@ -89,6 +106,12 @@ mod tests {
             ("mqtt://:1883", "no host"),
             ("mqtt://x:99999", "port"),
             ("mqtt://[::1]1883", "port"),
+            ("mqtt://x:0", "port"),
+            ("mqtt://x:+5", "port"),
+            ("mqtt://x:", "port"),
+            ("mqtt://[foo]", "no host"),
+            ("mqtt://[::1", "no host"),
+            ("file:///a\0b", "NUL"),
             ("mqtt://x/y", "has a path"),
         ] {
             let error = parse(text).unwrap_err();

@@ -42,7 +42,7 @@ pub struct ConfigError {
     /// Functions it names, as far as it could be read. They were not looked at.
     pub functions: Vec<FunctionFile>,
     /// What they share, with defaults in place of what is wrong; none if they were looked at.
-    pub spool: Option<Spool>,
+    pub spool: Option<Box<Spool>>,
 }
 
 impl ConfigError {

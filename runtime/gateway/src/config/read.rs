@@ -53,7 +53,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
         (Some(broker), (found, warnings)) if found.problems.is_empty() => {
             Ok(Config { id, data_dir, status_interval, broker, uplinks, spool, metrics, trust, functions, warnings })
         }
-        (_, (found, _)) => Err(ConfigError { functions, spool: Some(spool), ..found }),
+        (_, (found, _)) => Err(ConfigError { functions, spool: Some(Box::new(spool)), ..found }),
     }
 }
 

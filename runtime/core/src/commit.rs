@@ -165,6 +165,13 @@ impl<S: Storage> Committer<S> {
         self.open_batch
     }
 
+    /// Something waits for what the ledger has: if that is not written yet, it is at once.
+    pub fn hurry_ledger(&mut self, mono_us: u64) {
+        if self.flush_due_us.is_some() {
+            self.flush_by(mono_us);
+        }
+    }
+
     fn flush_by(&mut self, due_us: u64) {
         self.flush_due_us = Some(self.flush_due_us.map_or(due_us, |due| due.min(due_us)));
     }

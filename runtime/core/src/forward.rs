@@ -2,6 +2,9 @@
 //!
 //! The log is the authority on what is delivered. A lost connection resets a stream to its first output that was not
 //! acknowledged, and everything from there is sent again under the same sequence numbers.
+//!
+//! What is given up leaves a gap in the numbers. Nothing behind it is sent before it is durable: a crash could undo it, and
+//! what was given up would be sent behind numbers that are higher.
 
 use std::collections::VecDeque;
 
@@ -15,8 +18,9 @@ use crate::dead::{Keep, Refused};
 use crate::gone::Holes;
 use crate::io::{LinkId, Now, Publish, Stamp};
 use crate::lane::{token, Rank, Traffic};
-use crate::ledger::{bit, Ledger, Passing};
-use crate::pace::Ttl;
+use crate::ledger::Ledger;
+use crate::pace::Age;
+use crate::passing::{survey, Passing};
 use crate::recover::KIND_COMMIT;
 use crate::streams::Stream;
 
@@ -64,7 +68,7 @@ pub(crate) struct Forwarder<F> {
     /// Of a backlog behind another stream, its place among them from 1; 0 of a stream that takes outputs.
     pub behind: usize,
     epoch: u64,
-    ttl: Ttl,
+    age: Age,
     reader: Reader<F>,
     sending: Option<Sending>,
     /// Every frame up to here was looked at, and, but for `sending` and `in_flight`, is done with.
@@ -79,6 +83,10 @@ pub(crate) struct Forwarder<F> {
     doom: Option<Doom<F>>,
     /// Bytes of doomed records in `in_flight`: they wait for those before them.
     given_up_bytes: u64,
+    /// Given up, and passed, up to here, which may not be durable; 0 if it is.
+    gap: Lsn,
+    /// The gap not being durable is all that the next output waits for.
+    pub waits_for_gap: bool,
     /// How far the log was told that the stream is done.
     pub acked: Lsn,
     /// The lane's number of its last publish.
@@ -93,7 +101,7 @@ impl<F: Clone> Forwarder<F> {
             priority: stream.priority,
             behind: stream.behind,
             epoch: ledger.stream(stream.number).map_or(0, |s| s.epoch),
-            ttl: Ttl(stream.ttl_ms),
+            age: Age::new(stream.ttl_ms),
             reader: spool.reader(passed),
             sending: None,
             scanned: passed,
@@ -103,6 +111,8 @@ impl<F: Clone> Forwarder<F> {
             expected_seq: ledger.resume_seq(stream.number),
             doom: None,
             given_up_bytes: 0,
+            gap: 0,
+            waits_for_gap: false,
             acked: passed,
             last_send: 0,
         }
@@ -138,18 +148,23 @@ impl<F: Clone> Forwarder<F> {
 
     /// Whether it may move on without a connection.
     pub fn moves_alone(&self) -> bool {
-        self.ttl.0.is_some() || self.doom.is_some()
+        self.age.is_limited() || self.doom.is_some()
     }
 
-    /// Segments were given up: what is left of the backlog starts later. They may still be there to read.
-    pub fn evicted<S: Storage<File = F>>(&mut self, ledger: &Ledger, spool: &Spool<S>) {
+    /// All frames up to `end` were given up: what is left of the backlog starts later. They may still be there to read.
+    pub fn evicted<S: Storage<File = F>>(&mut self, end: Lsn, ledger: &Ledger, spool: &Spool<S>) {
+        if self.acked < end {
+            self.gap = end;
+        }
+        if let Some(Sending { passing, .. }) = self.sending.take_if(|s| s.next_output == 0 && s.passing.lsn <= end) {
+            // If it could not be read when it went, nothing was counted yet.
+            self.expected_seq = passing.first_seq;
+        }
         self.expected_seq = self.expected_seq.max(ledger.resume_seq(self.stream));
-        let passed = ledger.passed(self.stream);
-        if self.scanned < passed {
-            self.scanned = passed;
-            self.sending.take_if(|sending| sending.passing.lsn <= passed && sending.next_output == 0);
-            if self.sending.as_ref().is_none_or(|sending| sending.passing.lsn <= passed) {
-                self.reader = spool.reader(passed);
+        if self.scanned < end {
+            self.scanned = end;
+            if self.sending.as_ref().is_none_or(|sending| sending.passing.lsn <= end) {
+                self.reader = spool.reader(end);
             }
         }
         // What of it is gone already is not known; if that was not enough, it begins anew.
@@ -164,7 +179,9 @@ impl<F: Clone> Forwarder<F> {
     /// Gives up the oldest records that are not in flight, of `excess_bytes` if there are so many; true if the turn is
     /// over and the work is not.
     pub fn doom<S: Storage<File = F>>(&mut self, spool: &mut Spool<S>, excess_bytes: u64) -> Result<bool, ReadError> {
-        let begun = self.sending.as_ref().filter(|s| s.next_output > 0).map(|s| s.passing.lsn);
+        // What waits for a gap alone goes when that is durable: else there would always be another gap.
+        let stays = self.has_gap(spool);
+        let begun = self.sending.as_ref().filter(|s| s.next_output > 0 || stays).map(|s| s.passing.lsn);
         let after = begun.unwrap_or(self.scanned);
         let doom = match &mut self.doom {
             Some(doom) if doom.until > after => doom,
@@ -196,6 +213,7 @@ impl<F: Clone> Forwarder<F> {
         out: &mut VecDeque<Publish>,
         now: Now,
     ) -> Result<bool, ReadError> {
+        self.waits_for_gap = false;
         for _ in 0..FRAMES_PER_TURN_MAX {
             if self.sending.is_none() && !self.read_next(spool, ledger)? {
                 return Ok(false);
@@ -208,10 +226,17 @@ impl<F: Clone> Forwarder<F> {
                 self.scanned = passing.lsn;
                 continue;
             };
+            let (passing, is_begun) = (sending.passing, sending.next_output > 0);
+            let has_gap = self.has_gap(spool);
+            self.age.look(now, has_gap);
             let may_wait = traffic.conn.is_none() || traffic.has_room(self.rank(), now);
-            if let (true, 0, Some(reason)) = (may_wait, sending.next_output, self.worthless(&sending.passing, now)) {
+            if let (true, false, Some(reason)) = (may_wait, is_begun, self.worthless(&passing)) {
                 self.give_up(reason, traffic, ledger);
                 continue;
+            }
+            if has_gap && !is_begun {
+                self.waits_for_gap = traffic.conn.is_some() && may_wait && traffic.may_go(now);
+                return Ok(false);
             }
             if !self.send(link, traffic, out, now) {
                 return Ok(false);
@@ -261,8 +286,7 @@ impl<F: Clone> Forwarder<F> {
 
     /// Sends the outputs of `sending`; false when window, pace or link say no before its end.
     fn send(&mut self, link: LinkId, traffic: &mut Traffic, out: &mut VecDeque<Publish>, now: Now) -> bool {
-        let Some(conn) = traffic.conn else { return false };
-        let Some(sending) = &mut self.sending else { return true };
+        let (Some(conn), Some(sending)) = (traffic.conn, &mut self.sending) else { return false };
         let Ok(record) = Record::decode(&sending.body) else { return true };
         let mut left = sending.passing.outputs.saturating_sub(sending.next_output as u64);
         let (stream, rank) = (self.stream, (self.priority, self.behind == 0));
@@ -306,11 +330,20 @@ impl<F: Clone> Forwarder<F> {
     }
 
     /// Why the record is not to be sent.
-    fn worthless(&self, record: &Passing, now: Now) -> Option<DropReason> {
+    fn worthless(&self, record: &Passing) -> Option<DropReason> {
         if self.doom.as_ref().is_some_and(|doom| record.lsn > doom.after && record.lsn <= doom.until) {
             return Some(DropReason::UplinkFull);
         }
-        self.ttl.is_expired(now, record.received_at_ms).then_some(DropReason::Expired)
+        self.age.is_expired(record.received_at_ms).then_some(DropReason::Expired)
+    }
+
+    /// Whether a gap that is not durable stands before what is next.
+    fn has_gap<S: Storage<File = F>>(&mut self, spool: &Spool<S>) -> bool {
+        if self.gap > 0 && spool.acked_durably(self.stream) >= self.gap {
+            self.gap = 0;
+        }
+        // What was given up last waits for those before it.
+        self.gap > 0 || self.in_flight.back().is_some_and(|e| matches!(e.answer, Some(Answer::GivenUp(_))))
     }
 
     /// Drops the record at hand, when those before it are done with.
@@ -337,6 +370,7 @@ impl<F: Clone> Forwarder<F> {
             if let Some(passing) = entry.closes {
                 let (given_up, reason) = match answer {
                     Answer::GivenUp(reason) => {
+                        self.gap = passing.lsn;
                         let doomed = reason == DropReason::UplinkFull;
                         self.given_up_bytes -= if doomed { passing.bytes.min(self.given_up_bytes) } else { 0 };
                         (passing.outputs, reason)
@@ -351,38 +385,16 @@ impl<F: Clone> Forwarder<F> {
         }
     }
 
-    /// Moves the stream's place over records that hold nothing for it.
+    /// Moves the stream's place over records that hold nothing for it, and over what was given up.
     pub fn settle(&mut self, ledger: &mut Ledger) {
-        if self.in_flight.is_empty() && self.sending.is_none() {
-            if let Some(account) = ledger.stream_mut(self.stream) {
-                account.passed = account.passed.max(self.scanned);
-                account.resume_seq = account.resume_seq.max(self.expected_seq);
-            }
+        let next_seq = match &self.sending {
+            Some(sending) if sending.next_output == 0 => sending.passing.first_seq,
+            Some(_) => return,
+            None => self.expected_seq,
+        };
+        if let (true, Some(account)) = (self.in_flight.is_empty(), ledger.stream_mut(self.stream)) {
+            account.passed = account.passed.max(self.scanned);
+            account.resume_seq = account.resume_seq.max(next_seq);
         }
     }
-}
-
-/// What the ledger must know of a record when `stream` passes it; none if the bytes are not a record.
-pub(crate) fn survey(lsn: Lsn, body: &[u8], stream: u8) -> Option<Passing> {
-    let record = Record::decode(body).ok()?;
-    let mut passing = Passing {
-        lsn,
-        received_at_ms: record.received_at_ms,
-        message_is_open: record.message_is_open(),
-        ..Passing::default()
-    };
-    for output in record.outputs() {
-        for route in output.routes() {
-            passing.mask |= bit(route.stream);
-            if route.stream == stream {
-                if passing.outputs == 0 {
-                    passing.first_seq = route.seq;
-                }
-                passing.outputs += 1;
-                passing.bytes += output.bytes();
-                passing.end_seq = route.seq + 1;
-            }
-        }
-    }
-    Some(passing)
 }

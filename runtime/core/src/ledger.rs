@@ -6,7 +6,7 @@ use eyot_wire::code::DropReason;
 use eyot_wire::record::Record;
 use serde::{Deserialize, Serialize};
 
-use crate::forward::survey;
+use crate::passing::{survey, Passing};
 use crate::wear::Counted;
 
 const REASONS: usize = DropReason::ALL.len();
@@ -335,25 +335,6 @@ impl Ledger {
             }
         }
     }
-}
-
-/// A record as the ledger sees it when a stream is done with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Passing {
-    pub lsn: Lsn,
-    /// Unix time its message arrived.
-    pub received_at_ms: i64,
-    /// Streams it has outputs in.
-    pub mask: u32,
-    /// Outputs in the stream at hand.
-    pub outputs: u64,
-    /// Their bytes: topics and payloads.
-    pub bytes: u64,
-    /// Number of the first of them, and the one after the last.
-    pub first_seq: u64,
-    pub end_seq: u64,
-    /// It stands for a message, and that is not counted as dropped already.
-    pub message_is_open: bool,
 }
 
 /// Most streams of one gateway, present and past.

@@ -18,7 +18,7 @@
 //! - `streams`: which outputs go where: each route of an uplink is a stream with numbers of its own.
 //! - `backlog`: how much may wait for an uplink.
 //! - `forward`: delivers each stream from the log, in order, from its own place; `lane`: streams that share a link, the
-//!   urgent ones first; `pace`: how fast, and how old at most.
+//!   urgent ones first; `passing`: what of a record matters to a stream; `pace`: how fast, and how old at most.
 //! - `thinning`: what becomes of each output when old segments are rewritten; `gone`: what is left in its place.
 //! - [`ledger`]: accounts for every message and output.
 //! - `notices`, `status`: what operators get to read.
@@ -39,6 +39,7 @@ mod lane;
 mod machine;
 mod notices;
 mod pace;
+mod passing;
 mod recover;
 mod status;
 mod streams;

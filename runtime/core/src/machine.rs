@@ -361,6 +361,10 @@ impl<S: Storage> Core<S> {
     }
 
     fn forward(&mut self) {
+        if self.committer.spool.may_undo_rewrite() {
+            // Nothing is sent behind what it dropped.
+            return;
+        }
         for lane in &mut self.lanes {
             match lane.pump(&mut self.committer.spool, &mut self.ledger, &mut self.publishes, self.now) {
                 Ok(more) => self.more |= more,
@@ -379,6 +383,9 @@ impl<S: Storage> Core<S> {
                         true => self.committer.backlog_shrank(self.now.mono_us),
                         false => self.committer.ledger_changed(self.now.mono_us),
                     }
+                }
+                if std::mem::take(&mut forwarder.waits_for_gap) {
+                    self.committer.hurry_ledger(self.now.mono_us);
                 }
             }
         }

@@ -33,17 +33,51 @@ impl Pace {
     }
 }
 
-/// How old the outputs of a stream may become, in milliseconds; for ever if none.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ttl(pub Option<u64>);
+/// Ages are looked at in steps of a second, or of one part in so many of the limit if that is less.
+const STEP_MAX_MS: u64 = 1000;
+const STEP_PARTS: u64 = 8;
 
-impl Ttl {
+/// How old the outputs of a stream may become.
+///
+/// Ages are looked at in steps, and not while what was given up last is not durable: in a stream that is too slow for
+/// what enters it, each output would else become too old while it waits for the gap in front of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Age {
+    /// In milliseconds; for ever if none.
+    ttl_ms: Option<u64>,
+    /// The wall clock when ages were last looked at.
+    as_of_ms: i64,
+    look_again_us: u64,
+}
+
+impl Age {
+    pub fn new(ttl_ms: Option<u64>) -> Self {
+        Self { ttl_ms, ..Self::default() }
+    }
+
+    pub fn is_limited(&self) -> bool {
+        self.ttl_ms.is_some()
+    }
+
+    /// Time has passed; `has_gap` if something was given up and that is not durable.
+    pub fn look(&mut self, now: Now, has_gap: bool) {
+        let Some(ttl_ms) = self.ttl_ms else { return };
+        if now.mono_us < self.look_again_us && !has_gap {
+            return;
+        }
+        if !has_gap {
+            self.as_of_ms = now.unix_ms;
+        }
+        // What waited for a gap has a step's time to be sent.
+        self.look_again_us = now.mono_us + 1000 * STEP_MAX_MS.min(ttl_ms / STEP_PARTS);
+    }
+
     /// Whether what came at `received_at_ms` is of no use any more. What came, or is looked at, before the clock was set
     /// has no age.
-    pub fn is_expired(self, now: Now, received_at_ms: i64) -> bool {
-        let Some(ttl_ms) = self.0 else { return false };
-        let clocks_are_set = received_at_ms >= CLOCK_SET_MS && now.unix_ms >= CLOCK_SET_MS;
-        let age_ms = u64::try_from(now.unix_ms.saturating_sub(received_at_ms)).unwrap_or(0);
+    pub fn is_expired(&self, received_at_ms: i64) -> bool {
+        let Some(ttl_ms) = self.ttl_ms else { return false };
+        let clocks_are_set = received_at_ms >= CLOCK_SET_MS && self.as_of_ms >= CLOCK_SET_MS;
+        let age_ms = u64::try_from(self.as_of_ms.saturating_sub(received_at_ms)).unwrap_or(0);
         clocks_are_set && age_ms > ttl_ms
     }
 }
@@ -75,14 +109,37 @@ mod tests {
         assert_eq!(Pace::new(None).waits_until_us(at(0)), None);
     }
 
+    /// An age limit of a second, as it is when it is looked at.
+    fn age_at(unix_ms: i64) -> Age {
+        let mut age = Age::new(Some(1000));
+        age.look(Now { mono_us: 0, unix_ms }, false);
+        age
+    }
+
     #[test]
     fn age_needs_a_clock() {
-        let ttl = Ttl(Some(1000));
-        assert!(ttl.is_expired(at(0), SET_MS - 1001));
-        assert!(!ttl.is_expired(at(0), SET_MS - 1000));
-        assert!(!ttl.is_expired(at(0), SET_MS + 5000), "the clock stepped back");
-        assert!(!ttl.is_expired(at(0), 5000), "received before the clock was set");
-        assert!(!ttl.is_expired(Now { mono_us: 0, unix_ms: 5000 }, SET_MS), "the clock is not set now");
-        assert!(!Ttl(None).is_expired(at(0), SET_MS - 1_000_000_000));
+        let age = age_at(SET_MS);
+        assert!(age.is_expired(SET_MS - 1001));
+        assert!(!age.is_expired(SET_MS - 1000));
+        assert!(!age.is_expired(SET_MS + 5000), "the clock stepped back");
+        assert!(!age.is_expired(5000), "received before the clock was set");
+        assert!(!age_at(5000).is_expired(SET_MS), "the clock is not set now");
+        assert!(!Age::new(None).is_expired(SET_MS - 1_000_000_000));
+    }
+
+    #[test]
+    fn ages_are_looked_at_in_steps_and_not_behind_a_gap() {
+        let at = |ms: u64| Now { mono_us: ms * 1000, unix_ms: SET_MS + ms as i64 };
+        let mut age = age_at(SET_MS);
+        age.look(at(124), false);
+        assert!(!age.is_expired(SET_MS - 1000), "an eighth of a second has not passed");
+        age.look(at(125), false);
+        assert!(age.is_expired(SET_MS - 1000));
+        age.look(at(1000), true);
+        assert!(!age.is_expired(SET_MS - 100), "there is a gap");
+        age.look(at(1001), false);
+        assert!(!age.is_expired(SET_MS - 100), "what waited for it has a step's time to be sent");
+        age.look(at(1125), false);
+        assert!(age.is_expired(SET_MS - 100));
     }
 }

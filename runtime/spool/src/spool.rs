@@ -102,6 +102,8 @@ pub struct Spool<S: Storage> {
     rewriting: Option<Rewriting<S::File>>,
     /// Makes the salt of each rewrite its own.
     rewrites: u64,
+    /// A rewrite is in place, and its name may not be durable.
+    name_is_volatile: bool,
     usage: Usage,
 }
 
@@ -150,6 +152,7 @@ impl<S: Storage> Spool<S> {
             damage_seen: 0,
             rewriting: None,
             rewrites: 0,
+            name_is_volatile: false,
             usage,
         };
         spool.lacks_reserve = spool.is_beyond_quota() && !spool.has_reserve();
@@ -199,6 +202,12 @@ impl<S: Storage> Spool<S> {
     /// Whether the open batch takes another frame without growing beyond its bound.
     pub fn batch_has_room(&self) -> bool {
         self.open.bytes() < self.options.batch_max()
+    }
+
+    /// Whether a rewrite is in place that a power cut may undo: its directory's sync failed. The next commit makes it
+    /// durable, or fails.
+    pub fn may_undo_rewrite(&self) -> bool {
+        self.name_is_volatile
     }
 
     /// Whether acknowledgements wait for the next batch.
@@ -437,7 +446,11 @@ impl<S: Storage> Spool<S> {
             return Ok(self.durable);
         };
         let opened = flying.batch.target().filter(|target| target.opens);
-        let named = result.and_then(|()| opened.map_or(Ok(()), |target| self.name_new(target)));
+        let named = result.and_then(|()| match opened {
+            Some(target) => self.name_new(target),
+            None if self.name_is_volatile => self.storage.sync_dir(),
+            None => Ok(()),
+        });
         if let Err(error) = named {
             self.usage.sync_failures += 1;
             self.acks_unwritten = true;
@@ -445,6 +458,7 @@ impl<S: Storage> Spool<S> {
             return Err(CommitError::from_io("sync", &error));
         }
         self.usage.syncs += 1;
+        self.name_is_volatile = false;
         self.durable = flying.last_lsn;
         self.acks_durable = flying.acks;
         if let Some(last) = self.segments.back_mut() {

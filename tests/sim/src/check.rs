@@ -74,13 +74,6 @@ fn is_allowed(scenario: &Scenario, reason: DropReason) -> bool {
     }
 }
 
-/// Whether outputs are given up that others of the same stream, sent already, stand behind. A crash may undo the decision.
-fn gives_up(scenario: &Scenario) -> bool {
-    let setup = &scenario.setup;
-    let policies = [Some(setup.when_full), setup.backlog.map(|(_, when_full)| when_full)];
-    setup.ttl_ms.is_some() || policies.contains(&Some(WhenFull::DropOldest))
-}
-
 fn clock_is_steady(scenario: &Scenario) -> bool {
     scenario.faults.clock_jump_mean_ms == 0 && !scenario.faults.no_rtc
 }
@@ -125,16 +118,6 @@ impl Checks {
         }
         let seen = self.streams.get_mut(&stamp.epoch);
         seen.unwrap_or_else(|| panic!("invented: no stream has epoch {}", stamp.epoch)).arrive(stamp.seq, output);
-    }
-
-    /// A link comes up. What was too old may be fresh again if the clock was set meanwhile, and what was too much for an
-    /// uplink's quota may have room.
-    pub fn connected(&mut self, scenario: &Scenario) {
-        let is_fresh_again = scenario.setup.ttl_ms.is_some() && !clock_is_steady(scenario);
-        let has_room = scenario.setup.backlog.is_some_and(|(_, when_full)| when_full == WhenFull::DropOldest);
-        if is_fresh_again || has_room {
-            self.streams.values_mut().for_each(Seen::may_fall_back);
-        }
     }
 
     /// A destination refuses a publish for good.
@@ -236,9 +219,6 @@ impl Checks {
         for account in &ledger.streams {
             let seen = self.streams.entry(account.epoch).or_default();
             seen.deployed(account.next_seq, version);
-            if gives_up(scenario) {
-                seen.may_fall_back();
-            }
         }
         self.enrol(ledger, version);
         let (received, acked) = (ledger.messages.received, broker.acks);

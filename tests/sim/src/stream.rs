@@ -34,11 +34,6 @@ impl Seen {
         self.versions.push((next_seq, version));
     }
 
-    /// The gateway may have forgotten what it had decided to give up, and send it after all: later ones may be here already.
-    pub fn may_fall_back(&mut self) {
-        self.highest_seq = 0;
-    }
-
     /// The destination refuses an output, number `seq`.
     pub fn refuse(&mut self, seq: u64, output: Output) {
         self.refused.insert(seq);
@@ -63,6 +58,7 @@ impl Seen {
         }
         self.outputs[index] = Some(output);
         self.count += 1;
+        // Whoever remembers nothing but the highest number takes it for a repetition.
         let in_order = seq > self.highest_seq || self.refused.contains(&seq);
         assert!(in_order, "order of the stream: {seq} came new after {}", self.highest_seq);
         self.highest_seq = seq.max(self.highest_seq);

@@ -295,7 +295,6 @@ impl World {
             if cloud.conn.is_none() && now_ms >= cloud.down_until_ms {
                 self.next_conn += 1;
                 cloud.conn = Some(self.next_conn);
-                self.checks.connected(&self.scenario);
                 let up = link_up(cloud.link, self.next_conn);
                 gateway.handle(self.now, up, 1);
             }

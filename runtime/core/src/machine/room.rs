@@ -7,6 +7,8 @@ use crate::recover::KIND_COMMIT;
 
 /// A batch below this is not committed early: the disk writes whole blocks.
 const EARLY_BYTES: usize = 4096;
+/// While it is connected, an uplink whose quota is full gives up one part in so many of it at a time.
+const AHEAD_PARTS: u64 = 16;
 
 /// An episode of a full log ends when there was room for this long: at the quota, that comes and goes by segments.
 const ROOM_LASTS_US: u64 = 10_000_000;
@@ -132,7 +134,9 @@ impl<S: Storage> Core<S> {
             let Some(lane) = self.lanes.iter_mut().find(|lane| lane.link == Some(quota.link)) else { continue };
             let excess_bytes = quota.excess_bytes(&self.ledger, lane.doomed_bytes());
             if quota.when_full == WhenFull::DropOldest && excess_bytes > 0 {
-                match lane.doom(&mut self.committer.spool, excess_bytes) {
+                // Each gap in what is sent is a commit: on a link that is too slow there is not to be one for each message.
+                let ahead_bytes = if lane.traffic.conn.is_some() { quota.max_bytes / AHEAD_PARTS } else { 0 };
+                match lane.doom(&mut self.committer.spool, excess_bytes + ahead_bytes) {
                     Ok(more) => self.more |= more,
                     Err(error) => {
                         self.notices.storage_failed(&format!("the log cannot be read: {error}"), self.now.mono_us);
@@ -173,7 +177,7 @@ impl<S: Storage> Core<S> {
             self.committer.spool.ack(account.stream, account.passed);
         }
         self.evicting_until = Some(self.committer.ledger_changed_for_good(self.now.mono_us));
-        self.given_up(before);
+        self.given_up(before, last);
         Ok(true)
     }
 
@@ -184,7 +188,8 @@ impl<S: Storage> Core<S> {
         match self.committer.spool.evict_oldest(&mut |lsn, kind, body| give_up(ledger, lsn, kind, body)) {
             Ok(true) => {
                 self.committer.ledger_changed(self.now.mono_us);
-                self.given_up(before);
+                let end = self.committer.spool.usage().oldest_lsn.saturating_sub(1);
+                self.given_up(before, end);
                 true
             }
             Ok(false) => false,
@@ -195,14 +200,14 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// `before` so many messages were given up.
-    fn given_up(&mut self, before: u64) {
+    /// All frames up to `end` were given up; `before`, so many messages were.
+    fn given_up(&mut self, before: u64, end: Lsn) {
         let count = self.ledger.messages.dropped(DropReason::SpoolFullOldest) - before;
         if count > 0 {
             self.notices.dropped(DropReason::SpoolFullOldest, b"", count, self.now.mono_us);
         }
         for forwarder in self.lanes.iter_mut().flat_map(Lane::forwarders_mut) {
-            forwarder.evicted(&self.ledger, &self.committer.spool);
+            forwarder.evicted(end, &self.ledger, &self.committer.spool);
         }
     }
 }

@@ -9,7 +9,7 @@ use eyot_core::ledger::StreamAccount;
 use eyot_core::{Core, Loaded};
 use eyot_engine::{Function, LoadOptions};
 use eyot_spool::memory::MemoryStorage;
-use eyot_spool::{Options, Storage};
+use eyot_spool::{Commit, Options, Storage};
 use eyot_wire::manifest::{Limits, Manifest};
 
 /// The uplink of most tests.
@@ -80,7 +80,7 @@ pub struct Bench {
     log: Options,
     next_conn: u64,
     conns: BTreeMap<LinkId, u64>,
-    syncs: u64,
+    pub syncs: u64,
     /// The number of each sync after which a rewrite was in place.
     pub rewrites_at: Vec<u64>,
     /// The power fails after this sync.
@@ -89,7 +89,9 @@ pub struct Bench {
     pub cut_early: bool,
     /// The next sync of a rewrite takes until [`release`](Self::release).
     pub hold: bool,
-    held: Option<u64>,
+    /// So does that of a commit, and until then nothing of it is durable.
+    pub hold_commits: bool,
+    held: Option<Commit<<MemoryStorage as Storage>::File>>,
 }
 
 impl Bench {
@@ -141,6 +143,7 @@ impl Bench {
             cut_at: 0,
             cut_early: false,
             hold: false,
+            hold_commits: false,
             held: None,
         };
         bench.run();
@@ -153,6 +156,7 @@ impl Bench {
         self.storage.crash();
         self.conns.clear();
         self.sent.clear();
+        (self.held, self.hold_commits) = (None, false);
         self.core = open(&self.config, self.log, &self.storage, self.now);
         self.run();
     }
@@ -185,9 +189,14 @@ impl Bench {
         self.handle(Input::Tick);
     }
 
+    /// And whatever is due at once.
     pub fn handle(&mut self, input: Input) {
         self.core.handle(self.now, input);
         self.run();
+        while self.core.deadline_us().is_some_and(|due_us| due_us <= self.now.mono_us) {
+            self.core.handle(self.now, Input::Tick);
+            self.run();
+        }
     }
 
     /// Does what the machine wants; syncs end at once.
@@ -197,11 +206,14 @@ impl Bench {
                 Effect::Ack { link, conn, packet_id } => self.acked.push((link, conn, packet_id)),
                 Effect::Publish(publish) if publish.token == 0 => {}
                 Effect::Publish(publish) => self.sent.push(publish),
+                Effect::Sync(commit) if self.hold_commits && self.core.spool().rewriting().is_none() => {
+                    self.held = Some(commit);
+                }
                 Effect::Sync(commit) => {
                     let result = self.storage.sync_data(&commit.file);
                     if self.hold && self.core.spool().rewriting().is_some() {
                         self.hold = false;
-                        self.held = Some(commit.id);
+                        self.held = Some(commit);
                         continue;
                     }
                     if self.cut_early && self.syncs + 1 == self.cut_at {
@@ -264,7 +276,9 @@ impl Bench {
     /// The sync that was held up ends.
     pub fn release(&mut self) {
         if let Some(commit) = self.held.take() {
-            self.handle(Input::Synced { commit, result: Ok(()) });
+            let result = self.storage.sync_data(&commit.file);
+            self.syncs += 1;
+            self.handle(Input::Synced { commit: commit.id, result });
         }
     }
 

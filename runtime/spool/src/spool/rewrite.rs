@@ -349,6 +349,7 @@ impl<S: Storage> Spool<S> {
         }
         let is_durable = self.storage.sync_dir().is_ok();
         self.usage.sync_failures += u64::from(!is_durable);
+        self.name_is_volatile = !is_durable;
         if is_durable {
             self.disk_full = false;
         }

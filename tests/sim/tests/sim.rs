@@ -214,7 +214,9 @@ fn a_segment_that_goes_unread_is_counted() {
 #[test]
 fn outputs_lost_at_the_end_of_the_backlog_are_counted() {
     let setup = Setup { when_full: WhenFull::DropOldest, ..Setup::PLAIN };
-    let mut world = World::new(Scenario::quiet(1, setup, 1000));
+    let mut scenario = Scenario::quiet(1, setup, 1000);
+    scenario.faults.disk_error_mean_ms = 1000 * HOUR_MS;
+    let mut world = World::new(scenario);
     world.cut_off(LinkId::uplink(0), HOUR_MS);
     world.advance(60_000);
     world.damage_log_end(2000);

@@ -231,13 +231,6 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Messages that leave no record of their own.
-    fn drop_unseen(&mut self, reason: DropReason, messages: u64, topic: &[u8]) {
-        self.ledger.messages.drop_new(reason, messages);
-        self.committer.ledger_changed(self.now.mono_us);
-        self.notices.dropped(reason, topic, messages, self.now.mono_us);
-    }
-
     fn message(&mut self, from: LinkId, message: &Message) {
         if !self.accepts_messages() {
             // Not acknowledged, so a broker with QoS 1 delivers it again on the next connection.

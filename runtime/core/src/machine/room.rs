@@ -128,6 +128,13 @@ impl<S: Storage> Core<S> {
         }
     }
 
+    /// Messages that leave no record of their own.
+    pub(super) fn drop_unseen(&mut self, reason: DropReason, messages: u64, topic: &[u8]) {
+        self.ledger.messages.drop_new(reason, messages);
+        self.committer.ledger_changed(self.now.mono_us);
+        self.notices.dropped(reason, topic, messages, self.now.mono_us);
+    }
+
     /// Applies the policies of uplinks that have too much of a backlog.
     pub(super) fn keep_quotas(&mut self) {
         for quota in self.quotas.iter_mut() {

@@ -71,6 +71,7 @@ struct LimitsView {
     memory_bytes: u64,
     output_bytes: u64,
     state_bytes: u64,
+    deadline_ms: u64,
 }
 
 impl<'a> From<&'a Manifest> for ManifestView<'a> {
@@ -85,6 +86,7 @@ impl<'a> From<&'a Manifest> for ManifestView<'a> {
                 memory_bytes: limits.memory_bytes,
                 output_bytes: limits.output_bytes,
                 state_bytes: limits.state_bytes,
+                deadline_ms: limits.deadline_ms,
             },
             emit: &manifest.allow.emit,
             config: &manifest.config,

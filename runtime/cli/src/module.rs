@@ -159,11 +159,12 @@ pub fn describe_manifest(manifest: &Manifest, text: &mut String) {
         text,
         "limits",
         format_args!(
-            "fuel {}, memory {}, output {}, state {}",
+            "fuel {}, memory {}, output {}, state {}, deadline {} ms",
             limits.fuel,
             size(limits.memory_bytes),
             size(limits.output_bytes),
-            size(limits.state_bytes)
+            size(limits.state_bytes),
+            limits.deadline_ms
         ),
     );
 }

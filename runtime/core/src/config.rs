@@ -35,6 +35,8 @@ pub struct Config {
     pub inflight_max: u16,
     /// Largest payload accepted from a sensor.
     pub payload_max_bytes: usize,
+    /// Threads that run what takes long, and most instances of one function; at least 1.
+    pub workers: usize,
     /// What any function may ask for at most.
     pub ceiling: Limits,
     /// How often the retained status document is renewed.
@@ -59,6 +61,7 @@ impl Default for Config {
             receive_max: 1000,
             inflight_max: 500,
             payload_max_bytes: PAYLOAD_MAX_BYTES,
+            workers: 1,
             ceiling: Limits::CEILING,
             status_interval_us: 30_000_000,
             ack_flush_us: 500_000,

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use eyot_wire::code::{DropReason, Failure};
 use serde::Serialize;
 
-use crate::functions::{Active, Waking};
+use crate::active::Active;
+use crate::functions::Waking;
 use crate::ledger::{Ledger, StreamAccount};
 
 /// The document published on `eyot/<gw>/dead/<function>`.
@@ -14,7 +15,7 @@ struct Letter<'a> {
     function: &'a str,
     version: String,
     sha256: String,
-    /// One word: error, trap, fuel, memory, bad-alloc, payload-too-large.
+    /// One word: error, trap, fuel, memory, bad-alloc, payload-too-large, deadline.
     reason: &'static str,
     detail: String,
     /// The function's own error code, when the reason is `error`.
@@ -30,7 +31,7 @@ struct Letter<'a> {
 pub(crate) fn letter(gateway_id: &str, active: &Active, waking: &Waking<'_>, failure: &Failure) -> (String, Vec<u8>) {
     let letter = Letter {
         function: &active.name,
-        version: active.function.manifest().version.to_string(),
+        version: active.manifest.version.to_string(),
         sha256: hex::encode(active.sha256),
         reason: failure.word(),
         detail: failure.to_string(),

@@ -1,39 +1,37 @@
 //! Route and invoke: which functions a message wakes, and what comes of it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 
-use eyot_engine::{Function, Invocation, StateOp};
+use bytes::Bytes;
+use eyot_engine::{Effects, Invocation, StateOp, Usage};
 use eyot_wire::code::Failure;
 use eyot_wire::record::{Builder, Route};
 
+use crate::active::{Active, Loaded, Shop, Start, Work, SLICES_HERE_MAX};
 use crate::backlog::Quotas;
 use crate::dead;
+use crate::job::{Ended, Job, Parcel};
 use crate::ledger::Ledger;
-use crate::notices::Notices;
 use crate::streams::{Routed, Streams};
 
-/// The failure of a reducer, in one word, that emits to where the output was not going.
-const MISROUTED: &str = "misrouted";
+/// Jobs on workers and on their way, of all functions together. What they bring back takes memory.
+pub const JOBS_MAX: usize = 64;
+/// Messages that wait for one function before QoS 0 messages for it are dropped, so that they do not fill up what all
+/// functions share.
+const WAITING_QOS0_MAX: usize = 64;
 
-/// A function ready to run.
-pub struct Loaded {
-    /// The engine's instance of it.
-    pub function: Function,
-    /// SHA-256 of its module.
-    pub sha256: [u8; 32],
+/// What one function makes of one message, as far as it has come.
+pub(crate) struct Part {
+    pub place: usize,
+    pub progress: Progress,
 }
 
-/// A function with its counters.
-pub(crate) struct Active {
-    pub name: Arc<str>,
-    pub function: Function,
-    pub sha256: [u8; 32],
-    pub invocations: u64,
-    pub failures: u64,
-    pub fuel: u64,
-    pub emits_refused: u64,
-    pub last_failure: Option<&'static str>,
+/// How far that is.
+pub(crate) enum Progress {
+    Waiting,
+    Away,
+    /// Done; the effects are in the function's first instance as long as they are not here.
+    Done(Result<Usage, Failure>, Option<Box<Effects>>),
 }
 
 /// What the outputs of one message need to know about their destinations.
@@ -57,7 +55,18 @@ pub(crate) struct Waking<'a> {
     pub payload: &'a [u8],
     pub now_ms: i64,
     pub seed: u64,
-    pub mono_us: u64,
+}
+
+impl Waking<'_> {
+    fn invocation(&self) -> Invocation<'_> {
+        Invocation { topic: self.topic, payload: self.payload, now_ms: self.now_ms, seed: self.seed }
+    }
+
+    /// On its own, to outlive where it came in.
+    pub fn parcel(&self) -> Parcel {
+        let (topic, payload) = (Bytes::copy_from_slice(self.topic.as_bytes()), Bytes::copy_from_slice(self.payload));
+        Parcel { topic, payload, now_ms: self.now_ms, seed: self.seed }
+    }
 }
 
 /// What the functions made of one message; the effects are in the record builder.
@@ -82,41 +91,35 @@ impl Outcome {
     }
 }
 
-/// What a reducer makes of an output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reduced {
-    /// It failed: the output stays as it is.
-    Failed,
-    /// It is not worth keeping.
-    Nothing,
-    /// This topic and payload in its place.
-    To(String, Vec<u8>),
-}
-
 /// All functions of the gateway, in the order they are invoked: by name.
-#[derive(Default)]
 pub(crate) struct Functions {
     active: Vec<Active>,
+    /// Most instances of one function.
+    workers: usize,
+    /// Jobs that are away.
+    away: usize,
+    /// Jobs that leave.
+    leaving: VecDeque<Box<Job>>,
+    /// Functions that could go on if there were less in flight.
+    starved: VecDeque<usize>,
+    /// The functions that the message at hand wakes.
+    parts: Vec<Part>,
     routes: Vec<Route>,
 }
 
 impl Functions {
-    pub fn new(loaded: Vec<Loaded>) -> Self {
-        let mut active: Vec<Active> = loaded
-            .into_iter()
-            .map(|l| Active {
-                name: Arc::from(l.function.manifest().name.as_str()),
-                function: l.function,
-                sha256: l.sha256,
-                invocations: 0,
-                failures: 0,
-                fuel: 0,
-                emits_refused: 0,
-                last_failure: None,
-            })
-            .collect();
+    pub fn new(loaded: Vec<Loaded>, workers: usize) -> Self {
+        let mut active: Vec<Active> = loaded.into_iter().map(Active::new).collect();
         active.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { active, routes: Vec::new() }
+        Self {
+            active,
+            workers: workers.max(1),
+            away: 0,
+            leaving: VecDeque::new(),
+            starved: VecDeque::new(),
+            parts: Vec::new(),
+            routes: Vec::new(),
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Active> {
@@ -133,37 +136,190 @@ impl Functions {
         Some(self.active.remove(index))
     }
 
-    /// Runs every function that `waking.topic` triggers and writes their effects, or dead letters, to `record`.
-    pub fn run(
+    /// Finds the functions that `topic` triggers; they are at hand from here on.
+    pub fn wake(&mut self, topic: &str) {
+        self.parts.clear();
+        let woken = self.active.iter().enumerate().filter(|(_, active)| active.manifest.triggered_by(topic));
+        self.parts.extend(woken.map(|(place, _)| Part { place, progress: Progress::Waiting }));
+    }
+
+    /// Whether so many messages wait for one of the functions at hand that a QoS 0 message for it is not taken.
+    pub fn is_behind(&self) -> bool {
+        let waiting = |part: &Part| self.active.get(part.place).map_or(0, |active| active.waiting.len());
+        self.parts.iter().any(|part| waiting(part) >= WAITING_QOS0_MAX)
+    }
+
+    /// Begins with the functions at hand. If all of them are done, true, and they are to be [settled](Self::settle_here);
+    /// otherwise they are to be [parked](Self::park).
+    pub fn begin(
+        &mut self,
+        waking: &Waking<'_>,
+        ticket: u64,
+        parcel: &mut Option<Parcel>,
+        shop: &mut Shop<'_>,
+    ) -> bool {
+        let mut all_done = true;
+        for part in &mut self.parts {
+            let Some(active) = self.active.get_mut(part.place) else { continue };
+            let mut pack = || parcel.get_or_insert_with(|| waking.parcel()).clone();
+            let work = Work { ticket, place: part.place, most: self.workers, may_leave: self.away < JOBS_MAX };
+            let start = match active.waiting.is_empty() {
+                true => active.start(&work, &waking.invocation(), &mut pack, shop),
+                false => Start::Busy,
+            };
+            match start {
+                Start::Done(result) => {
+                    part.progress = Progress::Done(result, None);
+                    continue;
+                }
+                Start::Leaves(job) => {
+                    self.leaving.push_back(job);
+                    self.away += 1;
+                    part.progress = Progress::Away;
+                }
+                Start::Busy => active.waiting.push_back(ticket),
+                Start::Starved => {
+                    active.waiting.push_back(ticket);
+                    self.starved.push_back(part.place);
+                }
+            }
+            all_done = false;
+        }
+        all_done
+    }
+
+    /// The functions at hand, with what they have done so far; what keeps state is held until that is in the log.
+    pub fn park(&mut self) -> Vec<Part> {
+        let mut parts = std::mem::take(&mut self.parts);
+        for part in &mut parts {
+            if let (Progress::Done(_, effects), Some(active)) = (&mut part.progress, self.active.get_mut(part.place)) {
+                *effects = Some(Box::new(active.instances.take_effects()));
+                active.instances.hold();
+            }
+        }
+        parts
+    }
+
+    /// The first message that waits for a function.
+    pub fn first_waiting(&self, place: usize) -> Option<u64> {
+        self.active.get(place)?.waiting.front().copied()
+    }
+
+    /// Begins with the first message that waits for a function, if that can be. `may_leave`: there is room for what it will
+    /// bring back.
+    pub fn begin_waiting(
+        &mut self,
+        place: usize,
+        parcel: &Parcel,
+        may_leave: bool,
+        shop: &mut Shop<'_>,
+    ) -> Option<Progress> {
+        let active = self.active.get_mut(place)?;
+        let ticket = *active.waiting.front()?;
+        let work = Work { ticket, place, most: self.workers, may_leave: may_leave && self.away < JOBS_MAX };
+        let progress = match active.start(&work, &parcel.invocation(), &mut || parcel.clone(), shop) {
+            Start::Done(result) => {
+                let effects = active.instances.take_effects();
+                active.instances.hold();
+                Progress::Done(result, Some(Box::new(effects)))
+            }
+            Start::Leaves(job) => {
+                self.leaving.push_back(job);
+                self.away += 1;
+                Progress::Away
+            }
+            Start::Busy => return None,
+            Start::Starved => {
+                self.starved.push_back(place);
+                return None;
+            }
+        };
+        active.waiting.pop_front();
+        Some(progress)
+    }
+
+    /// Functions that were kept from going on by what was in flight.
+    pub fn take_starved(&mut self) -> Vec<usize> {
+        self.starved.drain(..).collect()
+    }
+
+    /// The next job that leaves.
+    pub fn next_leaving(&mut self) -> Option<Box<Job>> {
+        self.leaving.pop_front()
+    }
+
+    /// Whether no job is away.
+    pub fn all_are_here(&self) -> bool {
+        self.away == 0
+    }
+
+    /// A job is back. Returns what the function has done for its message; if it has to wait for an instance again, that.
+    pub fn came_back(&mut self, job: Job, shop: &mut Shop<'_>) -> Progress {
+        self.away = self.away.saturating_sub(1);
+        let Some(active) = self.active.get_mut(job.place()) else { return Progress::Waiting };
+        active.is_long = job.slices > SLICES_HERE_MAX;
+        let (ticket, is_home) = (job.ticket, job.is_home);
+        match job.end() {
+            Ended::Run(function, result, effects) => {
+                active.note(&result, &effects, shop);
+                active.instances.put(function, is_home);
+                active.instances.hold();
+                Progress::Done(result, Some(effects))
+            }
+            Ended::Unmakeable => {
+                active.instances.unmakeable();
+                active.waiting.push_front(ticket);
+                Progress::Waiting
+            }
+        }
+    }
+
+    /// Writes what the functions at hand did, or dead letters, to `record`; their state operations become part of the
+    /// state.
+    pub fn settle_here(
         &mut self,
         waking: &Waking<'_>,
         outlets: &Outlets<'_>,
         ledger: &mut Ledger,
         record: &mut Builder,
-        notices: &mut Notices,
+    ) -> Outcome {
+        let mut parts = std::mem::take(&mut self.parts);
+        let outcome = self.settle(&parts, waking, outlets, ledger, record);
+        parts.clear();
+        self.parts = parts;
+        outcome
+    }
+
+    /// As [`settle_here`](Self::settle_here), for functions that were parked.
+    pub fn settle(
+        &mut self,
+        parts: &[Part],
+        waking: &Waking<'_>,
+        outlets: &Outlets<'_>,
+        ledger: &mut Ledger,
+        record: &mut Builder,
     ) -> Outcome {
         let mut outcome = Outcome::default();
-        for active in self.active.iter_mut() {
-            if !active.function.manifest().triggered_by(waking.topic) {
-                continue;
-            }
+        for part in parts {
+            let Some(active) = self.active.get_mut(part.place) else { continue };
+            let Progress::Done(result, taken) = &part.progress else { continue };
             outcome.woken += 1;
-            active.invocations += 1;
-            let invocation =
-                Invocation { topic: waking.topic, payload: waking.payload, now_ms: waking.now_ms, seed: waking.seed };
-            let result = active.function.invoke(&invocation);
-            active.note_logs(waking.mono_us, notices);
             match result {
                 Ok(usage) => {
-                    active.fuel += usage.fuel;
                     outcome.random_used |= usage.random_used;
-                    outcome.add(active.keep_effects(outlets, ledger, record, &mut self.routes));
+                    let effects = taken.as_deref().or_else(|| active.instances.effects());
+                    if let Some(effects) = effects {
+                        outcome.add(write(&active.name, effects, outlets, ledger, record, &mut self.routes));
+                    }
+                    match taken {
+                        Some(effects) => active.instances.keep_taken(effects),
+                        None => active.instances.keep(),
+                    }
                 }
                 Err(failure) => {
                     outcome.failed += 1;
                     outcome.random_used = true;
-                    active.note_failure(&failure, waking.mono_us, notices);
-                    let (topic, payload) = dead::letter(outlets.gateway_id, active, waking, &failure);
+                    let (topic, payload) = dead::letter(outlets.gateway_id, active, waking, failure);
                     outcome.add(outlets.route(&topic, &payload, ledger, &mut self.routes));
                     record.output(&topic, &payload, &self.routes);
                 }
@@ -171,93 +327,53 @@ impl Functions {
         }
         outcome
     }
+
+    /// A parked message is in the log: the function may go on with the next. True if one waits.
+    pub fn release(&mut self, place: usize) -> bool {
+        let Some(active) = self.active.get_mut(place) else { return false };
+        active.instances.release();
+        !active.waiting.is_empty()
+    }
+
+    /// Nothing is in flight any more: what was in it is not in the log and never will be.
+    pub fn forget_waiting(&mut self) {
+        self.starved.clear();
+        for active in &mut self.active {
+            active.waiting.clear();
+            active.instances.release();
+        }
+    }
+
+    /// Gives up the instances that nothing needs now.
+    pub fn give_up_spare(&mut self) {
+        self.active.iter_mut().filter(|a| a.waiting.is_empty()).for_each(|a| a.instances.give_up_spare());
+    }
 }
 
-impl Active {
-    /// Shows an output to a reducer; returns what it makes of it, and the fuel that took. It may emit once, and only to
-    /// where the output was going.
-    pub fn reduce(
-        &mut self,
-        invocation: &Invocation<'_>,
-        streams: &Streams,
-        mono_us: u64,
-        notices: &mut Notices,
-    ) -> (Reduced, u64) {
-        self.invocations += 1;
-        let result = self.function.invoke(invocation);
-        self.note_logs(mono_us, notices);
-        let usage = match result {
-            Ok(usage) => usage,
-            Err(failure) => {
-                self.failures += 1;
-                self.last_failure = Some(failure.word());
-                notices.reducer_failed(&self.name, &failure.to_string(), mono_us);
-                return (Reduced::Failed, self.function.manifest().limits.fuel);
-            }
-        };
-        self.fuel += usage.fuel;
-        let mut emits = self.function.effects().emits();
-        let made = emits.next().map(|e| Reduced::To(e.topic.to_owned(), e.payload.to_vec()));
-        let refused = emits.count() as u64;
-        if refused > 0 {
-            self.emits_refused += refused;
-            notices.emit_refused(&self.name, refused, mono_us);
-        }
-        if let Some(Reduced::To(topic, _)) = &made {
-            if !streams.are_alike(invocation.topic, topic) {
-                self.failures += 1;
-                self.last_failure = Some(MISROUTED);
-                let failure = format!("it emitted to \"{topic}\", which goes elsewhere than \"{}\"", invocation.topic);
-                notices.reducer_failed(&self.name, &failure, mono_us);
-                return (Reduced::Failed, usage.fuel);
-            }
-        }
-        (made.unwrap_or(Reduced::Nothing), usage.fuel)
+/// Writes the effects of one function to the record.
+fn write(
+    name: &str,
+    effects: &Effects,
+    outlets: &Outlets<'_>,
+    ledger: &mut Ledger,
+    record: &mut Builder,
+    routes: &mut Vec<Route>,
+) -> Routed {
+    let mut all = Routed::default();
+    for emit in effects.emits() {
+        let routed = outlets.route(emit.topic, emit.payload, ledger, routes);
+        all = Routed { mask: all.mask | routed.mask, refused: all.refused + routed.refused };
+        record.output(emit.topic, emit.payload, routes);
     }
-
-    fn keep_effects(
-        &mut self,
-        outlets: &Outlets<'_>,
-        ledger: &mut Ledger,
-        record: &mut Builder,
-        routes: &mut Vec<Route>,
-    ) -> Routed {
-        let mut all = Routed::default();
-        let effects = self.function.effects();
-        for emit in effects.emits() {
-            let routed = outlets.route(emit.topic, emit.payload, ledger, routes);
-            all = Routed { mask: all.mask | routed.mask, refused: all.refused + routed.refused };
-            record.output(emit.topic, emit.payload, routes);
-        }
-        let count = effects.state_ops().count() as u32;
-        if count > 0 {
-            let ops = effects.state_ops().map(|op| match op {
-                StateOp::Set { key, value } => (key, Some(value)),
-                StateOp::Delete { key } => (key, None),
-            });
-            record.state(&self.name, count, ops);
-        }
-        all
+    let count = effects.state_ops().count() as u32;
+    if count > 0 {
+        let ops = effects.state_ops().map(|op| match op {
+            StateOp::Set { key, value } => (key, Some(value)),
+            StateOp::Delete { key } => (key, None),
+        });
+        record.state(name, count, ops);
     }
-
-    fn note_failure(&mut self, failure: &Failure, mono_us: u64, notices: &mut Notices) {
-        self.failures += 1;
-        self.last_failure = Some(failure.word());
-        notices.function_failed(&self.name, failure, mono_us);
-    }
-
-    fn note_logs(&mut self, mono_us: u64, notices: &mut Notices) {
-        let effects = self.function.effects();
-        for line in effects.logs() {
-            notices.function_log(&self.name, line.level, line.text, mono_us);
-        }
-        let refused = effects.refused_emits();
-        let refused = u64::from(refused.not_allowed) + u64::from(refused.malformed) + u64::from(refused.over_limit);
-        if refused > 0 {
-            self.emits_refused += refused;
-            notices.emit_refused(&self.name, refused, mono_us);
-        }
-    }
+    all
 }
 
 /// State by function name: what recovery found, until the functions take their share.

@@ -18,9 +18,14 @@ const BURST_MIN: u32 = 8;
 /// little next to what a second commit would.
 const SILENCE_US: std::ops::RangeInclusive<u64> = 30..=500;
 
-/// An acknowledgement that waits for its commit.
+/// In place of the batch of a message that is in none yet.
+const IN_FLIGHT: u64 = u64::MAX;
+
+/// An acknowledgement that waits for its commit. Acknowledgements keep the order of the messages [MQTT-4.6.0-2]: one that
+/// is due waits for those before it.
 #[derive(Clone, Copy, Debug)]
 struct Unacked {
+    /// The batch that must be durable.
     batch: u64,
     conn: ConnId,
     packet_id: u16,
@@ -31,6 +36,10 @@ struct Unacked {
 pub(crate) struct Intake {
     receive_max: usize,
     unacked: VecDeque<Unacked>,
+    /// Place of the first of them in the line of all there ever were.
+    first: u64,
+    /// Of these, how many are in flight.
+    flying: usize,
     /// Of these, how many are in the open batch.
     open: u32,
     last_arrival_us: u64,
@@ -49,6 +58,8 @@ impl Intake {
         Self {
             receive_max,
             unacked: VecDeque::new(),
+            first: 0,
+            flying: 0,
             open: 0,
             last_arrival_us: 0,
             bursts: false,
@@ -60,12 +71,35 @@ impl Intake {
 
     /// A message that must be acknowledged once this batch is durable.
     pub fn admit(&mut self, batch: u64, conn: ConnId, packet_id: u16, mono_us: u64) {
-        self.unacked.push_back(Unacked { batch, conn, packet_id });
+        self.line_up(batch, conn, packet_id, mono_us);
         self.open += 1;
+    }
+
+    /// A message that must be acknowledged once the batch is durable that it [lands](Self::landed) in. Returns its place in
+    /// the line.
+    pub fn admit_flying(&mut self, conn: ConnId, packet_id: u16, mono_us: u64) -> u64 {
+        self.flying += 1;
+        self.line_up(IN_FLIGHT, conn, packet_id, mono_us)
+    }
+
+    fn line_up(&mut self, batch: u64, conn: ConnId, packet_id: u16, mono_us: u64) -> u64 {
+        self.unacked.push_back(Unacked { batch, conn, packet_id });
         self.last_arrival_us = mono_us;
         if self.burst_size > 0 {
             self.burst_size = self.burst_size.max(self.unacked.len());
         }
+        self.first + self.unacked.len() as u64 - 1
+    }
+
+    /// The message at this place is in the open batch, which is `batch`.
+    pub fn landed(&mut self, place: u64, batch: u64, mono_us: u64) {
+        let index = place.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        // Of a connection that is gone, nothing is in the line any more.
+        let Some(unacked) = index.and_then(|index| self.unacked.get_mut(index)) else { return };
+        unacked.batch = batch;
+        self.flying -= 1;
+        self.open += 1;
+        self.last_arrival_us = mono_us;
     }
 
     /// When a burst counts as over; none while messages do not come in bursts.
@@ -76,7 +110,8 @@ impl Intake {
     /// Whether nothing more can be expected before an acknowledgement.
     pub fn is_complete(&self, mono_us: u64) -> bool {
         let all = if self.burst_size > 0 { self.burst_size.min(self.receive_max) } else { self.receive_max };
-        self.open > 0 && self.unacked.len() >= all || self.burst_ends_us().is_some_and(|ends_us| mono_us >= ends_us)
+        let all_are_here = self.unacked.len() >= all && self.flying == 0;
+        self.open > 0 && all_are_here || self.burst_ends_us().is_some_and(|ends_us| mono_us >= ends_us)
     }
 
     /// Whether the messages at hand are half of what can come before an acknowledgement.
@@ -117,12 +152,15 @@ impl Intake {
     /// The next acknowledgement that is due, with all batches up to `durable` on disk.
     pub fn next_due(&mut self, durable: u64) -> Option<(ConnId, u16)> {
         self.unacked.front().filter(|u| u.batch <= durable)?;
+        self.first += 1;
         self.unacked.pop_front().map(|u| (u.conn, u.packet_id))
     }
 
     /// A new connection: the broker delivers again whatever it was not answered.
     pub fn reconnected(&mut self) {
+        self.first += self.unacked.len() as u64;
         self.unacked.clear();
+        self.flying = 0;
         self.open = 0;
         self.bursts = false;
         self.burst_size = 0;
@@ -222,6 +260,25 @@ mod tests {
         intake.committed(13_000, WINDOW_US, false);
         fill(&mut intake, 2, 14_000);
         assert!(!intake.is_complete(20_000));
+    }
+
+    #[test]
+    fn what_lands_late_holds_up_what_came_after_it() {
+        let mut intake = Intake::new(3);
+        intake.admit(1, 1, 1, 0);
+        let place = intake.admit_flying(1, 2, 0);
+        intake.admit(1, 1, 3, 0);
+        assert!(!intake.is_complete(0), "the receive maximum is reached, and one of them will still land");
+        assert_eq!((intake.next_due(1), intake.next_due(1)), (Some((1, 1)), None));
+        intake.landed(place, 2, 0);
+        assert_eq!(intake.next_due(1), None);
+        assert_eq!((intake.next_due(2), intake.next_due(2), intake.next_due(2)), (Some((1, 2)), Some((1, 3)), None));
+        let place = intake.admit_flying(1, 4, 0);
+        intake.reconnected();
+        intake.admit(3, 2, 4, 0);
+        intake.landed(place, 2, 0);
+        assert_eq!(intake.next_due(2), None, "what belonged to the old connection has no place in the new one");
+        assert_eq!(intake.next_due(3), Some((2, 4)));
     }
 
     #[test]

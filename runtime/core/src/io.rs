@@ -7,6 +7,8 @@ use bytes::Bytes;
 use eyot_engine::Level;
 use eyot_spool::Commit;
 
+pub use crate::job::Job;
+
 /// The time, as the edge tells it. The core has no clock of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -93,6 +95,8 @@ pub enum Input {
         /// How the sync ended.
         result: io::Result<()>,
     },
+    /// A job of [`Effect::Run`] is done.
+    Ran(Box<Job>),
     /// Time passed; wakes whatever [`Core::deadline_us`](crate::Core::deadline_us) announced.
     Tick,
     /// Stop taking messages, commit what is here, then answer [`Effect::Drained`].
@@ -132,6 +136,8 @@ pub enum Effect<F> {
     Publish(Publish),
     /// Sync this file's data, anywhere, then answer [`Input::Synced`].
     Sync(Commit<F>),
+    /// Run this job on a worker, then hand it back with [`Input::Ran`].
+    Run(Box<Job>),
     /// A line a function logged.
     FunctionLog {
         /// The function's name.

@@ -11,7 +11,9 @@
 //! - `recover`: from the log back to ledger and state.
 //! - `machine`: the machine itself: takes inputs and decides whose turn it is; `live`: lets new outputs overtake a backlog.
 //! - `intake`: admits messages and learns how many the broker sends before it waits.
-//! - `functions`: routes a message to the functions it triggers and invokes them; `dead`: what becomes of failures and refusals.
+//! - `functions`: finds the functions a message triggers and begins with them; `active`: one of them, `instances`: what it runs in.
+//! - `job`: what takes longer, on its way to a worker and back; `flight`: the messages that are not in the log meanwhile.
+//! - `dead`: what becomes of failures and refusals.
 //! - `down`: messages from an uplink, which pass no function on their way to the local broker.
 //! - `wear`: what commits cost the flash, and how long a message may wait to share one.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.
@@ -27,14 +29,18 @@ pub mod config;
 pub mod io;
 pub mod ledger;
 
+mod active;
 mod backlog;
 mod commit;
 mod dead;
 mod down;
+mod flight;
 mod forward;
 mod functions;
 mod gone;
+mod instances;
 mod intake;
+mod job;
 mod lane;
 mod machine;
 mod notices;
@@ -46,6 +52,8 @@ mod streams;
 mod thinning;
 mod wear;
 
-pub use functions::Loaded;
+pub use active::Loaded;
+pub use functions::JOBS_MAX;
+pub use job::Replica;
 pub use machine::{Core, OpenError};
 pub use recover::{KIND_COMMIT, KIND_LEDGER};

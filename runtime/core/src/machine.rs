@@ -8,12 +8,14 @@ use eyot_wire::code::DropReason;
 use eyot_wire::record::{Builder, Record};
 use eyot_wire::topic::parse_topic;
 
+use crate::active::{Active, Loaded};
 use crate::backlog::Quotas;
 use crate::commit::{Committer, Room, Step};
 use crate::config::{Config, Priority, WhenFull};
 use crate::down::Downlink;
+use crate::flight::Flight;
 use crate::forward::Forwarder;
-use crate::functions::{Active, Functions, Loaded, Outlets, States, Waking};
+use crate::functions::{Functions, Outlets, States};
 use crate::intake::Intake;
 use crate::io::{ConnId, Effect, Input, LinkId, Message, Notice, Now, Publish};
 use crate::lane::Lane;
@@ -22,6 +24,7 @@ use crate::notices::{Item, Notices, NOTICE_INTERVAL_US};
 use crate::streams::Streams;
 use crate::wear::{self, Wear};
 
+mod arrive;
 mod letters;
 mod live;
 mod open;
@@ -50,6 +53,8 @@ pub struct Core<S: Storage> {
     thinner: Thinner<S::File>,
     /// State of functions that are not here at present: it comes back with them.
     orphans: States,
+    /// Messages that are not in the log yet.
+    flight: Flight,
     intake: Intake,
     wear: Wear,
     intake_conn: Option<ConnId>,
@@ -79,7 +84,7 @@ impl<S: Storage> Core<S> {
     /// The smallest set of topic filters that covers every trigger.
     pub fn subscriptions(&self) -> Vec<String> {
         let mut filters: Vec<&str> = Vec::new();
-        for trigger in self.functions.iter().flat_map(|a| &a.function.manifest().triggers) {
+        for trigger in self.functions.iter().flat_map(|a| &a.manifest.triggers) {
             let filter = trigger.mqtt.as_str();
             if filters.iter().any(|f| eyot_wire::topic::covers(f, filter)) {
                 continue;
@@ -93,6 +98,11 @@ impl<S: Storage> Core<S> {
     /// The accounts as they stand.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Messages whose functions have not ended, or that wait for others of their topic; they are not in the log yet.
+    pub fn in_flight(&self) -> usize {
+        self.flight.len()
     }
 
     /// What of `stream`, by its number in the log, is sent first and given up last.
@@ -112,13 +122,14 @@ impl<S: Storage> Core<S> {
 
     /// Every function's state, as of the last message: (function, key, value) in order.
     pub fn states(&self) -> impl Iterator<Item = (&str, &[u8], &[u8])> {
-        self.functions.iter().flat_map(|a| a.function.state().iter().map(|(key, value)| (&*a.name, key, value)))
+        self.functions.iter().flat_map(|a| a.instances.state().iter().map(|(key, value)| (&*a.name, key, value)))
     }
 
     /// Whether [`Input::Message`] may be handed in. False while the disk is behind or failing, and at the quota
     /// of the spool or of an uplink under [`WhenFull::Block`].
     pub fn accepts_messages(&self) -> bool {
         !self.draining
+            && !self.flight.is_full()
             && !self.quotas.block(&self.ledger)
             && match self.room {
                 Room::Yes => true,
@@ -155,6 +166,7 @@ impl<S: Storage> Core<S> {
             Input::IntakeDropped { messages } => self.drop_unseen(DropReason::IntakeFull, messages, b""),
             Input::Synced { commit, result } if self.thinner.awaits(commit) => self.rewrite_synced(commit, result),
             Input::Synced { commit, result } => self.synced(commit, result),
+            Input::Ran(job) => self.ran(*job),
             Input::Tick => self.more = true,
             Input::Drain => {
                 self.draining = true;
@@ -173,10 +185,11 @@ impl<S: Storage> Core<S> {
         self.keep_quotas();
         // First the disk: what can be forwarded is worked out while it is busy.
         self.commit();
+        self.land();
         self.forward();
         self.thin();
         let effect = self.next_effect();
-        if effect.is_none() && self.draining && !self.drained && self.committer.is_idle() {
+        if effect.is_none() && self.draining && !self.drained && self.committer.is_idle() && self.has_landed() {
             self.drained = true;
             return Some(Effect::Drained);
         }
@@ -231,121 +244,12 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    fn message(&mut self, from: LinkId, message: &Message) {
-        if !self.accepts_messages() {
-            // Not acknowledged, so a broker with QoS 1 delivers it again on the next connection.
-            if message.qos == 0 {
-                self.drop_unseen(DropReason::IntakeFull, 1, &message.topic);
-            }
-            return;
-        }
-        if self.room == Room::Full {
-            self.committer.prepare(&self.ledger, || states(&self.functions, &self.orphans));
-            self.drop_unseen(DropReason::SpoolFullNewest, 1, &message.topic);
-            self.committer.append_drop(self.now.mono_us);
-            self.admit(from, message);
-            return;
-        }
-        self.committer.prepare(&self.ledger, || states(&self.functions, &self.orphans));
-        let (mask, seed, dropped) = match from {
-            LinkId::INTAKE => self.invoke(message),
-            _ => self.bring_down(from, message),
-        };
-        self.ledger.enter(mask, dropped, message.dup);
-        if let Some(reason) = dropped {
-            self.notices.dropped(reason, &message.topic, 1, self.now.mono_us);
-        }
-        self.append(from, message, seed, dropped);
-        self.wear.taken(message.topic.len() + message.payload.len());
-        // Not only between bursts: a batch has its limit.
-        self.room = self.committer.room();
-    }
-
-    /// Runs the functions; their effects are in `self.record`. Returns the streams with outputs, the seed if it was
-    /// used, and why the message counts as dropped if it does.
-    fn invoke(&mut self, message: &Message) -> (u32, Option<u64>, Option<DropReason>) {
-        self.record.clear();
-        let topic = match parse_topic(&message.topic) {
-            Ok(topic) if message.payload.len() <= self.config.payload_max_bytes => topic,
-            _ => return (0, None, Some(DropReason::Malformed)),
-        };
-        let waking = Waking {
-            topic,
-            payload: &message.payload,
-            now_ms: self.now.unix_ms,
-            seed: self.rng.u64(..),
-            mono_us: self.now.mono_us,
-        };
-        let outlets = Outlets { streams: &self.streams, quotas: &self.quotas, gateway_id: &self.config.gateway_id };
-        let outcome = self.functions.run(&waking, &outlets, &mut self.ledger, &mut self.record, &mut self.notices);
-        let dropped = match outcome {
-            outcome if outcome.woken == 0 => Some(DropReason::NoFunction),
-            outcome if outcome.failed > 0 => Some(DropReason::DeadLetter),
-            outcome if outcome.refused > 0 => Some(DropReason::UplinkFull),
-            _ => None,
-        };
-        if outcome.refused > 0 {
-            // No record says which stream had no room: the ledger goes with the batch.
-            self.committer.ledger_changed(self.now.mono_us);
-        }
-        (outcome.mask, outcome.random_used.then_some(waking.seed), dropped)
-    }
-
-    /// What came down from an uplink is one output for the local broker, and as it is: no function sees it on the way, and
-    /// nothing that came down goes up, unless a function that hears it from the local broker says so. As
-    /// [`invoke`](Self::invoke) otherwise.
-    fn bring_down(&mut self, from: LinkId, message: &Message) -> (u32, Option<u64>, Option<DropReason>) {
-        self.record.clear();
-        let topic = match parse_topic(&message.topic) {
-            Ok(topic) if message.payload.len() <= self.config.payload_max_bytes => topic,
-            _ => return (0, None, Some(DropReason::Malformed)),
-        };
-        if !self.downlinks.iter().any(|down| down.link == from && down.wants(topic)) {
-            return (0, None, Some(DropReason::NoFunction));
-        }
-        let bytes = (message.topic.len() + message.payload.len()) as u64;
-        let (mask, route) = self.streams.local(bytes, &mut self.ledger);
-        self.record.output(topic, &message.payload, &[route]);
-        (mask, None, None)
-    }
-
-    fn append(&mut self, from: LinkId, message: &Message, seed: Option<u64>, dropped: Option<DropReason>) {
-        let mono_us = self.now.mono_us;
-        let record = self.record.finish(self.now.unix_ms, seed, dropped);
-        if let Err(error) = self.committer.append(record, mono_us) {
-            self.withdraw(&error, dropped);
-        }
-        self.admit(from, message);
-    }
-
-    /// Acknowledges the message when the open batch is durable.
-    fn admit(&mut self, from: LinkId, message: &Message) {
-        if message.qos == 0 {
-            return;
-        }
-        let batch = self.committer.open_batch();
-        if from == LinkId::INTAKE {
-            self.intake.admit(batch, message.conn, message.packet_id, self.now.mono_us);
-        } else if let Some(down) = self.downlinks.iter_mut().find(|down| down.link == from) {
-            down.admit(batch, message.conn, message.packet_id);
-        }
-    }
-
-    /// A record the log cannot hold: its outputs are taken back and counted, the message is done with.
-    fn withdraw(&mut self, error: &AppendError, dropped: Option<DropReason>) {
-        let bytes = self.record.finish(self.now.unix_ms, None, dropped);
-        if let Ok(record) = Record::decode(bytes) {
-            self.ledger.withdraw(&record);
-        }
-        self.committer.append_drop(self.now.mono_us);
-        self.notices.storage_failed(&format!("a message's outputs were dropped: {error}"), self.now.mono_us);
-    }
-
     fn timers(&mut self) {
         let mono_us = self.now.mono_us;
         if mono_us >= self.notices_due_us {
             self.notices_due_us = mono_us + NOTICE_INTERVAL_US;
             self.notices.tick(mono_us);
+            self.functions.give_up_spare();
         }
         if mono_us >= self.status_due_us {
             self.status_due_us = mono_us + self.config.status_interval_us;
@@ -390,6 +294,6 @@ fn states<'a>(functions: &'a Functions, orphans: &'a States) -> BTreeMap<&'a str
     let absent = orphans
         .iter()
         .map(|(name, state)| (name.as_str(), state.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect()));
-    let present = functions.iter().map(|a| (&*a.name, a.function.state().iter().collect()));
+    let present = functions.iter().map(|a| (&*a.name, a.instances.state().iter().collect()));
     absent.chain(present).collect()
 }

@@ -4,7 +4,8 @@ use eyot_wire::code::DropReason;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
-use crate::functions::{Active, Functions};
+use crate::active::Active;
+use crate::functions::Functions;
 use crate::ledger::{Account, Ledger};
 
 /// The document's shape; times in seconds or milliseconds as the names say, sizes in bytes.
@@ -103,7 +104,7 @@ impl<'a> FunctionReport<'a> {
     pub fn new(active: &'a Active) -> Self {
         Self {
             name: &active.name,
-            version: active.function.manifest().version.to_string(),
+            version: active.manifest.version.to_string(),
             sha256: hex::encode(active.sha256),
             state: "active",
         }
@@ -141,7 +142,7 @@ fn function(active: &Active) -> FunctionStatus<'_> {
         last_failure: active.last_failure,
         fuel: active.fuel,
         emits_refused: active.emits_refused,
-        state_bytes: active.function.state().bytes(),
+        state_bytes: active.instances.state().bytes(),
     }
 }
 

@@ -6,8 +6,8 @@ use eyot_spool::{Fate, Lsn, Rewrite};
 use eyot_wire::code::DropReason;
 use eyot_wire::record::{Builder, Output, Record, Route};
 
+use crate::active::{Active, Reduced, Shop};
 use crate::config::Priority;
-use crate::functions::{Active, Reduced};
 use crate::gone::{Hole, Holes, Toll};
 use crate::ledger::bit;
 use crate::notices::Notices;
@@ -167,7 +167,8 @@ impl Decider<'_> {
         let Output { topic, payload, .. } = *output;
         self.thinning.shown_bytes += output.bytes();
         let invocation = Invocation { topic, payload, now_ms: received_at_ms, seed: lsn };
-        let (reduced, fuel) = active.reduce(&invocation, self.streams, self.mono_us, self.notices);
+        let mut shop = Shop { mono_us: self.mono_us, notices: self.notices };
+        let (reduced, fuel) = active.reduce(&invocation, self.streams, &mut shop);
         self.thinning.fuel += fuel;
         reduced
     }
@@ -258,7 +259,7 @@ impl Rewrite for Decider<'_> {
         thinning.milestones.push(Milestone {
             last_lsn: thinning.last_lsn,
             toll: thinning.toll.clone(),
-            state: self.reducer.as_ref().map(|active| active.function.state().clone()),
+            state: self.reducer.as_ref().map(|active| State::clone(active.instances.state())),
         });
     }
 }

@@ -1,12 +1,14 @@
 //! What one message did: emits, state operations and log lines, in buffers that the next message reuses.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use eyot_wire::module::LOG_LINE_MAX_BYTES;
 
 use crate::limits::LOG_LINES_MAX;
 use crate::pending::PendingState;
+use crate::state::State;
 
 /// One message a function sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,26 @@ impl Effects {
     /// Changes of the state, the last one of each key, in the order they were made.
     pub fn state_ops(&self) -> impl Iterator<Item = StateOp<'_>> {
         self.state.ops()
+    }
+
+    /// Makes the changes part of `state`, which is copied first if it is shared.
+    pub fn apply_to(&self, state: &mut Arc<State>) {
+        if self.state.len() > 0 {
+            self.state.apply(Arc::make_mut(state));
+        }
+    }
+
+    /// Bytes of memory they take up, but for a few for each emit and state operation.
+    pub fn memory_bytes(&self) -> usize {
+        self.topics.capacity() + self.payloads.capacity() + self.log_text.capacity() + self.state.memory_bytes()
+    }
+
+    /// Gives back memory that an earlier and larger message needed.
+    pub fn shrink(&mut self) {
+        self.topics.shrink_to_fit();
+        self.payloads.shrink_to_fit();
+        self.log_text.shrink_to_fit();
+        self.state.shrink();
     }
 
     /// Log lines, oldest first, at most [`LOG_LINES_MAX`].

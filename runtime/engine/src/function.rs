@@ -1,14 +1,13 @@
 //! A loaded function, and the run of one message through it.
 
-use alloc::collections::BTreeMap;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 
 use eyot_wire::code::Failure;
-use eyot_wire::manifest::{Limits, Manifest, ManifestError, CONFIG_ENTRIES_MAX, CONFIG_VALUE_MAX_BYTES};
-use eyot_wire::module::{KEY_MAX_BYTES, PAYLOAD_MAX_BYTES};
+use eyot_wire::manifest::{Limits, Manifest};
+use eyot_wire::module::PAYLOAD_MAX_BYTES;
 use eyot_wire::topic::TOPIC_MAX_BYTES;
 use wasmi::{Error, Store, TypedResumableCall, TypedResumableCallOutOfFuel};
 
@@ -16,11 +15,12 @@ use crate::compile::{compile, Compiled};
 use crate::effects::Effects;
 use crate::error::LoadError;
 use crate::growth::Growth;
-use crate::host::{Host, MessageContext};
+use crate::host::{Host, MessageContext, STATE_CALLS};
 use crate::instance::{failure, settle, start, Live, ResetPlan};
 use crate::limits::StackLimits;
 use crate::meter::Meter;
 use crate::scan::scan;
+use crate::settings::{merged_config, parse_manifest};
 use crate::state::State;
 
 /// How to load a module.
@@ -88,8 +88,11 @@ type Paused = TypedResumableCallOutOfFuel<i32>;
 /// One function of one gateway: its module, its state and configuration, and one instance ready for a message.
 ///
 /// Not shared between threads, but it may move between messages and between slices.
+///
+/// A message that ended well has effects and no consequences: its state operations become part of the state with
+/// [`keep`](Self::keep), and are forgotten otherwise.
 pub struct Function {
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
     compiled: Compiled,
     plan: ResetPlan,
     store: Store<Host>,
@@ -136,7 +139,7 @@ impl Function {
         let mut store = Store::new(&compiled.engine, host);
         let live = start(&mut store, &compiled, &plan)?;
         Ok(Self {
-            manifest,
+            manifest: Arc::new(manifest),
             compiled,
             plan,
             store,
@@ -149,7 +152,7 @@ impl Function {
     }
 
     /// The manifest it was loaded with.
-    pub fn manifest(&self) -> &Manifest {
+    pub fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
     }
 
@@ -163,19 +166,41 @@ impl Function {
         }
     }
 
+    /// Whether it imports any of the state calls. Without them all instances of the module are alike, and several can run
+    /// at once.
+    pub fn uses_state(&self) -> bool {
+        self.compiled.module.imports().any(|import| import.name().starts_with(STATE_CALLS))
+    }
+
     /// What it remembers.
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &Arc<State> {
         &self.store.data().state
     }
 
-    /// Its state, for recovery.
+    /// Its state, for recovery. Copied if whoever has a clone of the [`Arc`] still holds it.
     pub fn state_mut(&mut self) -> &mut State {
-        &mut self.store.data_mut().state
+        Arc::make_mut(&mut self.store.data_mut().state)
+    }
+
+    /// Makes the state operations of the last message part of the state.
+    pub fn keep(&mut self) {
+        let host = self.store.data_mut();
+        host.effects.apply_to(&mut host.state);
+    }
+
+    /// As [`keep`](Self::keep), with effects that were [taken](Self::take_effects).
+    pub fn keep_taken(&mut self, effects: &Effects) {
+        effects.apply_to(&mut self.store.data_mut().state);
     }
 
     /// Effects of the last message; after [`load`](Self::load), the log of `eyot_init`.
     pub fn effects(&self) -> &Effects {
         &self.store.data().effects
+    }
+
+    /// Takes them, with the memory they stand in, so that the instance is free for the next message.
+    pub fn take_effects(&mut self) -> Effects {
+        mem::take(&mut self.store.data_mut().effects)
     }
 
     /// Replaces the values given at load by others and starts again, because `eyot_init` may have read the old ones.
@@ -210,7 +235,12 @@ impl Function {
         let mut step = self.begin(message);
         loop {
             match step {
-                Step::Done(result) => return result,
+                Step::Done(result) => {
+                    if result.is_ok() {
+                        self.keep();
+                    }
+                    return result;
+                }
                 Step::Yield => step = self.resume(),
             }
         }
@@ -343,7 +373,6 @@ impl Function {
         }
         let memory_bytes = self.live.as_ref().map_or(0, |live| live.memory.data_size(&self.store));
         let host = self.store.data_mut();
-        host.effects.state.apply(&mut host.state);
         let random_used = host.message.take().is_some_and(|message| message.random.is_some());
         Step::Done(Ok(Usage { fuel: host.meter.spent(), memory_bytes, random_used }))
     }
@@ -363,25 +392,9 @@ impl Function {
     }
 }
 
-fn parse_manifest(bytes: &[u8]) -> Result<Manifest, LoadError> {
-    let text = core::str::from_utf8(bytes)
-        .map_err(|e| LoadError::Manifest(ManifestError(format!("not UTF-8 from byte {} on", e.valid_up_to()))))?;
-    Manifest::parse(text).map_err(LoadError::Manifest)
-}
-
-fn merged_config(manifest: &Manifest, overrides: &[(&str, &str)]) -> Result<BTreeMap<String, String>, LoadError> {
-    let mut config = manifest.config.clone();
-    for (key, value) in overrides {
-        if key.len() > KEY_MAX_BYTES || value.len() > CONFIG_VALUE_MAX_BYTES {
-            let key: String = key.chars().take(40).collect();
-            return Err(LoadError::Config(format!(
-                "{key}: keys are at most {KEY_MAX_BYTES} bytes, values at most {CONFIG_VALUE_MAX_BYTES}"
-            )));
-        }
-        config.insert((*key).to_string(), (*value).to_string());
-    }
-    if config.len() > CONFIG_ENTRIES_MAX {
-        return Err(LoadError::Config(format!("{} entries, at most {CONFIG_ENTRIES_MAX}", config.len())));
-    }
-    Ok(config)
-}
+/// Between slices a function may go on in another thread.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Function>();
+    is_send::<Effects>();
+};

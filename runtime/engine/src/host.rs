@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use eyot_wire::code::HostError;
 use eyot_wire::manifest::{Allow, Limits};
@@ -21,12 +22,14 @@ use crate::state::State;
 /// Names of all imports.
 pub(crate) const HOST_CALLS: [&str; 8] =
     ["emit", "log", "now_ms", "random", "state_get", "state_set", "state_delete", "config_get"];
+/// What the names of those begin with that read or change the state.
+pub(crate) const STATE_CALLS: &str = "state_";
 
 /// What belongs to one function and outlives its instances.
 #[derive(Default)]
 pub(crate) struct Host {
     pub(crate) effects: Effects,
-    pub(crate) state: State,
+    pub(crate) state: Arc<State>,
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) allow: Allow,
     pub(crate) limits: Limits,

@@ -10,6 +10,7 @@
 //!
 //! Modules, in the order a module and then a message passes through them:
 //! - `scan`: caps and prohibitions, checked before anything is compiled;
+//! - `settings`: its manifest and configuration;
 //! - `rewrite`: exports what a reset must reach;
 //! - `compile`: wasmi's configuration, and the types of imports and exports;
 //! - `instance`: start, snapshot and reset;
@@ -35,6 +36,7 @@ mod meter;
 mod pending;
 mod rewrite;
 mod scan;
+mod settings;
 pub mod state;
 
 pub use effects::{Effects, Emit, Level, LogLine, RefusedEmits, StateOp};

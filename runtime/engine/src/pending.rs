@@ -47,6 +47,14 @@ impl PendingState {
         self.ops.clear();
     }
 
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    pub(crate) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ops.len()
     }

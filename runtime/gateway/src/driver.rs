@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use eyot_core::io::{Effect, Input, LinkId, Message, Now};
+use eyot_core::io::{Effect, Input, Job, LinkId, Message, Now};
 use eyot_core::Core;
 use eyot_spool::{Commit, Storage};
 use flume::{Receiver, Sender};
@@ -17,6 +17,7 @@ use crate::mqtt;
 use crate::mqtt::link::LinkEvent;
 use crate::mqtt::queue::MessageReceiver;
 use crate::outbox::Outbox;
+use crate::workers::Workers;
 
 /// Inputs taken before effects are looked after.
 const BATCH: usize = 64;
@@ -97,6 +98,8 @@ pub struct Driver<S: Storage> {
     syncs: Sender<Commit<S::File>>,
     synced: Receiver<Synced>,
     syncer: JoinHandle<()>,
+    workers: Workers,
+    ran: Receiver<Box<Job>>,
     /// Link and connection of the last message: what happened before the first of a connection is in the other queue.
     last_from: (u8, u64),
     draining: bool,
@@ -104,7 +107,7 @@ pub struct Driver<S: Storage> {
 }
 
 impl<S: Storage> Driver<S> {
-    /// Starts the thread that syncs files of `storage` for `core`.
+    /// Starts the thread that syncs files of `storage` for `core`. There will be at most so many `workers`.
     pub fn new(
         core: Core<S>,
         storage: S,
@@ -112,14 +115,29 @@ impl<S: Storage> Driver<S> {
         orders: Orders,
         inbox: Inbox,
         outbox: Outbox,
+        workers: usize,
     ) -> io::Result<Self> {
         let (syncs, to_sync) = flume::bounded(SYNCS_MAX);
         let (synced_tx, synced) = flume::bounded(SYNCS_MAX);
         let waker = thread::current();
         let work = move || sync(&storage, &to_sync, &synced_tx, &waker);
         let syncer = thread::Builder::new().name("sync".to_owned()).spawn(work)?;
-        let (last_from, draining, drained) = ((0, 0), false, false);
-        Ok(Self { core, clock, orders, inbox, outbox, syncs, synced, syncer, last_from, draining, drained })
+        let (workers, ran) = Workers::new(workers, thread::current());
+        Ok(Self {
+            core,
+            clock,
+            orders,
+            inbox,
+            outbox,
+            syncs,
+            synced,
+            syncer,
+            workers,
+            ran,
+            last_from: (0, 0),
+            draining: false,
+            drained: false,
+        })
     }
 
     /// Until drained or dead.
@@ -151,6 +169,7 @@ impl<S: Storage> Driver<S> {
             self.outbox.finish();
         }
         drop((self.core, self.syncs));
+        self.workers.end();
         // The storage is free for the next to open only when no thread holds it.
         let _ = self.syncer.join();
     }
@@ -159,6 +178,11 @@ impl<S: Storage> Driver<S> {
         let mut busy = false;
         while let Ok((commit, result)) = self.synced.try_recv() {
             self.core.handle(self.clock.now(), Input::Synced { commit, result });
+            busy = true;
+        }
+        for _ in 0..self.ran.len() {
+            let Ok(job) = self.ran.try_recv() else { break };
+            self.core.handle(self.clock.now(), Input::Ran(job));
             busy = true;
         }
         // Bounded by what the queue holds at most: this must not go on as long as links are busy.
@@ -204,6 +228,12 @@ impl<S: Storage> Driver<S> {
                 Effect::Sync(commit) => {
                     if self.syncs.send(commit).is_err() {
                         warn!("the sync thread is gone; nothing more is acknowledged");
+                    }
+                }
+                Effect::Run(job) => {
+                    // Without a thread to spare, the core's own will do: it stands still meanwhile.
+                    if let Err(job) = self.workers.run(job) {
+                        self.core.handle(self.clock.now(), Input::Ran(job));
                     }
                 }
                 Effect::FunctionLog { function, level, line } => journal::function_log(&function, level, &line),

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use eyot_core::Loaded;
+use eyot_core::{Loaded, Replica};
 use eyot_engine::limits::GUEST_STACK_MIN_BYTES;
 use eyot_engine::{Function, LoadOptions};
 use eyot_wire::module::MODULE_MAX_BYTES;
@@ -103,5 +104,16 @@ fn load_one(path: &Path) -> Result<Loaded, String> {
     let module = file::read(path, MODULE_MAX_BYTES)
         .map_err(|e| format!("cannot be read: {e}; name a module with at most {MODULE_MAX_BYTES} bytes"))?;
     let function = Function::load(&module, LoadOptions::default()).map_err(|e| format!("is refused: {e}"))?;
-    Ok(Loaded { function, sha256: Sha256::digest(&module).into() })
+    let sha256: [u8; 32] = Sha256::digest(&module).into();
+    let path = path.to_owned();
+    let again: Replica = Arc::new(move || load_again(&path, sha256));
+    Ok(Loaded { function, sha256, replica: Some(again) })
+}
+
+/// Another instance, from the file, so that modules take no memory while one instance will do. None if the file is not
+/// what it was: the function goes on with what it has.
+fn load_again(path: &Path, sha256: [u8; 32]) -> Option<Function> {
+    let module = file::read(path, MODULE_MAX_BYTES).ok()?;
+    let digest: [u8; 32] = Sha256::digest(&module).into();
+    (digest == sha256).then(|| Function::load(&module, LoadOptions::default()).ok()).flatten()
 }

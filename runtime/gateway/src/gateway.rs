@@ -1,6 +1,7 @@
 //! A whole gateway: its threads, and how they start and end.
 //!
 //! Three threads: `links` moves bytes of all connections, `core` runs the functions and the log, `sync` waits for the disk.
+//! Functions that take long run on `worker` threads, which start when there is one.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -246,7 +247,8 @@ fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result
     let spool = eyot_spool::Options::for_quota(config.spool.max_bytes);
     let core = Core::open(core_config(config), spool, storage.clone(), loaded, clock.now(), fastrand::u64(..))?;
     let subscriptions = core.subscriptions();
-    let driver = Driver::new(core, storage, clock, orders, inbox, outbox).map_err(StartError::Threads)?;
+    let driver =
+        Driver::new(core, storage, clock, orders, inbox, outbox, config.workers).map_err(StartError::Threads)?;
     Ok((driver, subscriptions))
 }
 
@@ -272,6 +274,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         // Each link announces its own window, which is never more.
         inflight_max: WINDOW_MAX,
         payload_max_bytes: PAYLOAD_MAX_BYTES,
+        workers: config.workers,
         ceiling: Limits::CEILING,
         status_interval_us: micros(config.status_interval),
         ack_flush_us: micros(ACK_FLUSH),

@@ -12,6 +12,7 @@
 //! - [`uplink`]: links to whatever is no broker: HTTP endpoints, files, object stores.
 //! - [`links`]: which links there are, and the thread they run on.
 //! - [`driver`]: the thread that runs the core: inputs in, effects out.
+//! - [`workers`]: the threads that run what takes longer.
 //! - [`outbox`]: effects to the links' queues.
 //! - [`journal`]: notices and function logs to the daemon's log.
 //! - [`envelope`]: outputs for uplinks without user properties.
@@ -31,6 +32,7 @@ pub mod metrics;
 pub mod mqtt;
 pub mod outbox;
 pub mod uplink;
+pub mod workers;
 
 pub use config::{Config, ConfigError};
 pub use gateway::{Gateway, StartError};

@@ -182,6 +182,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("10ms\"", "10ms\"\nwear_budget = \"99999999PiB/day\"", 19, "spool.wear_budget", "more than can be counted"),
     ("10ms", "99999999999999years", 18, "spool.commit_window", "not a duration"),
     ("[trust]", "[metrics]\nlisten = \"9464\"\n[trust]", 21, "metrics.listen", "127.0.0.1:9464"),
+    ("[trust]", "[run]\nworkers = 0\n[trust]", 21, "run.workers", "from 1 to 64"),
     ("when_full =", "when_full", 17, "", "is not TOML"),
 ];
 

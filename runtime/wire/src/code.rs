@@ -40,6 +40,8 @@ pub enum Failure {
     BadAlloc,
     /// The message is larger than the function may be given.
     PayloadTooLarge,
+    /// It ran longer than its deadline. The only failure that another machine, or another day, need not reproduce.
+    Deadline,
 }
 
 impl Failure {
@@ -52,6 +54,7 @@ impl Failure {
             Self::Memory => "memory",
             Self::BadAlloc => "bad-alloc",
             Self::PayloadTooLarge => "payload-too-large",
+            Self::Deadline => "deadline",
         }
     }
 }
@@ -68,6 +71,7 @@ impl fmt::Display for Failure {
             Self::Memory => f.write_str("out of memory"),
             Self::BadAlloc => f.write_str("eyot_alloc returned a block outside of memory"),
             Self::PayloadTooLarge => f.write_str("payload is larger than a function may be given"),
+            Self::Deadline => f.write_str("ran longer than its deadline"),
         }
     }
 }

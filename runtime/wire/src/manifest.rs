@@ -61,7 +61,7 @@ pub struct Trigger {
     pub mqtt: String,
 }
 
-/// Limits of one function; the gateway may cap them further. All sizes in bytes.
+/// Limits of one function; the gateway may cap them further. All sizes in bytes, all times in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -76,18 +76,33 @@ pub struct Limits {
     /// Keys and values kept by `state_set`.
     #[serde(rename = "state", deserialize_with = "size")]
     pub state_bytes: u64,
+    /// Milliseconds it may run for one message. Fuel says the same for every machine alike, this for the one at hand;
+    /// waiting for its turn does not count.
+    #[serde(rename = "deadline", deserialize_with = "duration")]
+    pub deadline_ms: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { fuel: 1_000_000, memory_bytes: 1 << 20, output_bytes: 64 << 10, state_bytes: 64 << 10 }
+        Self {
+            fuel: 1_000_000,
+            memory_bytes: 1 << 20,
+            output_bytes: 64 << 10,
+            state_bytes: 64 << 10,
+            deadline_ms: 1000,
+        }
     }
 }
 
 impl Limits {
     /// What a gateway grants at most, whatever the manifest asks for.
-    pub const CEILING: Self =
-        Self { fuel: 1_000_000_000, memory_bytes: 16 << 20, output_bytes: 1 << 20, state_bytes: 1 << 20 };
+    pub const CEILING: Self = Self {
+        fuel: 1_000_000_000,
+        memory_bytes: 16 << 20,
+        output_bytes: 1 << 20,
+        state_bytes: 1 << 20,
+        deadline_ms: 10_000,
+    };
 
     /// The first limit that exceeds `ceiling`, as (key, asked, allowed).
     pub fn over(&self, ceiling: &Self) -> Option<(&'static str, u64, u64)> {
@@ -96,6 +111,7 @@ impl Limits {
             ("memory", self.memory_bytes, ceiling.memory_bytes),
             ("output", self.output_bytes, ceiling.output_bytes),
             ("state", self.state_bytes, ceiling.state_bytes),
+            ("deadline", self.deadline_ms, ceiling.deadline_ms),
         ]
         .into_iter()
         .find(|(_, asked, allowed)| asked > allowed)
@@ -226,6 +242,29 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(d)?;
+    parse_duration(&text).map_err(D::Error::custom)
+}
+
+/// Reads a duration such as `50ms` or `2s`, in milliseconds and at least one.
+pub fn parse_duration(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1000,
+        "m" | "min" => 60_000,
+        _ => 0,
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms)) {
+        Some(ms) if ms > 0 => Ok(ms),
+        _ => Err(format!(
+            "\"{text}\" is not a duration; write a whole number and a unit, for example \"50ms\" or \"2s\""
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +279,7 @@ fuel = 1_000_000
 memory = "1MiB"
 output = "64KiB"
 state = "64KiB"
+deadline = "1s"
 [allow]
 emit = ["processed/#", "cloud/#"]
 [config]
@@ -263,6 +303,9 @@ rh_max = "95"
             (FULL.replace("1.2.0", "1.2"), "1.2.3"),
             (FULL.replace("sensors/+/raw", "sensors/+x"), "wildcard"),
             (FULL.replace("\"1MiB\"", "\"1\""), "unit"),
+            (FULL.replace("\"1s\"", "\"1\""), "\"50ms\""),
+            (FULL.replace("\"1s\"", "\"0s\""), "\"50ms\""),
+            (FULL.replace("\"1s\"", "\"99999999999999999999s\""), "\"50ms\""),
             (FULL.replace("[limits]", "[limit]"), "limit"),
             (FULL.replace("fuel", "fule"), "fule"),
             (FULL.replace("name = \"celsius\"", ""), "name"),

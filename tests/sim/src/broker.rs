@@ -117,6 +117,7 @@ impl Broker {
     pub fn ack(&mut self, packet_id: u16) {
         let index = self.in_flight.iter().position(|(id, _)| *id == packet_id);
         let index = index.expect("the gateway acknowledged a packet id that this connection does not have in flight");
+        assert_eq!(index, 0, "acknowledgements are not in the order of the messages [MQTT-4.6.0-2]");
         let (_, published) = self.in_flight.remove(index).expect("just found");
         self.acks += 1;
         self.acked.insert((published.topic, published.number));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use eyot_core::config::Config;
-use eyot_core::io::{ConnId, Effect, Input, LinkId, Message, Notice, Now, Publish};
+use eyot_core::io::{ConnId, Effect, Input, Job, LinkId, Message, Notice, Now, Publish};
 use eyot_core::{Core, Loaded};
 use eyot_spool::memory::MemoryStorage;
 use eyot_spool::{Options, Storage};
@@ -13,6 +13,11 @@ use eyot_wire::manifest::Limits;
 use crate::guest;
 use crate::planted::{overlook_oldest, Planted};
 use crate::scenario::Scenario;
+
+/// Most instances of the function.
+const WORKERS: usize = 3;
+/// What a job takes, from none to this.
+const JOB_MAX_US: u64 = 300_000;
 
 type File = <MemoryStorage as Storage>::File;
 
@@ -45,12 +50,17 @@ pub struct Gateway {
     storage: MemoryStorage,
     /// Sync under way: when it ends, and of what.
     syncing: Option<(u64, u64, File)>,
+    /// Jobs on workers: when each comes back.
+    jobs: Vec<(u64, Box<Job>)>,
+    rng: fastrand::Rng,
     /// The edge's queue of messages the machine does not accept yet.
     pub inbox: VecDeque<Message>,
     outside: VecDeque<Outside>,
     planted: Option<Planted>,
     /// For [`Planted::ReorderOnReconnect`]: armed by a connection, and then the output that is to come second.
     held_back: Option<Option<Publish>>,
+    /// For [`Planted::Overtake`].
+    overtaken: Option<Message>,
 }
 
 impl Gateway {
@@ -69,6 +79,7 @@ impl Gateway {
             receive_max: 100,
             inflight_max: 20,
             payload_max_bytes: 256 << 10,
+            workers: WORKERS,
             ceiling: Limits::CEILING,
             status_interval_us: 60_000_000,
             ack_flush_us: 500_000,
@@ -88,10 +99,13 @@ impl Gateway {
             drained: false,
             storage: storage.clone(),
             syncing: None,
+            jobs: Vec::new(),
+            rng: fastrand::Rng::with_seed(seed),
             inbox: VecDeque::new(),
             outside: VecDeque::new(),
             planted: scenario.planted,
             held_back: None,
+            overtaken: None,
         })
     }
 
@@ -128,6 +142,10 @@ impl Gateway {
                         assert!(self.syncing.is_none(), "two syncs at once");
                         self.syncing = Some((now.mono_us + sync_ms * 1000, commit.id, commit.file));
                     }
+                    Effect::Run(job) => {
+                        let takes_us = self.rng.u64(0..JOB_MAX_US) >> self.rng.u32(0..9);
+                        self.jobs.push((now.mono_us + takes_us, job));
+                    }
                     Effect::Drained => self.drained = true,
                     Effect::Notice(notice) => self.outside.push_back(Outside::Notice(notice)),
                     Effect::FunctionLog { .. } => {}
@@ -138,9 +156,20 @@ impl Gateway {
                 let unseen = self.inbox.drain(..).filter(|message| message.qos > 0);
                 self.outside.extend(unseen.map(|m| Outside::Ack { conn: m.conn, packet_id: m.packet_id }));
             }
-            let Some(message) = self.inbox.front().filter(|_| accepts).cloned() else { return };
+            let Some(mut message) = self.inbox.front().filter(|_| accepts).cloned() else { return };
             self.inbox.pop_front();
+            if self.planted == Some(Planted::Overtake) && self.core.in_flight() > 0 {
+                self.overtake(&mut message);
+            }
             self.hand_in(now, Input::Message(message));
+        }
+    }
+
+    /// The message takes the place of the last one, if it is of the same topic, and waits for the next one to do the same.
+    fn overtake(&mut self, message: &mut Message) {
+        let waiting = self.overtaken.get_or_insert_with(|| message.clone());
+        if waiting.topic == message.topic && waiting.conn == message.conn {
+            std::mem::swap(&mut waiting.payload, &mut message.payload);
         }
     }
 
@@ -163,6 +192,11 @@ impl Gateway {
             };
             self.handle(now, Input::Synced { commit, result }, sync_ms);
         }
+        while let Some(index) = self.jobs.iter().position(|(ends_us, _)| now.mono_us >= *ends_us) {
+            let (_, mut job) = self.jobs.swap_remove(index);
+            while !job.step() {}
+            self.handle(now, Input::Ran(job), sync_ms);
+        }
         if self.core.deadline_us().is_some_and(|at| now.mono_us >= at) {
             self.handle(now, Input::Tick, sync_ms);
         }
@@ -171,7 +205,8 @@ impl Gateway {
     /// When something happens here next by itself.
     pub fn next_us(&self) -> u64 {
         let sync = self.syncing.as_ref().map(|(ends_us, ..)| *ends_us);
-        [sync, self.core.deadline_us()].into_iter().flatten().min().unwrap_or(u64::MAX)
+        let job = self.jobs.iter().map(|(ends_us, _)| *ends_us).min();
+        [sync, job, self.core.deadline_us()].into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
     /// What the edge has to do.
@@ -181,10 +216,10 @@ impl Gateway {
 }
 
 fn functions(scenario: &Scenario, version: u8) -> Vec<Loaded> {
-    let failing = scenario.setup.failing;
-    let mut functions = vec![guest::load("pass", version, failing)];
+    let (failing, long) = (scenario.setup.failing, scenario.setup.long);
+    let mut functions = vec![guest::load("pass", version, failing, long)];
     if scenario.planted == Some(Planted::MixVersions) && version > 1 {
-        functions.push(guest::load("pass-old", version - 1, failing));
+        functions.push(guest::load("pass-old", version - 1, failing, long));
     }
     functions
 }

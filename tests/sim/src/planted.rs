@@ -5,7 +5,7 @@ use eyot_core::config::{Config, WhenFull};
 use eyot_spool::memory::MemoryStorage;
 use eyot_spool::{Options, Storage};
 
-use crate::guest::Failing;
+use crate::guest::{Failing, Long};
 use crate::scenario::Scenario;
 
 /// A mistake.
@@ -31,11 +31,13 @@ pub enum Planted {
     IgnoreRate,
     /// The age limit of outputs is not heeded.
     IgnoreTtl,
+    /// What is on a worker is overtaken by the next of its topic.
+    Overtake,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AckBeforeSync,
         Self::ReorderOnReconnect,
         Self::SkipSegment,
@@ -46,6 +48,7 @@ impl Planted {
         Self::OverQuota,
         Self::IgnoreRate,
         Self::IgnoreTtl,
+        Self::Overtake,
     ];
 
     /// What the mistake needs to be one.
@@ -64,6 +67,10 @@ impl Planted {
                 scenario.faults.outage_max_ms = 300_000;
                 scenario.faults.clock_jump_mean_ms = 0;
                 scenario.faults.no_rtc = false;
+            }
+            Self::Overtake => {
+                setup.long = Long::WithoutState;
+                setup.failing = Failing::Never;
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use eyot_core::config::{Order, Priority, Route, Uplink, WhenFull};
 
 use crate::faults::Faults;
-use crate::guest::Failing;
+use crate::guest::{Failing, Long};
 use crate::planted::Planted;
 
 /// The gateway's configuration. It stays the same over restarts.
@@ -17,6 +17,8 @@ pub struct Setup {
     pub wear_budget_day_bytes: Option<u64>,
     /// How the function fails.
     pub failing: Failing,
+    /// What of it goes to workers.
+    pub long: Long,
     /// Most publishes a second to the cloud.
     pub rate_max_per_s: Option<u32>,
     /// How long outputs are of use to the cloud.
@@ -38,6 +40,7 @@ impl Setup {
         max_bytes: 64 << 20,
         wear_budget_day_bytes: None,
         failing: Failing::Never,
+        long: Long::Never,
         rate_max_per_s: None,
         ttl_ms: None,
         backlog: None,
@@ -97,7 +100,7 @@ const POLICIES: [WhenFull; 3] = [WhenFull::DropOldest, WhenFull::DropNewest, Whe
 type Kind = (&'static str, fn(&mut Scenario));
 
 /// What can be taken out of a scenario to make it simpler.
-pub const KINDS: [Kind; 24] = [
+pub const KINDS: [Kind; 25] = [
     ("power-cut", |s| s.faults.power_cut_mean_ms = 0),
     ("kill", |s| s.faults.kill_mean_ms = 0),
     ("cut", |s| s.faults.cut_mean_ms = 0),
@@ -115,6 +118,7 @@ pub const KINDS: [Kind; 24] = [
     ("duplicates", |s| s.faults.duplicates_mean_ms = 0),
     ("qos0", |s| s.qos0_percent = 0),
     ("traps", |s| s.setup.failing = Failing::Never),
+    ("long", |s| s.setup.long = Long::Never),
     ("rate", |s| s.setup.rate_max_per_s = None),
     ("ttl", |s| s.setup.ttl_ms = None),
     ("backlog", |s| s.setup.backlog = None),
@@ -141,6 +145,7 @@ impl Scenario {
             alarms: [None, Some(Priority::High), Some(Priority::Low)][rng.usize(0..3)],
             archive: one_in(&mut rng, 4),
             order: if one_in(&mut rng, 3) { Order::LiveFirst } else { Order::OldestFirst },
+            long: [Long::Never, Long::Sometimes, Long::WithoutState][rng.usize(0..3)],
         };
         Self {
             seed,

@@ -164,7 +164,7 @@ impl World {
             && self.gateway.as_ref().is_some_and(|g| {
                 let ledger = g.core.ledger();
                 let waiting = ledger.messages.pending + ledger.streams.iter().map(|s| s.outputs.pending).sum::<u64>();
-                g.inbox.is_empty() && waiting == 0
+                g.inbox.is_empty() && waiting == 0 && g.core.in_flight() == 0
             })
     }
 

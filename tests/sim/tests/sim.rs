@@ -104,6 +104,7 @@ fn finding(planted: Planted) -> &'static str {
         Planted::OverQuota => "quota",
         Planted::IgnoreRate => "rate",
         Planted::IgnoreTtl => "age",
+        Planted::Overtake => "order of topic",
     }
 }
 

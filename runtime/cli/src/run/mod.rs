@@ -200,6 +200,7 @@ fn remedy(failure: &Failure) -> &'static str {
     match failure {
         Failure::Code(_) => "look the code up in the function, or log before returning it",
         Failure::Trap(_) => "the function's log says where a Rust function panicked",
+        Failure::Deadline => "do less for one message, or raise limits.deadline in function.toml",
         Failure::Fuel => "do less for one message, or raise limits.fuel in function.toml",
         Failure::Memory => "use less memory, or raise limits.memory in function.toml",
         Failure::BadAlloc => "eyot_alloc must return room for topic and payload together",

@@ -25,7 +25,10 @@ fn a_good_function() {
     let manifest = json!({
         "name": "sample", "version": "1.2.3", "triggers": [{"mqtt": "in/#"}], "emit": ["out/#"],
         "config": {"greeting": "hello"},
-        "limits": {"fuel": 1_000_000, "memory_bytes": 1_048_576, "output_bytes": 65_536, "state_bytes": 65_536}
+        "limits": {
+            "fuel": 1_000_000, "memory_bytes": 1_048_576, "output_bytes": 65_536, "state_bytes": 65_536,
+            "deadline_ms": 1000
+        }
     });
     assert_eq!(report["manifest"], manifest);
     assert!(report.get("error").is_none());

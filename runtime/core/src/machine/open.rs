@@ -57,7 +57,7 @@ impl<S: Storage> Core<S> {
         let end = spool.next_lsn().saturating_sub(1);
         let streams = Streams::open(&config.uplinks, &mut ledger, end, || rng.u64(EPOCHS))
             .map_err(|TooMany(name)| OpenError::TooManyStreams(name))?;
-        let mut functions = Functions::new(loaded);
+        let mut functions = Functions::new(loaded, config.workers);
         let reducer = take_reducer(&config, &mut functions)?;
         adopt_states(&mut functions, &mut states)?;
 
@@ -81,6 +81,7 @@ impl<S: Storage> Core<S> {
             reducer,
             thinner: Thinner::default(),
             orphans: states,
+            flight: Flight::default(),
             intake: Intake::new(config.receive_max),
             intake_conn: None,
             downlinks,
@@ -135,7 +136,7 @@ fn take_reducer(config: &Config, functions: &mut Functions) -> Result<Option<Act
     let Some(reduce) = &config.reduce else { return Ok(None) };
     let name = &reduce.function;
     let reducer = functions.take(name).ok_or_else(|| OpenError::NoReducer(name.clone()))?;
-    if !reducer.function.manifest().triggers.is_empty() {
+    if !reducer.manifest.triggers.is_empty() {
         return Err(OpenError::ReducerWithTriggers(name.clone()));
     }
     Ok(Some(reducer))
@@ -149,8 +150,10 @@ fn adopt_states(functions: &mut Functions, states: &mut States) -> Result<(), Op
             return Err(OpenError::DuplicateFunction(active.name.to_string()));
         }
         last = Some(active.name.to_string());
-        for (key, value) in states.remove(&*active.name).unwrap_or_default() {
-            active.function.state_mut().set(&key, &value);
+        if let Some(entries) = states.remove(&*active.name) {
+            let mut state = eyot_engine::State::default();
+            entries.iter().for_each(|(key, value)| state.set(key, value));
+            active.instances.set_state(state);
         }
     }
     Ok(())

@@ -190,7 +190,7 @@ impl<S: Storage> Core<S> {
                         priority: self.streams.priority(s.stream),
                     };
                     let standings = self.ledger.streams.iter().map(standing).collect();
-                    let state = self.reducer.as_ref().map(|active| active.function.state().clone());
+                    let state = self.reducer.as_ref().map(|active| eyot_engine::State::clone(active.instances.state()));
                     let number = self.ledger.rewrites + 1;
                     self.thinner.first_segment = first;
                     self.thinner.under_way = Some(Thinning::new(purpose, number, done_upto, standings, state));
@@ -379,7 +379,7 @@ impl<S: Storage> Core<S> {
 
     fn set_reducer_state(&mut self, state: Option<eyot_engine::State>) {
         if let (Some(active), Some(state)) = (&mut self.reducer, state) {
-            *active.function.state_mut() = state;
+            active.instances.set_state(state);
         }
     }
 }

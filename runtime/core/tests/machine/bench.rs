@@ -1,10 +1,11 @@
 //! A gateway whose every step is the test's.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use eyot_core::config::{Config, Uplink, WhenFull};
-use eyot_core::io::{Effect, Input, LinkId, Message, Notice, Now, Publish};
+use eyot_core::io::{Effect, Input, Job, LinkId, Message, Notice, Now, Publish};
 use eyot_core::ledger::StreamAccount;
 use eyot_core::{Core, Loaded};
 use eyot_engine::{Function, LoadOptions};
@@ -15,14 +16,19 @@ use eyot_wire::manifest::{Limits, Manifest};
 /// The uplink of most tests.
 pub const CLOUD: LinkId = LinkId::uplink(0);
 
-/// Emits each payload to the topic that stands behind `in/`; fails on those that begin with `!`.
+/// Emits each payload to the topic that stands behind `in/`; fails on those that begin with `!`, and takes its time over
+/// those that begin with `~`.
 const PASS: &str = r#"(module
   (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 3)
   (func (export "eyot_abi") (result i32) (i32.const 1))
   (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
   (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
+    (local $turns i32)
     (if (i32.eq (i32.load8_u (local.get $p)) (i32.const 33)) (then (return (i32.const 1))))
+    (if (i32.eq (i32.load8_u (local.get $p)) (i32.const 126)) (then
+      (local.set $turns (i32.const 20000))
+      (loop $turn (br_if $turn (local.tee $turns (i32.sub (local.get $turns) (i32.const 1)))))))
     (call $emit (i32.add (local.get $t) (i32.const 3)) (i32.sub (local.get $tl) (i32.const 3))
                 (local.get $p) (local.get $pl))))"#;
 
@@ -51,19 +57,38 @@ const TENTH: &str = r#"(module
     (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1)))
     (call $set (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 4))))"#;
 
+/// Counts messages in its state under `n`, and takes its time over those that begin with `^`.
+const COUNT: &str = r#"(module
+  (import "eyot" "state_get" (func $get (param i32 i32 i32 i32) (result i32)))
+  (import "eyot" "state_set" (func $set (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 3)
+  (data (i32.const 0) "n")
+  (func (export "eyot_abi") (result i32) (i32.const 1))
+  (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
+    (local $turns i32)
+    (drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 4)))
+    (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1)))
+    (if (i32.eq (i32.load8_u (local.get $p)) (i32.const 94)) (then
+      (local.set $turns (i32.const 20000))
+      (loop $turn (br_if $turn (local.tee $turns (i32.sub (local.get $turns) (i32.const 1)))))))
+    (call $set (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 4))))"#;
+
 fn function(name: &str, trigger: &str, module: &str) -> Loaded {
     let manifest = format!("name = \"{name}\"\nversion = \"1.0.0\"\n{trigger}[allow]\nemit = [\"#\"]");
     let manifest = Manifest::parse(&manifest).unwrap();
     let options = LoadOptions { manifest: Some(manifest), ceiling: Limits::CEILING, ..LoadOptions::default() };
-    let function = Function::load(&wat::parse_str(module).unwrap(), options).unwrap();
-    Loaded { function, sha256: [0; 32] }
+    let module = wat::parse_str(module).unwrap();
+    let load = move || Function::load(&module, options.clone()).ok();
+    Loaded { function: load().unwrap(), sha256: [0; 32], replica: Some(Arc::new(load)) }
 }
 
 fn functions() -> Vec<Loaded> {
     let trigger = |filter| format!("[[trigger]]\nmqtt = \"{filter}\"\n");
     // What is published below `in/two` comes to two outputs of one record.
     let second = function("second", &trigger("in/two/#"), PASS);
-    vec![function("pass", &trigger("in/#"), PASS), second, function("tenth", "", TENTH)]
+    let count = function("count", &trigger("in/count/#"), COUNT);
+    vec![function("pass", &trigger("in/#"), PASS), second, count, function("tenth", "", TENTH)]
 }
 
 /// A running gateway and everything around it.
@@ -76,6 +101,9 @@ pub struct Bench {
     pub notices: Vec<Notice>,
     /// Acknowledged messages: by which link and connection they came, and their packet id.
     pub acked: Vec<(LinkId, u64, u16)>,
+    /// Jobs that go on until the test hands them back; none if they are to end at once.
+    pub jobs: Option<Vec<Job>>,
+    pub drained: bool,
     config: Config,
     log: Options,
     next_conn: u64,
@@ -105,6 +133,7 @@ impl Bench {
         Config {
             gateway_id: "bench".to_owned(),
             uplinks,
+            workers: 2,
             status_interval_us: 1 << 60,
             ack_flush_us: 1000,
             ..Config::default()
@@ -134,6 +163,8 @@ impl Bench {
             sent,
             notices,
             acked: Vec::new(),
+            jobs: None,
+            drained: false,
             config,
             log,
             next_conn: 0,
@@ -231,7 +262,12 @@ impl Bench {
                     }
                 }
                 Effect::Notice(notice) => self.notices.push(notice),
-                Effect::FunctionLog { .. } | Effect::Drained => {}
+                Effect::Run(job) => match &mut self.jobs {
+                    Some(jobs) => jobs.push(*job),
+                    None => self.core.handle(self.now, Input::Ran(job)),
+                },
+                Effect::Drained => self.drained = true,
+                Effect::FunctionLog { .. } => {}
             }
         }
         assert!(self.core.ledger().is_balanced(), "{:?}", self.core.ledger());

@@ -4,6 +4,7 @@
 mod backlog;
 mod bench;
 mod down;
+mod flight;
 mod gaps;
 mod letters;
 mod live;

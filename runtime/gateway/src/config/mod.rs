@@ -10,6 +10,7 @@
 //! | `broker.username`, `password_file`, `password_env` | none | login; the password is a file's content or a variable's value |
 //! | `broker.receive_max` | 1000 | most messages in the gateway that are not committed yet |
 //! | `[broker.tls]` `ca`, `cert`, `key` | system's authorities | PEM files for `mqtts://` |
+//! | `run.workers` | the number of cores | threads that run functions which take long, 1 to 64; see [`workers`](crate::workers) |
 //! | `metrics.listen` | required in `[metrics]` | address and port for Prometheus, see [`metrics`](crate::metrics) |
 //! | `spool.max_bytes` | `512MiB` | the log's quota, at least 512KiB and eight times the state of all functions |
 //! | `spool.wear_budget` | none | most bytes the flash should take in a day, as `"2GiB/day"`; the commit window grows to keep to it |
@@ -66,6 +67,7 @@ mod metrics;
 mod problem;
 mod read;
 mod reduce;
+mod run;
 mod secret;
 mod section;
 mod spool;
@@ -111,6 +113,8 @@ pub struct Config {
     pub spool: Spool,
     /// Where metrics are served, if at all.
     pub metrics: Option<SocketAddr>,
+    /// Most threads that run functions which take long.
+    pub workers: usize,
     /// Who may push functions.
     pub trust: Trust,
     /// Functions present at first boot.

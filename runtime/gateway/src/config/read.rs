@@ -45,14 +45,25 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
     let uplinks = walk.uplinks(&mut root);
     let spool = spool::read(&mut walk.reader, &mut root);
     let metrics = metrics::read(&mut walk.reader, &mut root);
+    let workers = run::read(&mut walk.reader, &mut root);
     let trust = walk.trust(&mut root);
     let functions = walk.functions(&mut root);
     root.finish(&mut walk.reader);
     let data_dir = walk.data_dir;
     match (broker, walk.reader.finish()) {
-        (Some(broker), (found, warnings)) if found.problems.is_empty() => {
-            Ok(Config { id, data_dir, status_interval, broker, uplinks, spool, metrics, trust, functions, warnings })
-        }
+        (Some(broker), (found, warnings)) if found.problems.is_empty() => Ok(Config {
+            id,
+            data_dir,
+            status_interval,
+            broker,
+            uplinks,
+            spool,
+            metrics,
+            workers,
+            trust,
+            functions,
+            warnings,
+        }),
         (_, (found, _)) => Err(ConfigError { functions, spool: Some(Box::new(spool)), ..found }),
     }
 }

@@ -1,0 +1,216 @@
+//! One function: where a message begins, and what is counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use eyot_engine::{Effects, Function, Invocation, Step, Usage};
+use eyot_wire::code::Failure;
+use eyot_wire::manifest::Manifest;
+
+use crate::instances::{Free, Instances};
+use crate::job::{Job, Parcel, Replica};
+use crate::notices::Notices;
+use crate::streams::Streams;
+
+/// Slices of a message that run where it arrives. What takes longer goes to a worker: that costs about as much.
+pub(crate) const SLICES_HERE_MAX: u64 = 2;
+/// The failure of a reducer, in one word, that emits to where the output was not going.
+const MISROUTED: &str = "misrouted";
+
+/// A function ready to run.
+pub struct Loaded {
+    /// The engine's instance of it.
+    pub function: Function,
+    /// SHA-256 of its module.
+    pub sha256: [u8; 32],
+    /// Makes more instances of the same module, for as many cores. Of no use if it keeps state.
+    pub replica: Option<Replica>,
+}
+
+/// A function with its counters.
+pub(crate) struct Active {
+    pub name: Arc<str>,
+    pub manifest: Arc<Manifest>,
+    pub sha256: [u8; 32],
+    pub instances: Instances,
+    /// Messages that wait for it, by their tickets, in the order they arrived.
+    pub waiting: VecDeque<u64>,
+    /// Its last message took more than a few slices: the next begins on a worker.
+    pub is_long: bool,
+    pub invocations: u64,
+    pub failures: u64,
+    pub fuel: u64,
+    pub emits_refused: u64,
+    pub last_failure: Option<&'static str>,
+}
+
+/// What a reducer makes of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reduced {
+    /// It failed: the output stays as it is.
+    Failed,
+    /// It is not worth keeping.
+    Nothing,
+    /// This topic and payload in its place.
+    To(String, Vec<u8>),
+}
+
+/// What functions need of the machine while they run.
+pub(crate) struct Shop<'a> {
+    pub mono_us: u64,
+    pub notices: &'a mut Notices,
+}
+
+/// A function and a message, and what is possible.
+pub(crate) struct Work {
+    pub ticket: u64,
+    pub place: usize,
+    /// Instances, at most.
+    pub most: usize,
+    pub may_leave: bool,
+}
+
+/// What a beginning comes to.
+pub(crate) enum Start {
+    Done(Result<Usage, Failure>),
+    Leaves(Box<Job>),
+    /// No instance is free.
+    Busy,
+    /// There are too many jobs.
+    Starved,
+}
+
+impl Active {
+    pub fn new(loaded: Loaded) -> Self {
+        let manifest = Arc::clone(loaded.function.manifest());
+        Self {
+            name: Arc::from(manifest.name.as_str()),
+            manifest,
+            sha256: loaded.sha256,
+            instances: Instances::new(loaded.function, loaded.replica),
+            waiting: VecDeque::new(),
+            is_long: false,
+            invocations: 0,
+            failures: 0,
+            fuel: 0,
+            emits_refused: 0,
+            last_failure: None,
+        }
+    }
+
+    /// A message begins here, if the last one was short, and ends here if it is short.
+    pub fn start(
+        &mut self,
+        work: &Work,
+        invocation: &Invocation<'_>,
+        pack: &mut dyn FnMut() -> Parcel,
+        shop: &mut Shop<'_>,
+    ) -> Start {
+        let mut is_paused = false;
+        if let Some(home) = self.instances.home_mut().filter(|_| !self.is_long) {
+            let mut step = home.begin(invocation);
+            for _ in 1..SLICES_HERE_MAX {
+                if step == Step::Yield {
+                    step = home.resume();
+                }
+            }
+            match step {
+                Step::Done(result) => {
+                    self.note_here(&result, shop);
+                    return Start::Done(result);
+                }
+                Step::Yield => (self.is_long, is_paused) = (true, true),
+            }
+        }
+        if !work.may_leave {
+            return Start::Starved;
+        }
+        let Some(free) = self.instances.take(work.most) else { return Start::Busy };
+        let job = Job::new(work.ticket, work.place, &self.name, pack(), self.manifest.limits.deadline_ms);
+        Start::Leaves(match free {
+            Free::Home(function) if is_paused => job.paused(function, SLICES_HERE_MAX),
+            Free::Home(function) => job.unbegun(function, true),
+            Free::Spare(function) => job.unbegun(function, false),
+            Free::Unmade(replica) => job.unmade(&replica),
+        })
+    }
+
+    /// Shows an output to a reducer; returns what it makes of it, and the fuel that took. It may emit once, and only to
+    /// where the output was going.
+    pub fn reduce(&mut self, invocation: &Invocation<'_>, streams: &Streams, shop: &mut Shop<'_>) -> (Reduced, u64) {
+        let Some(function) = self.instances.home_mut() else { return (Reduced::Failed, 0) };
+        let result = function.invoke(invocation);
+        self.invocations += 1;
+        let Some(effects) = self.instances.effects() else { return (Reduced::Failed, 0) };
+        self.emits_refused += note_logs(&self.name, effects, shop);
+        let usage = match result {
+            Ok(usage) => usage,
+            Err(failure) => {
+                self.reducer_failed(failure.word(), &failure.to_string(), shop);
+                return (Reduced::Failed, self.manifest.limits.fuel);
+            }
+        };
+        self.fuel += usage.fuel;
+        let mut emits = effects.emits();
+        let made = emits.next().map(|e| Reduced::To(e.topic.to_owned(), e.payload.to_vec()));
+        let refused = emits.count() as u64;
+        if refused > 0 {
+            self.emits_refused += refused;
+            shop.notices.emit_refused(&self.name, refused, shop.mono_us);
+        }
+        if let Some(Reduced::To(topic, _)) = &made {
+            if !streams.are_alike(invocation.topic, topic) {
+                let failure = format!("it emitted to \"{topic}\", which goes elsewhere than \"{}\"", invocation.topic);
+                self.reducer_failed(MISROUTED, &failure, shop);
+                return (Reduced::Failed, usage.fuel);
+            }
+        }
+        (made.unwrap_or(Reduced::Nothing), usage.fuel)
+    }
+
+    fn reducer_failed(&mut self, word: &'static str, failure: &str, shop: &mut Shop<'_>) {
+        self.failures += 1;
+        self.last_failure = Some(word);
+        shop.notices.reducer_failed(&self.name, failure, shop.mono_us);
+    }
+
+    /// A message has ended in the first instance.
+    fn note_here(&mut self, result: &Result<Usage, Failure>, shop: &mut Shop<'_>) {
+        if let Some(effects) = self.instances.effects() {
+            let refused = note_logs(&self.name, effects, shop);
+            self.count(result, refused, shop);
+        }
+    }
+
+    /// A message has ended.
+    pub fn note(&mut self, result: &Result<Usage, Failure>, effects: &Effects, shop: &mut Shop<'_>) {
+        let refused = note_logs(&self.name, effects, shop);
+        self.count(result, refused, shop);
+    }
+
+    fn count(&mut self, result: &Result<Usage, Failure>, emits_refused: u64, shop: &mut Shop<'_>) {
+        self.invocations += 1;
+        self.emits_refused += emits_refused;
+        match result {
+            Ok(usage) => self.fuel += usage.fuel,
+            Err(failure) => {
+                self.failures += 1;
+                self.last_failure = Some(failure.word());
+                shop.notices.function_failed(&self.name, failure, shop.mono_us);
+            }
+        }
+    }
+}
+
+/// Passes on what a function logged; returns how many of its emits were refused.
+fn note_logs(name: &Arc<str>, effects: &Effects, shop: &mut Shop<'_>) -> u64 {
+    for line in effects.logs() {
+        shop.notices.function_log(name, line.level, line.text, shop.mono_us);
+    }
+    let refused = effects.refused_emits();
+    let refused = u64::from(refused.not_allowed) + u64::from(refused.malformed) + u64::from(refused.over_limit);
+    if refused > 0 {
+        shop.notices.emit_refused(name, refused, shop.mono_us);
+    }
+    refused
+}

@@ -1,0 +1,262 @@
+//! Messages: from their arrival to their record, at once or by way of a worker.
+
+use super::*;
+use crate::active::Shop;
+use crate::flight::Ticket;
+use crate::functions::{Outcome, Waking};
+use crate::job::{Job, Parcel};
+
+/// What a record and the ledger need to know of a message.
+struct Taken<'a> {
+    topic: &'a [u8],
+    payload_bytes: usize,
+    received_at_ms: i64,
+    dup: bool,
+}
+
+/// What came of it: the streams with outputs, the seed if it was used, and why it counts as dropped if it does.
+type Verdict = (u32, Option<u64>, Option<DropReason>);
+
+const MALFORMED: Verdict = (0, None, Some(DropReason::Malformed));
+
+impl<S: Storage> Core<S> {
+    pub(super) fn message(&mut self, from: LinkId, message: &Message) {
+        if !self.accepts_messages() {
+            // Not acknowledged, so a broker with QoS 1 delivers it again on the next connection.
+            if message.qos == 0 {
+                self.drop_unseen(DropReason::IntakeFull, 1, &message.topic);
+            }
+            return;
+        }
+        if self.room == Room::Full {
+            self.drop_for_room(&message.topic);
+            return self.admit(from, message);
+        }
+        let valid = parse_topic(&message.topic).ok();
+        let valid = valid.filter(|_| message.payload.len() <= self.config.payload_max_bytes);
+        let verdict = match valid {
+            None => {
+                self.prepare();
+                self.record.clear();
+                Some(MALFORMED)
+            }
+            Some(topic) if from == LinkId::INTAKE => self.arrive(topic, message),
+            Some(topic) => Some(self.bring_down(from, topic, message)),
+        };
+        if let Some(verdict) = verdict {
+            let taken = Taken {
+                topic: &message.topic,
+                payload_bytes: message.payload.len(),
+                received_at_ms: self.now.unix_ms,
+                dup: message.dup,
+            };
+            self.enter(&taken, verdict);
+            self.admit(from, message);
+        }
+    }
+
+    /// Begins with the functions. If they end at once, as most do, and no message of the topic is in flight, what they did
+    /// is in `self.record`; otherwise the message takes off.
+    fn arrive(&mut self, topic: &str, message: &Message) -> Option<Verdict> {
+        self.functions.wake(topic);
+        if message.qos == 0 && self.functions.is_behind() {
+            self.drop_unseen(DropReason::IntakeFull, 1, &message.topic);
+            return None;
+        }
+        let seed = self.rng.u64(..);
+        let waking = Waking { topic, payload: &message.payload, now_ms: self.now.unix_ms, seed };
+        let mut parcel = None;
+        let mut shop = Shop { mono_us: self.now.mono_us, notices: &mut self.notices };
+        let all_done = self.functions.begin(&waking, self.flight.next(), &mut parcel, &mut shop);
+        if all_done && self.flight.is_clear(&message.topic) {
+            self.prepare();
+            self.record.clear();
+            let outlets = Outlets { streams: &self.streams, quotas: &self.quotas, gateway_id: &self.config.gateway_id };
+            let outcome = self.functions.settle_here(&waking, &outlets, &mut self.ledger, &mut self.record);
+            return Some(self.verdict(outcome, seed));
+        }
+        let parcel = parcel.unwrap_or_else(|| waking.parcel());
+        let mono_us = self.now.mono_us;
+        let unacked = (message.qos > 0).then(|| self.intake.admit_flying(message.conn, message.packet_id, mono_us));
+        self.flight.take_off(parcel, self.functions.park(), unacked, message.qos, message.dup);
+        self.send_jobs();
+        None
+    }
+
+    /// What came down from an uplink is one output for the local broker, and as it is: no function sees it on the way, and
+    /// nothing that came down goes up, unless a function that hears it from the local broker says so.
+    fn bring_down(&mut self, from: LinkId, topic: &str, message: &Message) -> Verdict {
+        self.prepare();
+        self.record.clear();
+        if !self.downlinks.iter().any(|down| down.link == from && down.wants(topic)) {
+            return (0, None, Some(DropReason::NoFunction));
+        }
+        let bytes = (message.topic.len() + message.payload.len()) as u64;
+        let (mask, route) = self.streams.local(bytes, &mut self.ledger);
+        self.record.output(topic, &message.payload, &[route]);
+        (mask, None, None)
+    }
+
+    /// A job is back.
+    pub(super) fn ran(&mut self, job: Job) {
+        self.more = true;
+        let (ticket, place) = (job.ticket, job.place());
+        let mut shop = Shop { mono_us: self.now.mono_us, notices: &mut self.notices };
+        let progress = self.functions.came_back(job, &mut shop);
+        self.flight.went_on(ticket, place, progress);
+        self.go_on(place);
+        self.feed_starved();
+        self.land();
+    }
+
+    /// Begins with what waits for a function, as far as it has instances.
+    fn go_on(&mut self, place: usize) {
+        while let Some(number) = self.functions.first_waiting(place) {
+            let Some(ticket) = self.flight.get(number) else { break };
+            let may_leave = self.flight.may_go_on(number);
+            let mut shop = Shop { mono_us: self.now.mono_us, notices: &mut self.notices };
+            let progress = self.functions.begin_waiting(place, &ticket.parcel, may_leave, &mut shop);
+            let Some(progress) = progress else { break };
+            self.flight.went_on(number, place, progress);
+        }
+        self.send_jobs();
+    }
+
+    /// There may be room again for what functions bring back.
+    fn feed_starved(&mut self) {
+        for place in self.functions.take_starved() {
+            self.go_on(place);
+        }
+    }
+
+    fn send_jobs(&mut self) {
+        while let Some(job) = self.functions.next_leaving() {
+            self.effects.push_back(Effect::Run(job));
+        }
+    }
+
+    /// Whether what has ended may be written, or dropped for want of room.
+    fn may_land(&self) -> bool {
+        match self.room {
+            Room::Yes => !self.quotas.block(&self.ledger),
+            Room::Full => self.config.when_full == WhenFull::DropNewest,
+            Room::No => false,
+        }
+    }
+
+    /// Writes down what has ended and stands behind nothing.
+    pub(super) fn land(&mut self) {
+        while !self.flight.is_empty() && self.may_land() {
+            let Some(ticket) = self.flight.land() else { return };
+            self.more = true;
+            match self.room {
+                Room::Full => self.drop_for_room(&ticket.parcel.topic),
+                _ => self.write_down(&ticket),
+            }
+            if let Some(place) = ticket.unacked {
+                self.intake.landed(place, self.committer.open_batch(), self.now.mono_us);
+            }
+            for part in &ticket.parts {
+                if self.functions.release(part.place) {
+                    self.go_on(part.place);
+                }
+            }
+            self.feed_starved();
+        }
+    }
+
+    fn write_down(&mut self, ticket: &Ticket) {
+        self.prepare();
+        self.record.clear();
+        let Parcel { topic, payload, now_ms, seed } = &ticket.parcel;
+        let waking = Waking { topic: ticket.parcel.topic(), payload, now_ms: *now_ms, seed: *seed };
+        let outlets = Outlets { streams: &self.streams, quotas: &self.quotas, gateway_id: &self.config.gateway_id };
+        let outcome = self.functions.settle(&ticket.parts, &waking, &outlets, &mut self.ledger, &mut self.record);
+        let verdict = self.verdict(outcome, *seed);
+        let taken = Taken { topic, payload_bytes: payload.len(), received_at_ms: *now_ms, dup: ticket.dup };
+        self.enter(&taken, verdict);
+    }
+
+    /// Whether nothing is in flight while draining, when all that could be committed is. What has no room to land in is
+    /// given up: it is not acknowledged, and comes again unless it is QoS 0.
+    pub(super) fn has_landed(&mut self) -> bool {
+        if self.flight.is_empty() {
+            return true;
+        }
+        if !self.functions.all_are_here() || self.may_land() {
+            return false;
+        }
+        let lost = self.flight.give_up();
+        self.functions.forget_waiting();
+        if lost > 0 {
+            self.ledger.messages.drop_new(DropReason::IntakeFull, lost);
+            self.committer.ledger_changed_for_good(self.now.mono_us);
+        }
+        self.committer.is_idle()
+    }
+
+    fn verdict(&mut self, outcome: Outcome, seed: u64) -> Verdict {
+        let dropped = match outcome {
+            outcome if outcome.woken == 0 => Some(DropReason::NoFunction),
+            outcome if outcome.failed > 0 => Some(DropReason::DeadLetter),
+            outcome if outcome.refused > 0 => Some(DropReason::UplinkFull),
+            _ => None,
+        };
+        if outcome.refused > 0 {
+            // No record says which stream had no room: the ledger goes with the batch.
+            self.committer.ledger_changed(self.now.mono_us);
+        }
+        (outcome.mask, outcome.random_used.then_some(seed), dropped)
+    }
+
+    /// The ledger learns of a message, and the batch gets `self.record`.
+    fn enter(&mut self, taken: &Taken<'_>, (mask, seed, dropped): Verdict) {
+        let mono_us = self.now.mono_us;
+        self.ledger.enter(mask, dropped, taken.dup);
+        if let Some(reason) = dropped {
+            self.notices.dropped(reason, taken.topic, 1, mono_us);
+        }
+        let record = self.record.finish(taken.received_at_ms, seed, dropped);
+        if let Err(error) = self.committer.append(record, mono_us) {
+            self.withdraw(&error, taken.received_at_ms, dropped);
+        }
+        self.wear.taken(taken.topic.len() + taken.payload_bytes);
+        // Not only between bursts: a batch has its limit.
+        self.room = self.committer.room();
+    }
+
+    /// A message for which there is no room, under a policy that does not let it wait.
+    fn drop_for_room(&mut self, topic: &[u8]) {
+        self.prepare();
+        self.drop_unseen(DropReason::SpoolFullNewest, 1, topic);
+        self.committer.append_drop(self.now.mono_us);
+    }
+
+    /// Must precede every change that the next record will stand for.
+    fn prepare(&mut self) {
+        self.committer.prepare(&self.ledger, || states(&self.functions, &self.orphans));
+    }
+
+    /// Acknowledges the message when the open batch is durable.
+    fn admit(&mut self, from: LinkId, message: &Message) {
+        if message.qos == 0 {
+            return;
+        }
+        let batch = self.committer.open_batch();
+        if from == LinkId::INTAKE {
+            self.intake.admit(batch, message.conn, message.packet_id, self.now.mono_us);
+        } else if let Some(down) = self.downlinks.iter_mut().find(|down| down.link == from) {
+            down.admit(batch, message.conn, message.packet_id);
+        }
+    }
+
+    /// A record the log cannot hold: its outputs are taken back and counted, the message is done with.
+    fn withdraw(&mut self, error: &AppendError, received_at_ms: i64, dropped: Option<DropReason>) {
+        let bytes = self.record.finish(received_at_ms, None, dropped);
+        if let Ok(record) = Record::decode(bytes) {
+            self.ledger.withdraw(&record);
+        }
+        self.committer.append_drop(self.now.mono_us);
+        self.notices.storage_failed(&format!("a message's outputs were dropped: {error}"), self.now.mono_us);
+    }
+}

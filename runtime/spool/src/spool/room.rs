@@ -60,6 +60,11 @@ impl<S: Storage> Spool<S> {
         self.used_bytes() > self.options.segments_max_bytes() || self.segments.iter().any(is_large)
     }
 
+    /// Whether a segment can be begun for notes.
+    fn has_room_for_notes(&self) -> bool {
+        self.spare_bytes.is_some() || !self.has_no_room() || self.lacks_reserve && !self.disk_full
+    }
+
     fn has_no_room(&self) -> bool {
         self.disk_full || self.used_bytes() + self.options.segment_bytes > self.options.segments_max_bytes()
     }
@@ -197,7 +202,7 @@ impl<S: Storage> Spool<S> {
     pub fn show_oldest(&mut self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<Option<Lsn>, ReadError> {
         let Some(first) = self.segments.front() else { return Ok(None) };
         let next_base = self.segments.get(1).map_or(self.next_lsn, |next| next.base_lsn);
-        let can_go = first.id < self.checkpoint_segment || self.wants_checkpoint();
+        let can_go = first.id < self.checkpoint_segment || self.wants_checkpoint() && self.has_room_for_notes();
         if !can_go || next_base == first.base_lsn || next_base > self.durable + 1 {
             return Ok(None);
         }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use eyot_engine::{Effects, Function, Invocation, Step, Usage};
 use eyot_wire::code::Failure;
-use eyot_wire::manifest::Manifest;
+use eyot_wire::manifest::{Manifest, OnError};
 
+use crate::breaker::{Breaker, Change};
 use crate::instances::{Free, Instances};
 use crate::job::{Job, Parcel, Replica};
 use crate::notices::Notices;
@@ -42,6 +43,11 @@ pub(crate) struct Active {
     pub fuel: u64,
     pub emits_refused: u64,
     pub last_failure: Option<&'static str>,
+    /// Messages it failed on, or was not run on, that went on without it.
+    pub passed: u64,
+    /// Messages it was not run on.
+    pub held_back: u64,
+    pub breaker: Breaker,
 }
 
 /// What a reducer makes of an output.
@@ -95,6 +101,9 @@ impl Active {
             fuel: 0,
             emits_refused: 0,
             last_failure: None,
+            passed: 0,
+            held_back: 0,
+            breaker: Breaker::new(),
         }
     }
 
@@ -106,6 +115,10 @@ impl Active {
         pack: &mut dyn FnMut() -> Parcel,
         shop: &mut Shop<'_>,
     ) -> Start {
+        if !self.breaker.admits(shop.mono_us) {
+            self.held_back += 1;
+            return Start::Done(Err(Failure::Quarantined));
+        }
         let mut is_paused = false;
         if let Some(home) = self.instances.home_mut().filter(|_| !self.is_long) {
             let mut step = home.begin(invocation);
@@ -116,6 +129,7 @@ impl Active {
             }
             match step {
                 Step::Done(result) => {
+                    self.breaker.begun();
                     self.note_here(&result, shop);
                     return Start::Done(result);
                 }
@@ -126,6 +140,7 @@ impl Active {
             return Start::Starved;
         }
         let Some(free) = self.instances.take(work.most) else { return Start::Busy };
+        self.breaker.begun();
         let job = Job::new(work.ticket, work.place, &self.name, pack(), self.manifest.limits.deadline_ms);
         Start::Leaves(match free {
             Free::Home(function) if is_paused => job.paused(function, SLICES_HERE_MAX),
@@ -196,9 +211,19 @@ impl Active {
             Err(failure) => {
                 self.failures += 1;
                 self.last_failure = Some(failure.word());
-                shop.notices.function_failed(&self.name, failure, shop.mono_us);
+                shop.notices.function_failed(&self.name, failure, self.passes(), shop.mono_us);
             }
         }
+        match self.breaker.ended(result.is_ok(), shop.mono_us) {
+            Some(Change::Opened) => shop.notices.quarantined(&self.name, shop.mono_us),
+            Some(Change::Closed(held_back)) => shop.notices.released(&self.name, held_back, shop.mono_us),
+            None => {}
+        }
+    }
+
+    /// Whether what it fails on goes on without it.
+    pub fn passes(&self) -> bool {
+        self.manifest.on_error == OnError::Pass
     }
 }
 

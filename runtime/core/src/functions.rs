@@ -34,6 +34,13 @@ pub(crate) enum Progress {
     Done(Result<Usage, Failure>, Option<Box<Effects>>),
 }
 
+impl Progress {
+    /// Whether the function has run on the message, and may have to wait for that to be in the log.
+    pub fn is_run(&self) -> bool {
+        matches!(self, Self::Done(Ok(_), _)) || matches!(self, Self::Done(Err(f), _) if *f != Failure::Quarantined)
+    }
+}
+
 /// What the outputs of one message need to know about their destinations.
 pub(crate) struct Outlets<'a> {
     pub streams: &'a Streams,
@@ -72,9 +79,9 @@ impl Waking<'_> {
 /// What the functions made of one message; the effects are in the record builder.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outcome {
-    /// Functions that ran.
+    /// Functions it triggers.
     pub woken: u32,
-    /// Functions that failed.
+    /// Functions with a dead letter of it.
     pub failed: u32,
     /// Streams with outputs.
     pub mask: u32,
@@ -128,6 +135,11 @@ impl Functions {
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Active> {
         self.active.iter_mut()
+    }
+
+    /// The one of this name.
+    pub fn get(&self, name: &str) -> Option<&Active> {
+        self.active.iter().find(|active| *active.name == *name)
     }
 
     /// Of these functions, takes the one that reduces backlogs: no message wakes it.
@@ -192,7 +204,9 @@ impl Functions {
     pub fn park(&mut self) -> Vec<Part> {
         let mut parts = std::mem::take(&mut self.parts);
         for part in &mut parts {
-            if let (Progress::Done(_, effects), Some(active)) = (&mut part.progress, self.active.get_mut(part.place)) {
+            let is_run = part.progress.is_run();
+            let Some(active) = self.active.get_mut(part.place).filter(|_| is_run) else { continue };
+            if let Progress::Done(_, effects) = &mut part.progress {
                 *effects = Some(Box::new(active.instances.take_effects()));
                 active.instances.hold();
             }
@@ -218,6 +232,7 @@ impl Functions {
         let ticket = *active.waiting.front()?;
         let work = Work { ticket, place, most: self.workers, may_leave: may_leave && self.away < JOBS_MAX };
         let progress = match active.start(&work, &parcel.invocation(), &mut || parcel.clone(), shop) {
+            Start::Done(Err(Failure::Quarantined)) => Progress::Done(Err(Failure::Quarantined), None),
             Start::Done(result) => {
                 let effects = active.instances.take_effects();
                 active.instances.hold();
@@ -268,6 +283,7 @@ impl Functions {
             }
             Ended::Unmakeable => {
                 active.instances.unmakeable();
+                active.breaker.undone(shop.mono_us);
                 active.waiting.push_front(ticket);
                 Progress::Waiting
             }
@@ -316,6 +332,7 @@ impl Functions {
                         None => active.instances.keep(),
                     }
                 }
+                Err(_) if active.passes() => active.passed += 1,
                 Err(failure) => {
                     outcome.failed += 1;
                     outcome.random_used = true;

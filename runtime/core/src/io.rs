@@ -221,6 +221,30 @@ pub enum Notice {
         /// Failures since the last notice.
         count: u64,
     },
+    /// The same of a function whose manifest has `on_error = "pass"`: nothing came of its messages there.
+    FunctionPassed {
+        /// The function's name.
+        function: Arc<str>,
+        /// The last failure.
+        failure: String,
+        /// Failures since the last notice.
+        count: u64,
+    },
+    /// A function failed on so many messages in a row that it is left alone, but for one message now and then; one notice
+    /// per function and minute.
+    FunctionQuarantined {
+        /// The function's name.
+        function: Arc<str>,
+        /// How often since the last notice.
+        count: u64,
+    },
+    /// It did well with one message, and is run on all of them again.
+    FunctionReleased {
+        /// The function's name.
+        function: Arc<str>,
+        /// Messages it was not run on since the last notice.
+        held_back: u64,
+    },
     /// A reducer failed on an output, or emitted to where the output was not going: it stays as it is. One notice per minute,
     /// with the count since the last.
     ReducerFailed {

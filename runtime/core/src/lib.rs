@@ -14,6 +14,7 @@
 //! - `functions`: finds the functions a message triggers and begins with them; `active`: one of them, `instances`: what it runs in.
 //! - `job`: what takes longer, on its way to a worker and back; `flight`: the messages that are not in the log meanwhile.
 //! - `dead`: what becomes of failures and refusals.
+//! - `breaker`: leaves a function alone that fails on message after message.
 //! - `down`: messages from an uplink, which pass no function on their way to the local broker.
 //! - `wear`: what commits cost the flash, and how long a message may wait to share one.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.
@@ -31,6 +32,7 @@ pub mod ledger;
 
 mod active;
 mod backlog;
+mod breaker;
 mod commit;
 mod dead;
 mod down;

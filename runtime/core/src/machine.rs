@@ -246,6 +246,7 @@ impl<S: Storage> Core<S> {
 
     fn timers(&mut self) {
         let mono_us = self.now.mono_us;
+        self.publish_changed_functions();
         if mono_us >= self.notices_due_us {
             self.notices_due_us = mono_us + NOTICE_INTERVAL_US;
             self.notices.tick(mono_us);

@@ -25,6 +25,9 @@ pub(crate) enum Item {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Failed(Arc<str>),
+    Passed(Arc<str>),
+    Quarantined(Arc<str>),
+    Released(Arc<str>),
     ReducerFailed(Arc<str>),
     EmitRefused(Arc<str>),
     Dropped(DropReason),
@@ -52,6 +55,8 @@ pub(crate) struct Notices {
     episodes: BTreeMap<Subject, Episode>,
     log_rates: BTreeMap<Arc<str>, LogRate>,
     pub log_lines_dropped: u64,
+    /// Functions that were quarantined or released, until their documents are published.
+    pub changed: Vec<Arc<str>>,
     /// Refused outputs that no dead letter could be kept of, since the start.
     pub letters_dropped: u64,
 }
@@ -90,8 +95,20 @@ impl Notices {
         }
     }
 
-    pub fn function_failed(&mut self, function: &Arc<str>, failure: &Failure, mono_us: u64) {
-        self.note(Subject::Failed(Arc::clone(function)), 1, || failure.to_string(), mono_us);
+    /// `passes` if no dead letter is made of it.
+    pub fn function_failed(&mut self, function: &Arc<str>, failure: &Failure, passes: bool, mono_us: u64) {
+        let subject = if passes { Subject::Passed } else { Subject::Failed };
+        self.note(subject(Arc::clone(function)), 1, || failure.to_string(), mono_us);
+    }
+
+    pub fn quarantined(&mut self, function: &Arc<str>, mono_us: u64) {
+        self.changed.push(Arc::clone(function));
+        self.note(Subject::Quarantined(Arc::clone(function)), 1, String::new, mono_us);
+    }
+
+    pub fn released(&mut self, function: &Arc<str>, held_back: u64, mono_us: u64) {
+        self.changed.push(Arc::clone(function));
+        self.note(Subject::Released(Arc::clone(function)), held_back, String::new, mono_us);
     }
 
     pub fn reducer_failed(&mut self, function: &Arc<str>, failure: &str, mono_us: u64) {
@@ -150,6 +167,9 @@ fn tell(subject: &Subject, episode: &mut Episode) -> Notice {
     let text = std::mem::take(&mut episode.text);
     match subject {
         Subject::Failed(function) => Notice::FunctionFailed { function: Arc::clone(function), failure: text, count },
+        Subject::Passed(function) => Notice::FunctionPassed { function: Arc::clone(function), failure: text, count },
+        Subject::Quarantined(function) => Notice::FunctionQuarantined { function: Arc::clone(function), count },
+        Subject::Released(function) => Notice::FunctionReleased { function: Arc::clone(function), held_back: count },
         Subject::ReducerFailed(function) => {
             Notice::ReducerFailed { function: Arc::clone(function), failure: text, count }
         }

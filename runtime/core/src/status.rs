@@ -91,13 +91,17 @@ pub(crate) struct BacklogStatus {
 /// Those that messages wake, and the one that reduces the backlog.
 pub(crate) struct FunctionList<'a>(pub &'a Functions, pub Option<&'a Active>);
 
-/// What a function's own topic says: which module is in force. Its counters are in the status.
+/// What a function's own topic says: which module is in force, and whether it is run. Its counters are in the status.
 #[derive(Serialize)]
 pub(crate) struct FunctionReport<'a> {
     name: &'a str,
     version: String,
     sha256: String,
+    /// "active" or "quarantined".
     state: &'static str,
+    /// One word: how it failed last, if it is quarantined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
 impl<'a> FunctionReport<'a> {
@@ -106,7 +110,8 @@ impl<'a> FunctionReport<'a> {
             name: &active.name,
             version: active.manifest.version.to_string(),
             sha256: hex::encode(active.sha256),
-            state: "active",
+            state: if active.breaker.is_open() { "quarantined" } else { "active" },
+            reason: active.last_failure.filter(|_| active.breaker.is_open()),
         }
     }
 }
@@ -119,6 +124,11 @@ struct FunctionStatus<'a> {
     failures: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_failure: Option<&'static str>,
+    /// Of the failures, those whose messages went on without it.
+    passed: u64,
+    quarantined: bool,
+    /// Messages it was not run on.
+    held_back: u64,
     fuel: u64,
     emits_refused: u64,
     state_bytes: usize,
@@ -140,6 +150,9 @@ fn function(active: &Active) -> FunctionStatus<'_> {
         invocations: active.invocations,
         failures: active.failures,
         last_failure: active.last_failure,
+        passed: active.passed,
+        quarantined: active.breaker.is_open(),
+        held_back: active.held_back,
         fuel: active.fuel,
         emits_refused: active.emits_refused,
         state_bytes: active.instances.state().bytes(),

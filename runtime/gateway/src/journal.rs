@@ -36,6 +36,15 @@ pub fn notice(notice: &Notice) {
         Notice::FunctionFailed { function, failure, count } => {
             warn!(%function, %failure, count, "a function failed; its messages went to eyot/+/dead/{function}");
         }
+        Notice::FunctionPassed { function, failure, count } => {
+            warn!(%function, %failure, count, "a function failed; its messages pass without it, as on_error in its function.toml says");
+        }
+        Notice::FunctionQuarantined { function, count } => {
+            warn!(%function, count, "a function failed on one message after another and is left alone, but for a trial now and then");
+        }
+        Notice::FunctionReleased { function, held_back } => {
+            info!(%function, held_back, "a function is run on all messages again");
+        }
         Notice::ReducerFailed { function, failure, count } => {
             warn!(%function, %failure, count, "the reducer failed; the outputs it failed on stay as they are");
         }

@@ -42,6 +42,8 @@ pub enum Failure {
     PayloadTooLarge,
     /// It ran longer than its deadline. The only failure that another machine, or another day, need not reproduce.
     Deadline,
+    /// It failed on those before, and was not run.
+    Quarantined,
 }
 
 impl Failure {
@@ -55,6 +57,7 @@ impl Failure {
             Self::BadAlloc => "bad-alloc",
             Self::PayloadTooLarge => "payload-too-large",
             Self::Deadline => "deadline",
+            Self::Quarantined => "quarantined",
         }
     }
 }
@@ -72,6 +75,7 @@ impl fmt::Display for Failure {
             Self::BadAlloc => f.write_str("eyot_alloc returned a block outside of memory"),
             Self::PayloadTooLarge => f.write_str("payload is larger than a function may be given"),
             Self::Deadline => f.write_str("ran longer than its deadline"),
+            Self::Quarantined => f.write_str("not run, because the function failed on the messages before"),
         }
     }
 }

@@ -15,6 +15,12 @@ use serde::{Deserialize, Deserializer};
 use crate::module::KEY_MAX_BYTES;
 use crate::topic::{parse_filter, TOPIC_MAX_BYTES};
 
+mod on_error;
+mod rate;
+
+pub use on_error::OnError;
+pub use rate::{Rate, RATE_MAX_PER_H};
+
 /// Longest function name.
 pub const NAME_MAX_BYTES: usize = 32;
 /// Largest manifest.
@@ -27,7 +33,6 @@ pub const EMIT_FILTERS_MAX: usize = 64;
 pub const CONFIG_ENTRIES_MAX: usize = 64;
 /// Longest `config` value.
 pub const CONFIG_VALUE_MAX_BYTES: usize = 4096;
-
 /// A function's manifest, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +49,9 @@ pub struct Manifest {
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
+    /// What becomes of a message it fails on.
+    #[serde(default)]
+    pub on_error: OnError,
     /// What it may do.
     #[serde(default)]
     pub allow: Allow,
@@ -59,6 +67,9 @@ pub struct Trigger {
     /// An MQTT topic filter.
     #[serde(deserialize_with = "filter")]
     pub mqtt: String,
+    /// How many messages are expected of it; for gateways that add up what their functions need.
+    #[serde(default)]
+    pub rate: Option<Rate>,
 }
 
 /// Limits of one function; the gateway may cap them further. All sizes in bytes, all times in milliseconds.

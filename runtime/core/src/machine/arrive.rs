@@ -156,7 +156,7 @@ impl<S: Storage> Core<S> {
             if let Some(place) = ticket.unacked {
                 self.intake.landed(place, self.committer.open_batch(), self.now.mono_us);
             }
-            for part in &ticket.parts {
+            for part in ticket.parts.iter().filter(|part| part.progress.is_run()) {
                 if self.functions.release(part.place) {
                     self.go_on(part.place);
                 }

@@ -7,12 +7,7 @@ use crate::status::{
 
 impl<S: Storage> Core<S> {
     pub(super) fn publish_status(&mut self) {
-        let uplinks = self.lanes.iter().filter(|lane| lane.link != Some(LinkId::LOCAL));
-        let conns = uplinks.map(|lane| (lane.link, lane.traffic.conn));
-        let targets: Vec<(LinkId, ConnId)> = std::iter::once((Some(LinkId::INTAKE), self.intake_conn))
-            .chain(conns)
-            .filter_map(|(link, conn)| Some((link?, conn?)))
-            .collect();
+        let targets = self.targets();
         if targets.is_empty() {
             return;
         }
@@ -23,12 +18,31 @@ impl<S: Storage> Core<S> {
         }
     }
 
+    /// Where control documents go.
+    fn targets(&self) -> Vec<(LinkId, ConnId)> {
+        let uplinks = self.lanes.iter().filter(|lane| lane.link != Some(LinkId::LOCAL));
+        let conns = uplinks.map(|lane| (lane.link, lane.traffic.conn));
+        let all = std::iter::once((Some(LinkId::INTAKE), self.intake_conn)).chain(conns);
+        all.filter_map(|(link, conn)| Some((link?, conn?))).collect()
+    }
+
+    /// Tells all connections which functions were quarantined, or are not any more.
+    pub(super) fn publish_changed_functions(&mut self) {
+        while let Some(name) = self.notices.changed.pop() {
+            let Some(active) = self.functions.get(&name) else { continue };
+            let (topic, document) = function_document(&self.config.gateway_id, active);
+            for (link, conn) in self.targets() {
+                self.effects.push_back(retained(link, conn, topic.clone(), document.clone()));
+            }
+            self.status_due_us = self.now.mono_us;
+        }
+    }
+
     /// Tells a new connection which functions are here, each on its topic.
     pub(super) fn publish_functions(&mut self, link: LinkId, conn: ConnId) {
         for active in self.functions.iter().chain(&self.reducer) {
-            let topic = format!("eyot/{}/function/{}", self.config.gateway_id, active.name);
-            let document = serde_json::to_vec(&FunctionReport::new(active)).unwrap_or_default();
-            self.effects.push_back(retained(link, conn, topic.into(), document.into()));
+            let (topic, document) = function_document(&self.config.gateway_id, active);
+            self.effects.push_back(retained(link, conn, topic, document));
         }
     }
 
@@ -85,6 +99,12 @@ impl<S: Storage> Core<S> {
         };
         serde_json::to_vec(&status).unwrap_or_default()
     }
+}
+
+/// Topic and payload.
+fn function_document(gateway_id: &str, active: &Active) -> (Bytes, Bytes) {
+    let topic = format!("eyot/{gateway_id}/function/{}", active.name);
+    (topic.into(), serde_json::to_vec(&FunctionReport::new(active)).unwrap_or_default().into())
 }
 
 fn retained<F>(link: LinkId, conn: ConnId, topic: Bytes, payload: Bytes) -> Effect<F> {

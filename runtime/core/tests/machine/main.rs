@@ -8,6 +8,7 @@ mod flight;
 mod gaps;
 mod letters;
 mod live;
+mod quarantine;
 mod quota;
 mod reasons;
 mod routes;

@@ -169,6 +169,13 @@ fn named(page: &mut Page, status: &Value, array: &str, label: &'static str) {
                 samples("invocations"),
             );
             page.counter("function_failures", "Invocations that failed since the start", samples("failures"));
+            page.counter(
+                "function_passed",
+                "Failures whose messages went on without it, since the start",
+                samples("passed"),
+            );
+            page.counter("function_held_back", "Messages it was not run on since the start", samples("held_back"));
+            page.gauge("function_quarantined", "1 while it is left alone because it failed", samples("quarantined"));
             page.counter("function_fuel", "Fuel it used since the start", samples("fuel"));
             page.counter("function_emits_refused", "Emits refused since the start", samples("emits_refused"));
             page.gauge("function_state_bytes", "Size of its state", samples("state_bytes"));

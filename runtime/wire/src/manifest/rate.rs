@@ -1,0 +1,60 @@
+//! `rate` of a trigger: how many messages are expected.
+
+use alloc::format;
+use alloc::string::String;
+
+use serde::Deserialize;
+
+/// Largest expected rate of a trigger: a million messages a second.
+pub const RATE_MAX_PER_H: u64 = 3_600_000_000;
+
+/// Expected messages: `"100/s"`, `"6/min"`, `"1/h"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Rate {
+    /// In an hour, 1 to [`RATE_MAX_PER_H`].
+    pub per_h: u64,
+}
+
+impl TryFrom<String> for Rate {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (number, unit) = text.split_once('/').unwrap_or((&text, ""));
+        let units_per_h = match unit.trim() {
+            "s" => 3600,
+            "min" => 60,
+            "h" => 1,
+            _ => 0,
+        };
+        let per_h = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(units_per_h));
+        match per_h.filter(|per_h| (1..=RATE_MAX_PER_H).contains(per_h)) {
+            Some(per_h) => Ok(Self { per_h }),
+            None => Err(format!(
+                "\"{}\" is not a rate; write for example \"100/s\", \"6/min\" or \"1/h\"",
+                text.chars().take(80).collect::<String>()
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Manifest;
+
+    const FULL: &str = "name = \"celsius\"\nversion = \"1.2.0\"\n[[trigger]]\nmqtt = \"sensors/+/raw\"\n[limits]\n";
+
+    #[test]
+    fn a_trigger_may_say_how_much_it_expects() {
+        let rate = |text: &str| {
+            let manifest = FULL.replace("[limits]", &format!("rate = \"{text}\"\n[limits]"));
+            Manifest::parse(&manifest).map(|m| m.triggers[0].rate.map(|r| r.per_h)).map_err(|e| e.0)
+        };
+        assert_eq!(Manifest::parse(FULL).unwrap().triggers[0].rate, None);
+        assert_eq!(["2/s", "6/min", "1 / h"].map(|text| rate(text).unwrap()), [Some(7200), Some(360), Some(1)]);
+        for bad in ["2", "0/s", "-1/s", "2/day", "1000001/s", "99999999999999999999/s", "1.5/s"] {
+            assert!(rate(bad).unwrap_err().contains("\"100/s\""), "{bad}");
+        }
+    }
+}

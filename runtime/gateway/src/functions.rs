@@ -11,10 +11,11 @@ use std::thread::{Builder, JoinHandle};
 use eyot_core::{Loaded, Replica};
 use eyot_engine::limits::GUEST_STACK_MIN_BYTES;
 use eyot_engine::{Function, LoadOptions};
+use eyot_wire::manifest::Manifest;
 use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
-use crate::config::{FunctionFile, Problem, Reduce, Spool};
+use crate::config::{FunctionFile, Problem, Reduce, Run, Spool};
 use crate::file;
 
 /// Stack of a thread in which functions run: theirs, and what calls them.
@@ -28,23 +29,22 @@ pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 's
 /// Each segment of the log begins with the state of all functions: no more of it than this part of the quota.
 const STATE_PARTS: u64 = 8;
 
-/// Loads every file, or says what is wrong with each that does not load, with the reducer, and with what they keep in the
-/// log. Call it on a thread of [`spawn`].
-pub fn load(files: &[FunctionFile], spool: &Spool) -> Result<Vec<Loaded>, Vec<Problem>> {
+/// Loads every file, or says what is wrong with each that does not load, with the reducer, and with what all of them need of
+/// log and processor. Call it on a thread of [`spawn`].
+pub fn load(files: &[FunctionFile], spool: &Spool, run: Run) -> Result<Vec<Loaded>, Vec<Problem>> {
     let (mut loaded, mut problems, mut names) = (Vec::<Loaded>::new(), Vec::new(), BTreeMap::new());
-    let mut state_bytes = 0;
+    let mut needs = Needs::default();
     for FunctionFile { path, line } in files {
         let reason = match load_one(path) {
             Ok(function) => {
                 let name = function.function.manifest().name.clone();
-                let before_bytes = state_bytes;
-                // A reducer's state is in memory only.
-                let in_log = spool.reduce.as_ref().is_none_or(|reduce| reduce.function != name);
-                state_bytes += if in_log { function.function.state_max_bytes() } else { 0 };
+                let found = needs.add(&function.function, spool, run);
                 loaded.push(function);
                 match names.insert(name.clone(), path) {
-                    None if state_bytes <= spool.max_bytes / STATE_PARTS => continue,
-                    None => too_much_state(state_bytes - before_bytes, state_bytes, spool.max_bytes),
+                    None => match found {
+                        Ok(()) => continue,
+                        Err(reason) => reason,
+                    },
                     Some(other) => format!(
                         "is called \"{name}\" like {}; give one of them another name in its function.toml",
                         other.display()
@@ -66,14 +66,64 @@ pub fn load(files: &[FunctionFile], spool: &Spool) -> Result<Vec<Loaded>, Vec<Pr
     }
 }
 
-fn too_much_state(bytes: u64, all_bytes: u64, max_bytes: u64) -> String {
-    let of_others = all_bytes - bytes;
-    let allowed = max_bytes / STATE_PARTS;
-    let needed = all_bytes.saturating_mul(STATE_PARTS).div_ceil(1 << 20);
-    format!(
-        "may keep {bytes} bytes of state, which makes {all_bytes} with the {of_others} of those above; the log takes \
-         {allowed}, an eighth of [spool] max_bytes: raise that to \"{needed}MiB\", or lower [limits] state in a function.toml"
-    )
+/// What all functions so far come to.
+#[derive(Default)]
+struct Needs {
+    state_bytes: u64,
+    fuel_per_s: u128,
+}
+
+impl Needs {
+    fn add(&mut self, function: &Function, spool: &Spool, run: Run) -> Result<(), String> {
+        let manifest = function.manifest();
+        // A reducer's state is in memory only.
+        if spool.reduce.as_ref().is_none_or(|reduce| reduce.function != manifest.name) {
+            self.add_state(function.state_max_bytes(), spool.max_bytes)?;
+        }
+        run.fuel_budget_per_s.map_or(Ok(()), |budget| self.add_fuel(manifest, budget))
+    }
+
+    fn add_state(&mut self, bytes: u64, max_bytes: u64) -> Result<(), String> {
+        let of_others = self.state_bytes;
+        self.state_bytes += bytes;
+        let (all, allowed) = (self.state_bytes, max_bytes / STATE_PARTS);
+        if bytes == 0 || all <= allowed {
+            return Ok(());
+        }
+        let needed = all.saturating_mul(STATE_PARTS).div_ceil(1 << 20);
+        Err(format!(
+            "may keep {bytes} bytes of state, which makes {all} with the {of_others} of those above; the log takes \
+             {allowed}, an eighth of [spool] max_bytes: raise that to \"{needed}MiB\", or lower [limits] state in a \
+             function.toml"
+        ))
+    }
+
+    fn add_fuel(&mut self, manifest: &Manifest, budget: u64) -> Result<(), String> {
+        let mut messages_per_h = 0;
+        for trigger in &manifest.triggers {
+            let rate = trigger.rate.ok_or_else(|| {
+                format!(
+                    "does not say how many messages its trigger \"{}\" expects, and [run] fuel_budget is set; write for \
+                     example rate = \"10/s\" there in its function.toml",
+                    trigger.mqtt
+                )
+            })?;
+            messages_per_h += u128::from(rate.per_h);
+        }
+        let fuel = manifest.limits.fuel;
+        let fuel_per_s = (u128::from(fuel) * messages_per_h).div_ceil(3600);
+        let of_others = self.fuel_per_s;
+        self.fuel_per_s += fuel_per_s;
+        let all = self.fuel_per_s;
+        if fuel_per_s == 0 || all <= u128::from(budget) {
+            return Ok(());
+        }
+        Err(format!(
+            "may use {fuel} fuel for each of {messages_per_h} messages in an hour: {fuel_per_s} in a second, which makes {all} \
+             with the {of_others} of those above; [run] fuel_budget is {budget}: raise it, or lower [limits] fuel or the \
+             rate of a trigger in a function.toml"
+        ))
+    }
 }
 
 fn reducer_problem(reduce: &Reduce, loaded: &[Loaded]) -> Option<Problem> {
@@ -95,8 +145,8 @@ fn reducer_problem(reduce: &Reduce, loaded: &[Loaded]) -> Option<Problem> {
 ///
 /// # Errors
 /// There is no thread, or it failed.
-pub fn check(files: Vec<FunctionFile>, spool: Spool) -> io::Result<Vec<Problem>> {
-    let checking = spawn("check", move || load(&files, &spool).map(|_| ()).err().unwrap_or_default())?;
+pub fn check(files: Vec<FunctionFile>, spool: Spool, run: Run) -> io::Result<Vec<Problem>> {
+    let checking = spawn("check", move || load(&files, &spool, run).map(|_| ()).err().unwrap_or_default())?;
     checking.join().map_err(|_| io::Error::other("checking the functions failed"))
 }
 

@@ -241,14 +241,14 @@ type Opened = (Driver<FileStorage>, Vec<String>);
 
 /// Loads the functions and opens the log, on the core's thread.
 fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result<Opened, StartError> {
-    let loaded = functions::load(&config.functions, &config.spool).map_err(StartError::Functions)?;
+    let loaded = functions::load(&config.functions, &config.spool, config.run).map_err(StartError::Functions)?;
     let storage = FileStorage::open(&config.data_dir).map_err(not_usable)?;
     let clock = Clock::start();
     let spool = eyot_spool::Options::for_quota(config.spool.max_bytes);
     let core = Core::open(core_config(config), spool, storage.clone(), loaded, clock.now(), fastrand::u64(..))?;
     let subscriptions = core.subscriptions();
     let driver =
-        Driver::new(core, storage, clock, orders, inbox, outbox, config.workers).map_err(StartError::Threads)?;
+        Driver::new(core, storage, clock, orders, inbox, outbox, config.run.workers).map_err(StartError::Threads)?;
     Ok((driver, subscriptions))
 }
 
@@ -274,7 +274,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         // Each link announces its own window, which is never more.
         inflight_max: WINDOW_MAX,
         payload_max_bytes: PAYLOAD_MAX_BYTES,
-        workers: config.workers,
+        workers: config.run.workers,
         ceiling: Limits::CEILING,
         status_interval_us: micros(config.status_interval),
         ack_flush_us: micros(ACK_FLUSH),

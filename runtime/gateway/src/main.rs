@@ -72,7 +72,7 @@ fn complain(code: u8, text: &str) -> ExitCode {
 /// Says all that is wrong at once: also with the functions that the file names.
 fn bad_config(mut error: ConfigError) -> ExitCode {
     if let Some(spool) = error.spool.take() {
-        match functions::check(std::mem::take(&mut error.functions), *spool) {
+        match functions::check(std::mem::take(&mut error.functions), *spool, error.run) {
             Ok(problems) => error.add(problems),
             Err(failure) => return no_thread(&failure),
         }
@@ -89,7 +89,7 @@ fn check(config: Config, file: PathBuf) -> ExitCode {
     for warning in &config.warnings {
         eprintln!("warning: {}", warning.in_file(&file));
     }
-    match functions::check(config.functions, config.spool) {
+    match functions::check(config.functions, config.spool, config.run) {
         Ok(problems) if problems.is_empty() => {
             println!("ok");
             ExitCode::SUCCESS

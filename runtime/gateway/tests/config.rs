@@ -171,6 +171,8 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("[trust]", "[spool.reduce]\nat = \"80\"\nfunction = \"thin\"\n[trust]", 21, "spool.reduce.at", "10% to 95%"),
     ("[trust]", "[spool.reduce]\nat = \"100%\"\nfunction = \"thin\"\n[trust]", 21, "spool.reduce.at", "10% to 95%"),
     ("[trust]", "[spool.reduce]\nfunction = \"Thin\"\n[trust]", 21, "spool.reduce.function", "not a function's name"),
+    ("[trust]", "[run]\nfuel_budget = \"0/s\"\n[trust]", 21, "run.fuel_budget", "200_000_000/s"),
+    ("[trust]", "[run]\nfuel_budget = \"5M\"\n[trust]", 21, "run.fuel_budget", "200_000_000/s"),
     ("[trust]", "[spool.reduce]\nfuncton = \"thin\"\n[trust]", 21, "spool.reduce.functon", "did you mean"),
     ("id = \"barn-7\"", "status_interval = \"10ms\"", 3, "gateway.status_interval", "too short"),
     ("ssh-ed25519", "ssh-rsa", 21, "trust.keys", "ssh-keygen"),

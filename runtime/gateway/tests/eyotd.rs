@@ -99,6 +99,35 @@ fn the_state_of_all_functions_is_an_eighth_of_the_log_at_most() {
 }
 
 #[test]
+fn what_all_functions_come_to_by_their_rates_is_within_the_fuel_budget() {
+    let dir = TempDir::new();
+    let with = |rates: &[&str]| {
+        let function = |(n, rate): (usize, &&str)| {
+            let rate = if rate.is_empty() { String::new() } else { format!("rate = \\\"{rate}\\\"") };
+            let limits = "[limits]\\nfuel = 50_000\\n";
+            let trigger = format!("[[trigger]]\\nmqtt = \\\"a/{n}\\\"\\n{rate}");
+            let manifest = format!("name = \\\"f{n}\\\"\\nversion = \\\"1.0.0\\\"\\n{limits}{trigger}");
+            module(&dir, &format!("f{n}.wasm"), &manifest);
+            format!("[[function]]\npath = \"f{n}.wasm\"\n")
+        };
+        let functions: String = rates.iter().enumerate().map(function).collect();
+        let without = GOOD.replace("[[function]]\npath = \"echo.wasm\"\n", "");
+        check(&dir.write("gateway.toml", &format!("{without}{functions}[run]\nfuel_budget = \"10_000_000/s\"\n")))
+    };
+    let fits = with(&["100/s", "6000/min"]);
+    assert_eq!(fits.status.code(), Some(0), "{fits:?}");
+    let text = String::from_utf8(with(&["100/s", "6001/min"]).stderr).unwrap();
+    let needles = [
+        "gateway.toml:9: function.path: ",
+        "50000 fuel for each of 360060 messages in an hour: 5000834 in a second",
+        "makes 10000834 with the 5000000 of those above; [run] fuel_budget is 10000000",
+    ];
+    assert!(needles.iter().all(|needle| text.contains(needle)) && text.lines().count() == 1, "{text}");
+    let text = String::from_utf8(with(&[""]).stderr).unwrap();
+    assert!(text.contains("gateway.toml:7: function.path: ") && text.contains("trigger \"a/0\" expects"), "{text}");
+}
+
+#[test]
 fn bad_usage_and_failures_have_their_exit_codes() {
     assert_eq!(eyotd(&["--no-such-thing"]).output().unwrap().status.code(), Some(2));
     assert_eq!(eyotd(&["--config", "/nowhere"]).output().unwrap().status.code(), Some(2));

@@ -17,6 +17,7 @@
 //! | `spool.commit_window_max` | 1s, or `commit_window` if that is longer | how long it may grow |
 //! | `spool.reduce.function` | none | name of the function that makes less of the backlog; no message wakes it |
 //! | `spool.reduce.at` | `"80%"` | from which part of `spool.max_bytes` on, 10% to 95% |
+//! | `run.fuel_budget` | none | fuel in a second, as `"200_000_000/s"`: functions are refused whose `[limits] fuel`, times the `rate` of their triggers, comes to more all together |
 //!
 //! Keys of `[[uplink]]`, of which there are at most 16, by the scheme of its `url`. Whatever is no broker gets every output as an
 //! [`envelope`](crate::envelope), and no control documents.
@@ -81,6 +82,7 @@ use std::time::Duration;
 pub use eyot_core::config::WhenFull;
 pub use problem::{ConfigError, Problem, PROBLEMS_MAX, PROBLEM_MAX_CHARS};
 pub use reduce::Reduce;
+pub use run::Run;
 pub use secret::{Secret, SECRET_MAX_BYTES, USERNAME_MAX_BYTES};
 
 use crate::file::read_text;
@@ -111,10 +113,10 @@ pub struct Config {
     pub uplinks: Vec<Uplink>,
     /// The log.
     pub spool: Spool,
+    /// How functions are run.
+    pub run: Run,
     /// Where metrics are served, if at all.
     pub metrics: Option<SocketAddr>,
-    /// Most threads that run functions which take long.
-    pub workers: usize,
     /// Who may push functions.
     pub trust: Trust,
     /// Functions present at first boot.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{FunctionFile, Spool};
+use super::{FunctionFile, Run, Spool};
 
 /// Most problems told of one file; the first ones, since the rest often follow from them.
 pub const PROBLEMS_MAX: usize = 100;
@@ -43,12 +43,15 @@ pub struct ConfigError {
     pub functions: Vec<FunctionFile>,
     /// What they share, with defaults in place of what is wrong; none if they were looked at.
     pub spool: Option<Box<Spool>>,
+    /// How they are to be run.
+    pub run: Run,
 }
 
 impl ConfigError {
     /// Of a file whose functions were looked at.
     pub fn new(file: PathBuf, problems: Vec<Problem>) -> Self {
-        let mut error = Self { file, problems: Vec::new(), untold: 0, functions: Vec::new(), spool: None };
+        let mut error =
+            Self { file, problems: Vec::new(), untold: 0, functions: Vec::new(), spool: None, run: Run::default() };
         error.add(problems);
         error
     }

@@ -11,9 +11,9 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use toml::de::DeTable;
 
 use super::section::{At, Reader, Section};
-use super::spool;
 use super::url::{self, Url};
 use super::*;
+use super::{run, spool};
 use crate::mqtt::transport::{self, Endpoint, TlsFiles};
 
 use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES};
@@ -44,8 +44,8 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
     let broker = walk.broker(&mut root);
     let uplinks = walk.uplinks(&mut root);
     let spool = spool::read(&mut walk.reader, &mut root);
+    let run = run::read(&mut walk.reader, &mut root);
     let metrics = metrics::read(&mut walk.reader, &mut root);
-    let workers = run::read(&mut walk.reader, &mut root);
     let trust = walk.trust(&mut root);
     let functions = walk.functions(&mut root);
     root.finish(&mut walk.reader);
@@ -58,13 +58,13 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
             broker,
             uplinks,
             spool,
+            run,
             metrics,
-            workers,
             trust,
             functions,
             warnings,
         }),
-        (_, (found, _)) => Err(ConfigError { functions, spool: Some(Box::new(spool)), ..found }),
+        (_, (found, _)) => Err(ConfigError { functions, spool: Some(Box::new(spool)), run, ..found }),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use eyot_engine::{Function, Invocation, LoadOptions, Usage};
 use eyot_wire::code::Failure;
-use eyot_wire::manifest::{is_name, Allow, Limits, Manifest, NAME_MAX_BYTES};
+use eyot_wire::manifest::{is_name, Allow, Limits, Manifest, OnError, NAME_MAX_BYTES};
 use eyot_wire::topic::parse_topic;
 use sha2::{Digest, Sha256};
 
@@ -191,6 +191,7 @@ fn default_manifest(path: &Path) -> Manifest {
         version: semver::Version::new(0, 0, 0),
         triggers: Vec::new(),
         limits: Limits::default(),
+        on_error: OnError::default(),
         allow: Allow { emit: vec!["#".to_owned()] },
         config: std::collections::BTreeMap::new(),
     }
@@ -205,5 +206,6 @@ fn remedy(failure: &Failure) -> &'static str {
         Failure::Memory => "use less memory, or raise limits.memory in function.toml",
         Failure::BadAlloc => "eyot_alloc must return room for topic and payload together",
         Failure::PayloadTooLarge => "send less in one message",
+        Failure::Quarantined => "see why it failed on the messages before",
     }
 }

@@ -54,7 +54,7 @@ fn the_contract_example_is_read() {
     assert_eq!((mqtt.endpoint.address().as_str(), mqtt.inflight, mqtt.envelope), ("cloud.example:8883", 500, false));
     assert_eq!((config.spool.max_bytes, config.spool.when_full), (512 << 20, WhenFull::DropOldest));
     assert_eq!(config.spool.commit_window, Duration::from_millis(10));
-    assert_eq!((config.trust.keys.len(), config.trust.allow_unsigned), (1, false));
+    assert_eq!((config.trust.grants.len(), config.trust.allow_unsigned), (1, false));
     assert_eq!(config.functions[0].path, Path::new("/etc/eyot/celsius.wasm"));
     assert_eq!(config.functions[0].line, 25);
 }

@@ -18,6 +18,13 @@
 //! | `spool.reduce.function` | none | name of the function that makes less of the backlog; no message wakes it |
 //! | `spool.reduce.at` | `"80%"` | from which part of `spool.max_bytes` on, 10% to 95% |
 //! | `run.fuel_budget` | none | fuel in a second, as `"200_000_000/s"`: functions are refused whose `[limits] fuel`, times the `rate` of their triggers, comes to more all together |
+//! | `trust.keys` | none | public keys that may push any function: lines of OpenSSH `.pub` files, or the bytes in hex or base64; at most 1024 with those of `[[trust.key]]` |
+//! | `trust.revoked` | none | keys, or their ids, that are trusted no more, wherever else they stand |
+//! | `trust.allow_unsigned` | false | whether functions that no trusted key signed may be pushed |
+//! | `[[trust.key]]` `key` | required | a public key that is trusted with less |
+//! | `trust.key.expires` | never | first moment at which it is good no more: `"2027-01-01"`, UTC; refused while the clock is not set |
+//! | `trust.key.roles` | both | what it may be used for: `"push"`, `"command"` |
+//! | `trust.key.functions` | all | names of functions, as `"celsius"` or `"lab-*"`; at most 64 |
 //!
 //! Keys of `[[uplink]]`, of which there are at most 16, by the scheme of its `url`. Whatever is no broker gets every output as an
 //! [`envelope`](crate::envelope), and no control documents.
@@ -72,6 +79,7 @@ mod run;
 mod secret;
 mod section;
 mod spool;
+mod trust;
 mod uplink;
 mod url;
 
@@ -80,6 +88,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use eyot_core::config::WhenFull;
+use eyot_trust::policy::Policy;
 pub use problem::{ConfigError, Problem, PROBLEMS_MAX, PROBLEM_MAX_CHARS};
 pub use reduce::Reduce;
 pub use run::Run;
@@ -118,7 +127,7 @@ pub struct Config {
     /// Where metrics are served, if at all.
     pub metrics: Option<SocketAddr>,
     /// Who may push functions.
-    pub trust: Trust,
+    pub trust: Policy,
     /// Functions present at first boot.
     pub functions: Vec<FunctionFile>,
     /// What can be done, and is hardly meant; at most [`PROBLEMS_MAX`].
@@ -203,15 +212,6 @@ pub struct Spool {
     pub commit_window_max: Duration,
 }
 
-/// `[trust]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trust {
-    /// Ed25519 public keys.
-    pub keys: Vec<[u8; 32]>,
-    /// Whether unsigned functions may be pushed.
-    pub allow_unsigned: bool,
-}
-
 /// `[[function]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionFile {
@@ -224,11 +224,12 @@ pub struct FunctionFile {
 impl Config {
     /// Reads and checks a file and the files it names, except functions.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text = read_text(file, FILE_MAX_BYTES).map_err(|error| {
-            let reason = format!("cannot be read: {error}; check --config and the file's permissions");
-            ConfigError::new(file.to_owned(), vec![Problem { line: 1, key: String::new(), reason }])
-        })?;
-        Self::parse(file, &text)
+        Self::parse(file, &text_of(file)?)
+    }
+
+    /// Reads and checks only `[trust]` of a file; what else it names may be on another machine.
+    pub fn load_trust(file: &Path) -> Result<Policy, ConfigError> {
+        read::read_trust(&text_of(file)?).map_err(|error| ConfigError { file: file.to_owned(), ..error })
     }
 
     /// Checks the text of a file; `file` is for messages and relative paths.
@@ -236,4 +237,11 @@ impl Config {
         let base = file.parent().unwrap_or(Path::new(""));
         read::read(text, base).map_err(|error| ConfigError { file: file.to_owned(), ..error })
     }
+}
+
+fn text_of(file: &Path) -> Result<String, ConfigError> {
+    read_text(file, FILE_MAX_BYTES).map_err(|error| {
+        let reason = format!("cannot be read: {error}; check --config and the file's permissions");
+        ConfigError::new(file.to_owned(), vec![Problem { line: 1, key: String::new(), reason }])
+    })
 }

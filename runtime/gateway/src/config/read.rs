@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::engine::general_purpose::STANDARD;
-use base64::Engine as _;
+use eyot_trust::policy::Policy;
 use tokio_rustls::rustls::pki_types::ServerName;
 use toml::de::DeTable;
+use toml::Spanned;
 
 use super::section::{At, Reader, Section};
 use super::url::{self, Url};
@@ -18,7 +18,6 @@ use crate::mqtt::transport::{self, Endpoint, TlsFiles};
 
 use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES};
 
-const TRUST_KEYS_MAX: usize = 1024;
 const CLIENT_ID_MAX_BYTES: usize = 256;
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 const STATUS_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
@@ -32,13 +31,20 @@ pub(super) struct Walk<'t> {
     pub data_dir: PathBuf,
 }
 
-pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
-    let mut walk = Walk { reader: Reader::new(text), base, data_dir: PathBuf::new() };
+/// The document, as far as it is TOML, and what is not.
+fn document(text: &str) -> (Spanned<DeTable<'_>>, Reader<'_>) {
+    let mut reader = Reader::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        walk.reader.problem(&span, "", format!("is not TOML: {}; correct the line", error.message()));
+        reader.problem(&span, "", format!("is not TOML: {}; correct the line", error.message()));
     }
+    (document, reader)
+}
+
+pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
+    let (document, reader) = document(text);
+    let mut walk = Walk { reader, base, data_dir: PathBuf::new() };
     let mut root = Section::document(document.get_ref());
     let (id, status_interval) = walk.gateway(&mut root);
     let broker = walk.broker(&mut root);
@@ -46,7 +52,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
     let spool = spool::read(&mut walk.reader, &mut root);
     let run = run::read(&mut walk.reader, &mut root);
     let metrics = metrics::read(&mut walk.reader, &mut root);
-    let trust = walk.trust(&mut root);
+    let trust = trust::read(&mut walk.reader, &mut root);
     let functions = walk.functions(&mut root);
     root.finish(&mut walk.reader);
     let data_dir = walk.data_dir;
@@ -65,6 +71,16 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
             warnings,
         }),
         (_, (found, _)) => Err(ConfigError { functions, spool: Some(Box::new(spool)), run, ..found }),
+    }
+}
+
+/// Only `[trust]`, from a file whose other parts may be for another machine.
+pub fn read_trust(text: &str) -> Result<Policy, ConfigError> {
+    let (document, mut reader) = document(text);
+    let policy = trust::read(&mut reader, &mut Section::document(document.get_ref()));
+    match reader.finish() {
+        (found, _) if found.problems.is_empty() => Ok(policy),
+        (found, _) => Err(found),
     }
 }
 
@@ -214,29 +230,6 @@ impl Walk<'_> {
         })
     }
 
-    fn trust(&mut self, root: &mut Section<'_, '_>) -> Trust {
-        let r = &mut self.reader;
-        let mut section = root.table(r, "trust");
-        let mut keys = Vec::new();
-        for (index, At { value, span }) in section.strings(r, "keys").into_iter().enumerate() {
-            match public_key(value) {
-                Some(_) if index >= TRUST_KEYS_MAX => {
-                    r.problem(&span, "trust.keys", format!("one too many; at most {TRUST_KEYS_MAX}"));
-                }
-                Some(key) => keys.push(key),
-                None => {
-                    let remedy = "is no ed25519 public key; write a line of ssh-keygen -t ed25519 (the .pub file), or \
-                                  the 32 bytes in base64";
-                    let shown: String = value.chars().take(24).collect();
-                    r.problem(&span, "trust.keys", format!("\"{shown}…\" {remedy}"));
-                }
-            }
-        }
-        let allow_unsigned = section.boolean(r, "allow_unsigned").unwrap_or(false);
-        section.finish(r);
-        Trust { keys, allow_unsigned }
-    }
-
     fn functions(&mut self, root: &mut Section<'_, '_>) -> Vec<FunctionFile> {
         let mut functions = Vec::new();
         for (index, mut section) in root.tables(&mut self.reader, "function").into_iter().enumerate() {
@@ -271,17 +264,4 @@ fn check_id(id: &str) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// Reads a line of an OpenSSH `.pub` file, or 32 bytes in base64.
-fn public_key(text: &str) -> Option<[u8; 32]> {
-    const SSH_HEAD: &[u8] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
-    let mut words = text.split_whitespace();
-    match (words.next()?, words.next()) {
-        ("ssh-ed25519", Some(body)) => {
-            STANDARD.decode(body).ok()?.strip_prefix(SSH_HEAD).and_then(|key| key.try_into().ok())
-        }
-        (raw, None) => STANDARD.decode(raw).ok()?.try_into().ok(),
-        _ => None,
-    }
 }

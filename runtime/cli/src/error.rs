@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use eyot_engine::LoadError;
+use eyot_gateway::config::ConfigError;
 use serde::Serialize;
 
 use crate::output;
@@ -51,6 +52,16 @@ impl Error {
     /// The module in `file` is not loaded; the engine's text has reason and remedy.
     pub fn refused(file: impl Display, error: &LoadError) -> Self {
         Self { kind: Kind::BadInput, message: format!("{file}: {error}"), in_report: false }
+    }
+
+    /// What is in `file` is no key, or no function that could be signed; the text of `error` has reason and remedy.
+    pub fn unusable(file: impl Display, error: impl std::error::Error) -> Self {
+        Self { kind: Kind::BadInput, message: format!("{file}: {error}"), in_report: false }
+    }
+
+    /// A configuration is wrong; its text names the file, and has reasons and remedies.
+    pub fn bad_file(error: &ConfigError) -> Self {
+        Self { kind: Kind::BadInput, message: error.to_string(), in_report: false }
     }
 
     /// The module in `file` was looked at with success, and would be refused.

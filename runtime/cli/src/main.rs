@@ -1,5 +1,5 @@
-//! `eyot`, the developer's and operator's tool: makes functions, tries them on recorded messages, looks into them, and
-//! audits what a gateway delivered.
+//! `eyot`, the developer's and operator's tool: makes functions, tries them on recorded messages, looks into them, signs
+//! them, and audits what a gateway delivered.
 //!
 //! It never talks to a gateway behind the user's back, never changes a file it was not told to write, and never trusts
 //! a module: functions run in the engine the gateway uses, under the limits the gateway grants at most.
@@ -12,6 +12,9 @@
 //! - `module`: what stands in such a file, and how sections are put into it;
 //! - `run`: messages through it, offline;
 //! - `inspect`: what a gateway would say to it;
+//! - `keys`: keys to sign with, and what they are called;
+//! - `sign`: a signer added to it;
+//! - `verify`: who signed it, and whether that suffices;
 //! - `ledger`: whether what it sent arrived in the cloud;
 //! - `demo`: a whole gateway with brokers, sensors and faults, in this process;
 //! - `completions`: for shells.
@@ -25,11 +28,14 @@ mod error;
 mod file;
 mod guest;
 mod inspect;
+mod keys;
 mod ledger;
 mod module;
 mod new;
 mod output;
 mod run;
+mod sign;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -37,7 +43,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Error;
 
-/// Make, try and inspect functions for Eyot gateways and nodes, and audit what they delivered.
+/// Make, try, inspect and sign functions for Eyot gateways and nodes, and audit what they delivered.
 #[derive(Parser)]
 #[command(name = "eyot", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
@@ -52,6 +58,8 @@ Examples:
   eyot build doubler
   eyot run doubler/doubler.wasm --topic sensors/7/raw --payload '{\"t\":21.5}'
   eyot inspect doubler/doubler.wasm
+  eyot keys new --out ada && eyot sign doubler/doubler.wasm --key ada
+  eyot verify doubler/doubler.wasm --key ada.pub
   eyot ledger --from dump.ndjson --status status.json
 
 Exit codes: 0 done, 1 the operation failed, 2 bad usage or bad input.";
@@ -62,6 +70,9 @@ enum Command {
     Build(build::Args),
     Run(run::Args),
     Inspect(inspect::Args),
+    Keys(keys::Args),
+    Sign(sign::Args),
+    Verify(verify::Args),
     Ledger(ledger::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -73,9 +84,11 @@ impl Command {
         match self {
             Self::Run(args) => args.json,
             Self::Inspect(args) => args.json,
+            Self::Keys(args) => args.json(),
+            Self::Verify(args) => args.json,
             Self::Ledger(args) => args.json,
             Self::Demo(args) => args.json,
-            Self::New(_) | Self::Build(_) | Self::Completions(_) => false,
+            Self::New(_) | Self::Build(_) | Self::Sign(_) | Self::Completions(_) => false,
         }
     }
 
@@ -85,6 +98,9 @@ impl Command {
             Self::Build(args) => build::execute(args),
             Self::Run(args) => run::execute(args),
             Self::Inspect(args) => inspect::execute(args),
+            Self::Keys(args) => keys::execute(args),
+            Self::Sign(args) => sign::execute(args),
+            Self::Verify(args) => verify::execute(args),
             Self::Ledger(args) => ledger::execute(args),
             Self::Demo(args) => demo::execute(args),
             Self::Completions(args) => completions::execute(args),

@@ -13,7 +13,7 @@ use eyot_wire::manifest::{Manifest, MANIFEST_MAX_BYTES};
 use crate::error::Error;
 use crate::module::{self, describe_manifest};
 use crate::output::{self, GOOD};
-use crate::{file, guest};
+use crate::{file, guest, keys, sign};
 
 /// Build a function's folder into one .wasm file that carries its manifest.
 #[derive(clap::Args)]
@@ -27,12 +27,16 @@ pub struct Args {
     /// Takes this module, built from C, Zig or another language, and only adds the manifest.
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
+    /// Signs the function with this private key, as `eyot sign` would.
+    #[arg(long, short, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   eyot build celsius
   eyot build celsius --out /tmp/celsius.wasm
+  eyot build celsius --key ada
   clang --target=wasm32 -nostdlib -Wl,--no-entry -o filter/out.wasm filter/filter.c
   eyot build filter --wasm filter/out.wasm
 
@@ -49,15 +53,19 @@ const STACK_HINT: &str = "or link it with a smaller stack: rustflags = [\"-Clink
 const MANIFEST_FILE: &str = "function.toml";
 
 pub fn execute(args: &Args) -> Result<(), Error> {
+    let signer = args.key.as_deref().map(keys::read_signer).transpose()?;
     let (text, manifest) = read_manifest(&args.dir)?;
     let built = match &args.wasm {
         Some(path) => path.clone(),
         None => cargo::build(&args.dir)?,
     };
     let bare = guest::read_module(&built)?;
-    let wasm = module::with_manifest(&bare, &text)
+    let mut wasm = module::with_manifest(&bare, &text)
         .map_err(|reason| Error::bad_input(built.display(), reason, "a function is a core WebAssembly module"))?;
     guest::on_guest_thread(|| check(&built, &wasm))?;
+    if let Some(signer) = &signer {
+        wasm = sign::signed(&built, &wasm, signer)?;
+    }
     let out = args.out.clone().unwrap_or_else(|| args.dir.join(format!("{}.wasm", manifest.name)));
     file::write_atomically(&out, &wasm)?;
     report(&out, &wasm, &manifest)

@@ -8,4 +8,5 @@ mod inspect;
 mod new;
 mod run;
 mod run_json;
+mod signing;
 mod usage;

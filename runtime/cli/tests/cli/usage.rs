@@ -23,7 +23,7 @@ fn bad_usage_is_exit_code_2() {
 #[test]
 fn help_has_examples() {
     let folder = Folder::new();
-    for command in ["new", "build", "run", "inspect", "completions"] {
+    for command in ["new", "build", "run", "inspect", "keys", "sign", "verify", "completions"] {
         folder.eyot(&[command, "--help"]).exits(0).prints(&["Usage: ", "Examples:", &format!("eyot {command}")]);
     }
     folder.eyot(&["--help"]).exits(0).prints(&["Examples:", "Exit codes"]);
@@ -38,6 +38,13 @@ fn the_version_is_that_of_the_crate() {
 #[test]
 fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        Folder::new().eyot(&["completions", shell]).exits(0).prints(&["eyot", "inspect", "completions"]);
+        Folder::new().eyot(&["completions", shell]).exits(0).prints(&[
+            "eyot",
+            "inspect",
+            "keys",
+            "sign",
+            "verify",
+            "completions",
+        ]);
     }
 }

@@ -29,11 +29,15 @@ Examples:
   eyot sign celsius.wasm --key ada
   eyot sign celsius.wasm --key ada --out celsius.signed.wasm
   eyot sign celsius.wasm --key ~/.ssh/id_ed25519
+  eyot sign - --key ada --out celsius.wasm < unsigned.wasm
 
 The signature covers every byte of the function and its manifest. It is in the WebAssembly module-signatures format: \
 other tools take the file for the module it is, and wasmsign2 verifies it.";
 
 pub fn execute(args: &Args) -> Result<(), Error> {
+    if args.out.is_none() && args.file == Path::new("-") {
+        return Err(Error::bad_input("standard input", "cannot be signed in place", "say where to write with --out"));
+    }
     let signer = keys::read_signer(&args.key)?;
     let wasm = guest::read_module(&args.file)?;
     let signed = signed(&args.file, &wasm, &signer)?;

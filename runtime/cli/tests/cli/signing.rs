@@ -104,6 +104,16 @@ fn a_signed_function_is_verified_and_runs() {
 }
 
 #[test]
+fn standard_input_is_signed_only_with_a_place_to_go() {
+    let folder = folder();
+    let wasm = folder.read("fn.wasm");
+    folder.eyot_reading(&wasm, &["sign", "-", "--key", "ada"]).exits(2).says(&["standard input: cannot be", "--out"]);
+    assert!(!folder.path().join("-").exists());
+    folder.eyot_reading(&wasm, &["sign", "-", "--key", "ada", "--out", "out.wasm"]).exits(0);
+    folder.eyot(&["verify", "out.wasm", "--key", "ada.pub"]).exits(0);
+}
+
+#[test]
 fn signers_add_up_and_each_key_that_is_asked_for_must_have_signed() {
     let folder = folder();
     folder.eyot(&["sign", "fn.wasm", "--key", "ada"]).exits(0);

@@ -1,6 +1,6 @@
 //! One function: where a message begins, and what is counted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use eyot_engine::{Effects, Function, Invocation, Step, Usage};
@@ -43,6 +43,11 @@ pub(crate) struct Active {
     pub fuel: u64,
     pub emits_refused: u64,
     pub last_failure: Option<&'static str>,
+    /// Messages that are to be run again, by their tickets, and how often it failed on them. No other begins meanwhile: it
+    /// would overtake them.
+    pub tries: BTreeMap<u64, u32>,
+    /// Runs that were not the last of their message.
+    pub retries: u64,
     /// Messages it failed on, or was not run on, that went on without it.
     pub passed: u64,
     /// Messages it was not run on.
@@ -79,6 +84,8 @@ pub(crate) struct Work {
 /// What a beginning comes to.
 pub(crate) enum Start {
     Done(Result<Usage, Failure>),
+    /// It failed, and is to be run again then.
+    Retry(u64),
     Leaves(Box<Job>),
     /// No instance is free.
     Busy,
@@ -101,6 +108,8 @@ impl Active {
             fuel: 0,
             emits_refused: 0,
             last_failure: None,
+            tries: BTreeMap::new(),
+            retries: 0,
             passed: 0,
             held_back: 0,
             breaker: Breaker::new(),
@@ -117,6 +126,7 @@ impl Active {
     ) -> Start {
         if !self.breaker.admits(shop.mono_us) {
             self.held_back += 1;
+            self.tries.remove(&work.ticket);
             return Start::Done(Err(Failure::Quarantined));
         }
         let mut is_paused = false;
@@ -130,8 +140,8 @@ impl Active {
             match step {
                 Step::Done(result) => {
                     self.breaker.begun();
-                    self.note_here(&result, shop);
-                    return Start::Done(result);
+                    let retry_at_us = self.note_here(work.ticket, &result, shop);
+                    return retry_at_us.map_or(Start::Done(result), Start::Retry);
                 }
                 Step::Yield => (self.is_long, is_paused) = (true, true),
             }
@@ -190,20 +200,31 @@ impl Active {
     }
 
     /// A message has ended in the first instance.
-    fn note_here(&mut self, result: &Result<Usage, Failure>, shop: &mut Shop<'_>) {
-        if let Some(effects) = self.instances.effects() {
-            let refused = note_logs(&self.name, effects, shop);
-            self.count(result, refused, shop);
-        }
-    }
-
-    /// A message has ended.
-    pub fn note(&mut self, result: &Result<Usage, Failure>, effects: &Effects, shop: &mut Shop<'_>) {
+    fn note_here(&mut self, ticket: u64, result: &Result<Usage, Failure>, shop: &mut Shop<'_>) -> Option<u64> {
+        let effects = self.instances.effects()?;
         let refused = note_logs(&self.name, effects, shop);
-        self.count(result, refused, shop);
+        self.count(ticket, result, refused, shop)
     }
 
-    fn count(&mut self, result: &Result<Usage, Failure>, emits_refused: u64, shop: &mut Shop<'_>) {
+    /// A message has ended. Returns when it is to be run again, if that was not the last of it.
+    pub fn note(
+        &mut self,
+        ticket: u64,
+        result: &Result<Usage, Failure>,
+        effects: &Effects,
+        shop: &mut Shop<'_>,
+    ) -> Option<u64> {
+        let refused = note_logs(&self.name, effects, shop);
+        self.count(ticket, result, refused, shop)
+    }
+
+    fn count(
+        &mut self,
+        ticket: u64,
+        result: &Result<Usage, Failure>,
+        emits_refused: u64,
+        shop: &mut Shop<'_>,
+    ) -> Option<u64> {
         self.invocations += 1;
         self.emits_refused += emits_refused;
         match result {
@@ -211,14 +232,28 @@ impl Active {
             Err(failure) => {
                 self.failures += 1;
                 self.last_failure = Some(failure.word());
+                if let Some(backoff_ms) = self.backoff_ms(ticket) {
+                    self.retries += 1;
+                    return Some(shop.mono_us.saturating_add(backoff_ms * 1000));
+                }
                 shop.notices.function_failed(&self.name, failure, self.passes(), shop.mono_us);
             }
         }
+        self.tries.remove(&ticket);
         match self.breaker.ended(result.is_ok(), shop.mono_us) {
             Some(Change::Opened) => shop.notices.quarantined(&self.name, shop.mono_us),
             Some(Change::Closed(held_back)) => shop.notices.released(&self.name, held_back, shop.mono_us),
             None => {}
         }
+        None
+    }
+
+    /// It failed on this message: milliseconds until it is to be run again. A trial is run once.
+    fn backoff_ms(&mut self, ticket: u64) -> Option<u64> {
+        let failed = self.tries.get(&ticket).map_or(1, |failed| failed + 1);
+        let backoff_ms = self.manifest.on_error.backoff_ms(failed).filter(|_| !self.breaker.is_open())?;
+        self.tries.insert(ticket, failed);
+        Some(backoff_ms)
     }
 
     /// Whether what it fails on goes on without it.

@@ -1,6 +1,6 @@
-//! Route and invoke: which functions a message wakes, and what comes of it.
+//! Which functions a message wakes, and whose turn it is; `settle`: what comes of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use eyot_engine::{Effects, Invocation, StateOp, Usage};
@@ -13,6 +13,10 @@ use crate::dead;
 use crate::job::{Ended, Job, Parcel};
 use crate::ledger::Ledger;
 use crate::streams::{Routed, Streams};
+
+mod settle;
+
+pub(crate) use settle::Outcome;
 
 /// Jobs on workers and on their way, of all functions together. What they bring back takes memory.
 pub const JOBS_MAX: usize = 64;
@@ -76,28 +80,6 @@ impl Waking<'_> {
     }
 }
 
-/// What the functions made of one message; the effects are in the record builder.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Outcome {
-    /// Functions it triggers.
-    pub woken: u32,
-    /// Functions with a dead letter of it.
-    pub failed: u32,
-    /// Streams with outputs.
-    pub mask: u32,
-    /// Outputs that an uplink had no room for.
-    pub refused: u32,
-    /// `random` was called: the seed belongs in the record.
-    pub random_used: bool,
-}
-
-impl Outcome {
-    fn add(&mut self, Routed { mask, refused }: Routed) {
-        self.mask |= mask;
-        self.refused += refused;
-    }
-}
-
 /// All functions of the gateway, in the order they are invoked: by name.
 pub(crate) struct Functions {
     active: Vec<Active>,
@@ -109,6 +91,8 @@ pub(crate) struct Functions {
     leaving: VecDeque<Box<Job>>,
     /// Functions that could go on if there were less in flight.
     starved: VecDeque<usize>,
+    /// When a function is to run on a message again: that time, the message's ticket, the function's place.
+    retries: BTreeSet<(u64, u64, usize)>,
     /// The functions that the message at hand wakes.
     parts: Vec<Part>,
     routes: Vec<Route>,
@@ -124,6 +108,7 @@ impl Functions {
             away: 0,
             leaving: VecDeque::new(),
             starved: VecDeque::new(),
+            retries: BTreeSet::new(),
             parts: Vec::new(),
             routes: Vec::new(),
         }
@@ -175,7 +160,7 @@ impl Functions {
             let Some(active) = self.active.get_mut(part.place) else { continue };
             let mut pack = || parcel.get_or_insert_with(|| waking.parcel()).clone();
             let work = Work { ticket, place: part.place, most: self.workers, may_leave: self.away < JOBS_MAX };
-            let start = match active.waiting.is_empty() {
+            let start = match active.waiting.is_empty() && active.tries.is_empty() {
                 true => active.start(&work, &waking.invocation(), &mut pack, shop),
                 false => Start::Busy,
             };
@@ -189,6 +174,7 @@ impl Functions {
                     self.away += 1;
                     part.progress = Progress::Away;
                 }
+                Start::Retry(at_us) => drop(self.retries.insert((at_us, ticket, part.place))),
                 Start::Busy => active.waiting.push_back(ticket),
                 Start::Starved => {
                     active.waiting.push_back(ticket);
@@ -230,13 +216,63 @@ impl Functions {
     ) -> Option<Progress> {
         let active = self.active.get_mut(place)?;
         let ticket = *active.waiting.front()?;
+        if !active.tries.is_empty() && !active.tries.contains_key(&ticket) {
+            return None;
+        }
+        let progress = self.start(place, ticket, parcel, may_leave, shop)?;
+        self.active.get_mut(place)?.waiting.pop_front();
+        Some(progress)
+    }
+
+    /// A function that is to run on a message again, and that message's ticket.
+    pub fn next_retry(&mut self, mono_us: u64) -> Option<(usize, u64)> {
+        let (_, ticket, place) = self.retries.first().copied().filter(|(at_us, ..)| *at_us <= mono_us)?;
+        self.retries.pop_first();
+        Some((place, ticket))
+    }
+
+    /// When the first is due.
+    pub fn retry_due_us(&self) -> Option<u64> {
+        self.retries.first().map(|(at_us, ..)| *at_us)
+    }
+
+    /// Begins with that; if it cannot yet, it waits before all others.
+    pub fn begin_again(
+        &mut self,
+        place: usize,
+        ticket: u64,
+        parcel: &Parcel,
+        may_leave: bool,
+        shop: &mut Shop<'_>,
+    ) -> Progress {
+        let progress = self.start(place, ticket, parcel, may_leave, shop);
+        if let (None, Some(active)) = (&progress, self.active.get_mut(place)) {
+            active.waiting.push_front(ticket);
+        }
+        progress.unwrap_or(Progress::Waiting)
+    }
+
+    /// None if it cannot begin yet.
+    fn start(
+        &mut self,
+        place: usize,
+        ticket: u64,
+        parcel: &Parcel,
+        may_leave: bool,
+        shop: &mut Shop<'_>,
+    ) -> Option<Progress> {
+        let active = self.active.get_mut(place)?;
         let work = Work { ticket, place, most: self.workers, may_leave: may_leave && self.away < JOBS_MAX };
-        let progress = match active.start(&work, &parcel.invocation(), &mut || parcel.clone(), shop) {
+        Some(match active.start(&work, &parcel.invocation(), &mut || parcel.clone(), shop) {
             Start::Done(Err(Failure::Quarantined)) => Progress::Done(Err(Failure::Quarantined), None),
             Start::Done(result) => {
                 let effects = active.instances.take_effects();
                 active.instances.hold();
                 Progress::Done(result, Some(Box::new(effects)))
+            }
+            Start::Retry(at_us) => {
+                self.retries.insert((at_us, ticket, place));
+                Progress::Waiting
             }
             Start::Leaves(job) => {
                 self.leaving.push_back(job);
@@ -248,9 +284,7 @@ impl Functions {
                 self.starved.push_back(place);
                 return None;
             }
-        };
-        active.waiting.pop_front();
-        Some(progress)
+        })
     }
 
     /// Functions that were kept from going on by what was in flight.
@@ -273,11 +307,15 @@ impl Functions {
         self.away = self.away.saturating_sub(1);
         let Some(active) = self.active.get_mut(job.place()) else { return Progress::Waiting };
         active.is_long = job.slices > SLICES_HERE_MAX;
-        let (ticket, is_home) = (job.ticket, job.is_home);
+        let (ticket, place, is_home) = (job.ticket, job.place(), job.is_home);
         match job.end() {
             Ended::Run(function, result, effects) => {
-                active.note(&result, &effects, shop);
+                let retry_at_us = active.note(ticket, &result, &effects, shop);
                 active.instances.put(function, is_home);
+                if let Some(at_us) = retry_at_us {
+                    self.retries.insert((at_us, ticket, place));
+                    return Progress::Waiting;
+                }
                 active.instances.hold();
                 Progress::Done(result, Some(effects))
             }
@@ -290,61 +328,6 @@ impl Functions {
         }
     }
 
-    /// Writes what the functions at hand did, or dead letters, to `record`; their state operations become part of the
-    /// state.
-    pub fn settle_here(
-        &mut self,
-        waking: &Waking<'_>,
-        outlets: &Outlets<'_>,
-        ledger: &mut Ledger,
-        record: &mut Builder,
-    ) -> Outcome {
-        let mut parts = std::mem::take(&mut self.parts);
-        let outcome = self.settle(&parts, waking, outlets, ledger, record);
-        parts.clear();
-        self.parts = parts;
-        outcome
-    }
-
-    /// As [`settle_here`](Self::settle_here), for functions that were parked.
-    pub fn settle(
-        &mut self,
-        parts: &[Part],
-        waking: &Waking<'_>,
-        outlets: &Outlets<'_>,
-        ledger: &mut Ledger,
-        record: &mut Builder,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
-        for part in parts {
-            let Some(active) = self.active.get_mut(part.place) else { continue };
-            let Progress::Done(result, taken) = &part.progress else { continue };
-            outcome.woken += 1;
-            match result {
-                Ok(usage) => {
-                    outcome.random_used |= usage.random_used;
-                    let effects = taken.as_deref().or_else(|| active.instances.effects());
-                    if let Some(effects) = effects {
-                        outcome.add(write(&active.name, effects, outlets, ledger, record, &mut self.routes));
-                    }
-                    match taken {
-                        Some(effects) => active.instances.keep_taken(effects),
-                        None => active.instances.keep(),
-                    }
-                }
-                Err(_) if active.passes() => active.passed += 1,
-                Err(failure) => {
-                    outcome.failed += 1;
-                    outcome.random_used = true;
-                    let (topic, payload) = dead::letter(outlets.gateway_id, active, waking, failure);
-                    outcome.add(outlets.route(&topic, &payload, ledger, &mut self.routes));
-                    record.output(&topic, &payload, &self.routes);
-                }
-            }
-        }
-        outcome
-    }
-
     /// A parked message is in the log: the function may go on with the next. True if one waits.
     pub fn release(&mut self, place: usize) -> bool {
         let Some(active) = self.active.get_mut(place) else { return false };
@@ -355,7 +338,9 @@ impl Functions {
     /// Nothing is in flight any more: what was in it is not in the log and never will be.
     pub fn forget_waiting(&mut self) {
         self.starved.clear();
+        self.retries.clear();
         for active in &mut self.active {
+            active.tries.clear();
             active.waiting.clear();
             active.instances.release();
         }
@@ -365,32 +350,6 @@ impl Functions {
     pub fn give_up_spare(&mut self) {
         self.active.iter_mut().filter(|a| a.waiting.is_empty()).for_each(|a| a.instances.give_up_spare());
     }
-}
-
-/// Writes the effects of one function to the record.
-fn write(
-    name: &str,
-    effects: &Effects,
-    outlets: &Outlets<'_>,
-    ledger: &mut Ledger,
-    record: &mut Builder,
-    routes: &mut Vec<Route>,
-) -> Routed {
-    let mut all = Routed::default();
-    for emit in effects.emits() {
-        let routed = outlets.route(emit.topic, emit.payload, ledger, routes);
-        all = Routed { mask: all.mask | routed.mask, refused: all.refused + routed.refused };
-        record.output(emit.topic, emit.payload, routes);
-    }
-    let count = effects.state_ops().count() as u32;
-    if count > 0 {
-        let ops = effects.state_ops().map(|op| match op {
-            StateOp::Set { key, value } => (key, Some(value)),
-            StateOp::Delete { key } => (key, None),
-        });
-        record.state(name, count, ops);
-    }
-    all
 }
 
 /// State by function name: what recovery found, until the functions take their share.

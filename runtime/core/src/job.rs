@@ -105,6 +105,11 @@ impl Job {
         &self.name
     }
 
+    /// The message's topic.
+    pub fn topic(&self) -> &str {
+        self.parcel.topic()
+    }
+
     /// The function's number: that of all its jobs, and of no others.
     pub fn place(&self) -> usize {
         self.place

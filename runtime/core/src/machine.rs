@@ -147,9 +147,10 @@ impl<S: Storage> Core<S> {
         let commit = self.committer.deadline_us();
         let burst = commit.and(self.intake.burst_ends_us());
         let thinning = self.thin_due_us();
+        let retry = self.functions.retry_due_us();
         let told = self.full.and_then(|episode| episode.ends_us());
         let paced = self.lanes.iter().filter_map(|lane| lane.traffic.waits_until_us);
-        timers.into_iter().chain(commit).chain(burst).chain(paced).chain(thinning).chain(told).min()
+        timers.into_iter().chain(commit).chain(burst).chain(paced).chain(thinning).chain(told).chain(retry).min()
     }
 
     /// Takes an input. Follow with [`poll`](Self::poll) until it has nothing.
@@ -246,6 +247,7 @@ impl<S: Storage> Core<S> {
 
     fn timers(&mut self) {
         let mono_us = self.now.mono_us;
+        self.try_again();
         self.publish_changed_functions();
         if mono_us >= self.notices_due_us {
             self.notices_due_us = mono_us + NOTICE_INTERVAL_US;

@@ -124,6 +124,8 @@ struct FunctionStatus<'a> {
     failures: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_failure: Option<&'static str>,
+    /// Of the failures, those after which it ran on the message again.
+    retries: u64,
     /// Of the failures, those whose messages went on without it.
     passed: u64,
     quarantined: bool,
@@ -150,6 +152,7 @@ fn function(active: &Active) -> FunctionStatus<'_> {
         invocations: active.invocations,
         failures: active.failures,
         last_failure: active.last_failure,
+        retries: active.retries,
         passed: active.passed,
         quarantined: active.breaker.is_open(),
         held_back: active.held_back,

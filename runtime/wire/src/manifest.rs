@@ -18,7 +18,7 @@ use crate::topic::{parse_filter, TOPIC_MAX_BYTES};
 mod on_error;
 mod rate;
 
-pub use on_error::OnError;
+pub use on_error::{OnError, RETRIES_MAX, RETRIES_TAKE_MAX_MS};
 pub use rate::{Rate, RATE_MAX_PER_H};
 
 /// Longest function name.

@@ -122,6 +122,25 @@ impl<S: Storage> Core<S> {
         self.send_jobs();
     }
 
+    /// Runs functions again on messages they failed on, as far as that is due; while draining it is.
+    pub(super) fn try_again(&mut self) {
+        let mono_us = if self.draining { u64::MAX } else { self.now.mono_us };
+        let mut is_done = true;
+        while let Some((place, number)) = self.functions.next_retry(mono_us) {
+            let Some(ticket) = self.flight.get(number) else { continue };
+            let may_leave = self.flight.may_go_on(number);
+            let mut shop = Shop { mono_us: self.now.mono_us, notices: &mut self.notices };
+            let progress = self.functions.begin_again(place, number, &ticket.parcel, may_leave, &mut shop);
+            self.flight.went_on(number, place, progress);
+            self.go_on(place);
+            is_done = false;
+        }
+        if !is_done {
+            self.send_jobs();
+            self.land();
+        }
+    }
+
     /// There may be room again for what functions bring back.
     fn feed_starved(&mut self) {
         for place in self.functions.take_starved() {

@@ -91,7 +91,10 @@ fn functions() -> Vec<Loaded> {
     // What is published below `in/soft` and begins with `?` is none of its business.
     let soft = format!("on_error = \"pass\"\n{}", trigger("in/soft/#"));
     let soft = function("soft", &soft, &PASS.replace("(i32.const 33)", "(i32.const 63)"));
-    vec![function("pass", &trigger("in/#"), PASS), second, count, soft, function("tenth", "", TENTH)]
+    // What is published below `in/stubborn` is tried three times.
+    let stubborn = format!("on_error = \"retry(2, 100ms)\"\n{}", trigger("in/stubborn/#"));
+    let stubborn = function("stubborn", &stubborn, &PASS.replace("(i32.const 33)", "(i32.const 63)"));
+    vec![function("pass", &trigger("in/#"), PASS), second, count, soft, stubborn, function("tenth", "", TENTH)]
 }
 
 /// A running gateway and everything around it.

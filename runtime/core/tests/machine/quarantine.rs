@@ -1,7 +1,8 @@
 //! A function that fails: what becomes of its messages, and that it is left alone if it goes on failing.
 
+use bytes::Bytes;
 use eyot_core::config::Uplink;
-use eyot_core::io::{LinkId, Notice};
+use eyot_core::io::{Input, LinkId, Message, Notice};
 use eyot_wire::code::DropReason;
 use serde_json::Value;
 
@@ -101,4 +102,183 @@ fn what_passes_is_not_dropped_and_leaves_no_letter() {
     assert_eq!((messages.received, messages.delivered, messages.dropped_total()), (2, 2, 0));
     assert_eq!(count(&bench, |n| matches!(n, Notice::FunctionPassed { count: 1, .. })), 1);
     assert_eq!(count(&bench, |n| matches!(n, Notice::FunctionFailed { .. })), 0);
+}
+
+fn publish(bench: &mut Bench, packet_id: u16, topic: &str, payload: &'static str) {
+    let (topic, payload) = (Bytes::from(format!("in/{topic}")), Bytes::from_static(payload.as_bytes()));
+    let conn = bench.conn(LinkId::INTAKE);
+    bench.handle(Input::Message(Message { conn, packet_id, qos: 1, dup: false, topic, payload }));
+}
+
+#[test]
+fn a_message_is_tried_again_before_others_of_its_function_and_after_others_of_other_functions() {
+    let mut bench = bench();
+    publish(&mut bench, 1, "stubborn/a", "?");
+    publish(&mut bench, 2, "stubborn/a", "second");
+    publish(&mut bench, 3, "stubborn/b", "third");
+    publish(&mut bench, 4, "up/t", "fourth");
+    bench.wait_ms(250);
+    assert_eq!((bench.core.in_flight(), bench.core.ledger().messages.received), (3, 1));
+    assert_eq!(bench.stream("cloud").outputs.received, 1, "another function's");
+    bench.wait_ms(100);
+    let shown = function(&bench, "stubborn");
+    assert_eq!((&shown["invocations"], &shown["failures"], &shown["retries"]), (&5.into(), &3.into(), &2.into()));
+    assert_eq!(count(&bench, |n| matches!(n, Notice::FunctionFailed { count: 1, .. })), 1, "of the last time");
+    assert_eq!(letters(&mut bench), ["error"]);
+    let acked: Vec<u16> = bench.acked.iter().map(|(_, _, packet_id)| *packet_id).collect();
+    assert_eq!((bench.core.in_flight(), acked), (0, vec![1, 2, 3, 4]));
+    assert_eq!(bench.core.ledger().messages.dropped(DropReason::DeadLetter), 1);
+}
+
+#[test]
+fn a_message_that_ran_out_of_time_may_end_well_the_next_time() {
+    let mut bench = bench();
+    bench.jobs = Some(Vec::new());
+    publish(&mut bench, 1, "stubborn/a", "~");
+    let end = |bench: &mut Bench, name: &str, is_late: bool| {
+        let jobs = bench.jobs.as_mut().unwrap();
+        let place = jobs.iter().position(|job| **job.function() == *name).unwrap();
+        let mut job = jobs.remove(place);
+        assert!(!is_late || job.took(u64::MAX));
+        while !job.step() {}
+        bench.handle(Input::Ran(Box::new(job)));
+    };
+    end(&mut bench, "pass", false);
+    end(&mut bench, "stubborn", true);
+    assert_eq!(bench.jobs.as_ref().unwrap().len(), 0);
+    bench.wait_ms(120);
+    end(&mut bench, "stubborn", false);
+    bench.wait_ms(20);
+    let shown = function(&bench, "stubborn");
+    assert_eq!(
+        (&shown["retries"], &shown["last_failure"], &shown["held_back"]),
+        (&1.into(), &"deadline".into(), &0.into())
+    );
+    assert_eq!((bench.acked.len(), bench.core.ledger().messages.dropped_total()), (1, 0));
+}
+
+#[test]
+fn what_waits_for_another_try_is_not_acknowledged_at_a_power_cut_and_not_waited_for_at_the_end() {
+    let mut bench = bench();
+    publish(&mut bench, 1, "stubborn/a", "?");
+    bench.wait_ms(50);
+    bench.restart();
+    assert_eq!((bench.acked.len(), bench.core.ledger().messages.received), (0, 0), "the broker has it still");
+    bench.connect(LinkId::INTAKE, 100);
+    publish(&mut bench, 1, "stubborn/a", "?");
+    bench.wait_ms(50);
+    bench.handle(Input::Drain);
+    bench.wait_ms(20);
+    assert!(bench.drained);
+    assert_eq!((bench.acked.len(), bench.core.ledger().messages.dropped(DropReason::DeadLetter)), (1, 1));
+}
+
+#[test]
+fn what_fails_after_all_tries_again_and_again_is_quarantined_and_not_tried_again() {
+    let mut bench = bench();
+    for n in 0..FAILURES_MAX {
+        assert_eq!(function(&bench, "stubborn")["quarantined"], false, "after {n}");
+        bench.message("stubborn/a", "?");
+        bench.wait_ms(400);
+    }
+    assert_eq!(document(&bench, "stubborn")["state"], "quarantined");
+    bench.wait_ms(1000);
+    bench.message("stubborn/a", "?");
+    bench.message("stubborn/a", "?");
+    let shown = function(&bench, "stubborn");
+    assert_eq!((&shown["invocations"], &shown["held_back"]), (&31.into(), &1.into()), "a trial is run once");
+    assert_eq!(bench.core.in_flight(), 0);
+}
+
+/// A worker is done with one of its jobs, in time or not.
+fn end_any(bench: &mut Bench, rng: &mut fastrand::Rng) -> bool {
+    let jobs = bench.jobs.as_mut().unwrap();
+    let Some(index) = rng.choice(0..jobs.len()) else { return false };
+    let mut job = jobs.remove(index);
+    if rng.u8(0..3) == 0 {
+        job.took(u64::MAX);
+    }
+    while !job.step() {}
+    bench.handle(Input::Ran(Box::new(job)));
+    true
+}
+
+#[test]
+fn whatever_fails_each_message_lands_in_its_turn() {
+    for seed in 0..60 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut bench = bench();
+        bench.jobs = Some(Vec::new());
+        let count = 120;
+        for packet_id in 1..=count {
+            let topic = rng.choice(["stubborn/a", "stubborn/b", "soft/a", "count/a", "up/t"]).unwrap();
+            let payload = rng.choice(["?", "~", "^", "x", "x", "x"]).unwrap();
+            publish(&mut bench, packet_id, topic, payload);
+            if rng.bool() {
+                bench.wait_ms(rng.u64(0..80));
+            }
+            for _ in 0..rng.u8(0..4) {
+                end_any(&mut bench, &mut rng);
+            }
+        }
+        for _ in 0..2000 {
+            if bench.core.in_flight() == 0 {
+                break;
+            }
+            end_any(&mut bench, &mut rng);
+            bench.wait_ms(50);
+        }
+        assert_eq!(bench.core.in_flight(), 0, "seed {seed}: something waits for ever");
+        bench.wait_ms(50);
+        let acked: Vec<u16> = bench.acked.iter().map(|(_, _, packet_id)| *packet_id).collect();
+        assert_eq!(acked, (1..=count).collect::<Vec<_>>(), "seed {seed}");
+        assert_eq!(bench.core.ledger().messages.received, u64::from(count), "seed {seed}");
+    }
+}
+
+/// The job of a message of `stubborn`, by its topic, ends too late.
+fn end_late(bench: &mut Bench, topic: &str) {
+    let jobs = bench.jobs.as_mut().unwrap();
+    let Some(place) = jobs.iter().position(|job| **job.function() == *"stubborn" && job.topic() == topic) else {
+        return;
+    };
+    let mut job = jobs.remove(place);
+    while !job.took(u64::MAX) {
+        job.step();
+    }
+    bench.handle(Input::Ran(Box::new(job)));
+}
+
+#[test]
+fn what_waits_behind_a_try_goes_on_when_that_is_held_back() {
+    let mut bench = bench();
+    for _ in 1..FAILURES_MAX {
+        bench.message("stubborn/a", "?");
+        bench.wait_ms(400);
+    }
+    bench.jobs = Some(Vec::new());
+    for (packet_id, (topic, payload)) in (1..).zip([("stubborn/a", "~"), ("stubborn/b", "~"), ("stubborn/c", "x")]) {
+        publish(&mut bench, packet_id, topic, payload);
+    }
+    let mut waited_ms = 0;
+    while bench.core.in_flight() > 0 && waited_ms < 3000 {
+        end_late(&mut bench, "in/stubborn/a");
+        if waited_ms >= 60 {
+            end_late(&mut bench, "in/stubborn/b");
+        }
+        let jobs = bench.jobs.as_mut().unwrap();
+        if let Some(place) = jobs.iter().position(|job| **job.function() == *"pass") {
+            let mut job = jobs.remove(place);
+            while !job.step() {}
+            bench.handle(Input::Ran(Box::new(job)));
+        }
+        bench.wait_ms(10);
+        waited_ms += 10;
+    }
+    let shown = function(&bench, "stubborn");
+    assert_eq!(
+        (bench.core.in_flight(), &shown["quarantined"], &shown["held_back"]),
+        (0, &true.into(), &2.into()),
+        "{shown}"
+    );
 }

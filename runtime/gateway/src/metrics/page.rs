@@ -170,6 +170,11 @@ fn named(page: &mut Page, status: &Value, array: &str, label: &'static str) {
             );
             page.counter("function_failures", "Invocations that failed since the start", samples("failures"));
             page.counter(
+                "function_retries",
+                "Failures after which it ran on the message again, since the start",
+                samples("retries"),
+            );
+            page.counter(
                 "function_passed",
                 "Failures whose messages went on without it, since the start",
                 samples("passed"),

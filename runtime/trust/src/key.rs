@@ -72,8 +72,8 @@ impl PublicKey {
         if is_weak(&bytes) {
             return Err(KeyError::Weak);
         }
-        let comment = comment.trim().chars().filter(|c| !c.is_control()).take(COMMENT_MAX_CHARS).collect();
-        Ok(Self { bytes, comment })
+        let cut: String = comment.trim().chars().filter(|c| !c.is_control()).take(COMMENT_MAX_CHARS).collect();
+        Ok(Self { bytes, comment: cut.trim().to_owned() })
     }
 
     /// Reads a line of an OpenSSH `.pub` file, PEM, or the bytes (alone, in DER, or as wasmsign2 has them) in hex or

@@ -97,4 +97,7 @@ fn comments_cannot_steer_a_terminal_or_grow() {
     assert_eq!(key.comment(), "[2Jada");
     let key = PublicKey::parse(&SSH.replace("ada@lab", &"é".repeat(1000))).unwrap();
     assert_eq!(key.comment().chars().count(), 64);
+    let cut_at_a_space = format!("{} and more", "x".repeat(63));
+    let key = PublicKey::parse(&SSH.replace("ada@lab", &cut_at_a_space)).unwrap();
+    assert_eq!(key.comment(), "x".repeat(63));
 }

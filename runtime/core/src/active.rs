@@ -40,7 +40,10 @@ pub(crate) struct Active {
     pub is_long: bool,
     pub invocations: u64,
     pub failures: u64,
+    /// Of all messages, whether they ended well or not.
     pub fuel: u64,
+    /// Time it has had on workers.
+    pub worker_ns: u64,
     pub emits_refused: u64,
     pub last_failure: Option<&'static str>,
     /// Messages that are to be run again, by their tickets, and how often it failed on them. No other begins meanwhile: it
@@ -106,6 +109,7 @@ impl Active {
             invocations: 0,
             failures: 0,
             fuel: 0,
+            worker_ns: 0,
             emits_refused: 0,
             last_failure: None,
             tries: BTreeMap::new(),
@@ -203,41 +207,42 @@ impl Active {
     fn note_here(&mut self, ticket: u64, result: &Result<Usage, Failure>, shop: &mut Shop<'_>) -> Option<u64> {
         let effects = self.instances.effects()?;
         let refused = note_logs(&self.name, effects, shop);
-        self.count(ticket, result, refused, shop)
+        self.count(ticket, result, self.instances.fuel_spent(), refused, shop)
     }
 
-    /// A message has ended. Returns when it is to be run again, if that was not the last of it.
+    /// A message has ended, for which so much fuel was used. Returns when it is to be run again, if that was not the last of
+    /// it.
     pub fn note(
         &mut self,
         ticket: u64,
         result: &Result<Usage, Failure>,
+        fuel: u64,
         effects: &Effects,
         shop: &mut Shop<'_>,
     ) -> Option<u64> {
         let refused = note_logs(&self.name, effects, shop);
-        self.count(ticket, result, refused, shop)
+        self.count(ticket, result, fuel, refused, shop)
     }
 
     fn count(
         &mut self,
         ticket: u64,
         result: &Result<Usage, Failure>,
+        fuel: u64,
         emits_refused: u64,
         shop: &mut Shop<'_>,
     ) -> Option<u64> {
         self.invocations += 1;
+        self.fuel += fuel;
         self.emits_refused += emits_refused;
-        match result {
-            Ok(usage) => self.fuel += usage.fuel,
-            Err(failure) => {
-                self.failures += 1;
-                self.last_failure = Some(failure.word());
-                if let Some(backoff_ms) = self.backoff_ms(ticket) {
-                    self.retries += 1;
-                    return Some(shop.mono_us.saturating_add(backoff_ms * 1000));
-                }
-                shop.notices.function_failed(&self.name, failure, self.passes(), shop.mono_us);
+        if let Err(failure) = result {
+            self.failures += 1;
+            self.last_failure = Some(failure.word());
+            if let Some(backoff_ms) = self.backoff_ms(ticket) {
+                self.retries += 1;
+                return Some(shop.mono_us.saturating_add(backoff_ms * 1000));
             }
+            shop.notices.function_failed(&self.name, failure, self.passes(), shop.mono_us);
         }
         self.tries.remove(&ticket);
         match self.breaker.ended(result.is_ok(), shop.mono_us) {
@@ -259,6 +264,11 @@ impl Active {
     /// Whether what it fails on goes on without it.
     pub fn passes(&self) -> bool {
         self.manifest.on_error == OnError::Pass
+    }
+
+    /// Messages that wait for it.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 }
 

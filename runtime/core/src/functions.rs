@@ -307,10 +307,11 @@ impl Functions {
         self.away = self.away.saturating_sub(1);
         let Some(active) = self.active.get_mut(job.place()) else { return Progress::Waiting };
         active.is_long = job.slices > SLICES_HERE_MAX;
+        active.worker_ns += job.ran_ns;
         let (ticket, place, is_home) = (job.ticket, job.place(), job.is_home);
         match job.end() {
             Ended::Run(function, result, effects) => {
-                let retry_at_us = active.note(ticket, &result, &effects, shop);
+                let retry_at_us = active.note(ticket, &result, function.fuel_spent(), &effects, shop);
                 active.instances.put(function, is_home);
                 if let Some(at_us) = retry_at_us {
                     self.retries.insert((at_us, ticket, place));

@@ -104,7 +104,12 @@ impl Instances {
         self.home.as_ref().map(|home| home.effects())
     }
 
-    /// Takes them.
+    /// The fuel it took.
+    pub fn fuel_spent(&self) -> u64 {
+        self.home.as_ref().map_or(0, |home| home.fuel_spent())
+    }
+
+    /// Takes its effects.
     pub fn take_effects(&mut self) -> Effects {
         let mut effects = self.home.as_mut().map(|home| home.take_effects()).unwrap_or_default();
         effects.shrink();

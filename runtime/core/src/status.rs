@@ -17,6 +17,8 @@ pub(crate) struct Status<'a> {
     pub unix_ms: i64,
     pub uptime_s: u64,
     pub functions: FunctionList<'a>,
+    /// Messages whose functions have not ended, or that wait for others of their topic.
+    pub in_flight: usize,
     pub spool: SpoolStatus,
     pub wear: WearStatus,
     pub uplinks: Vec<UplinkStatus<'a>>,
@@ -132,6 +134,12 @@ struct FunctionStatus<'a> {
     /// Messages it was not run on.
     held_back: u64,
     fuel: u64,
+    /// Of the fuel of all functions since the start, in percent.
+    share_percent: u64,
+    /// Time on workers.
+    worker_ms: u64,
+    /// Messages that wait for it.
+    waiting: usize,
     emits_refused: u64,
     state_bytes: usize,
 }
@@ -139,14 +147,15 @@ struct FunctionStatus<'a> {
 impl Serialize for FunctionList<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut list = s.serialize_seq(None)?;
+        let fuel = self.0.iter().chain(self.1).map(|active| active.fuel).sum::<u64>();
         for active in self.0.iter().chain(self.1) {
-            list.serialize_element(&function(active))?;
+            list.serialize_element(&function(active, fuel))?;
         }
         list.end()
     }
 }
 
-fn function(active: &Active) -> FunctionStatus<'_> {
+fn function(active: &Active, all_fuel: u64) -> FunctionStatus<'_> {
     FunctionStatus {
         report: FunctionReport::new(active),
         invocations: active.invocations,
@@ -157,6 +166,9 @@ fn function(active: &Active) -> FunctionStatus<'_> {
         quarantined: active.breaker.is_open(),
         held_back: active.held_back,
         fuel: active.fuel,
+        share_percent: active.fuel.saturating_mul(100) / all_fuel.max(1),
+        worker_ms: active.worker_ns / 1_000_000,
+        waiting: active.waiting(),
         emits_refused: active.emits_refused,
         state_bytes: active.instances.state().bytes(),
     }

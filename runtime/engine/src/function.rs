@@ -203,6 +203,11 @@ impl Function {
         mem::take(&mut self.store.data_mut().effects)
     }
 
+    /// Fuel of the last message, so far; whether it ended well or not.
+    pub fn fuel_spent(&self) -> u64 {
+        self.store.data().meter.spent()
+    }
+
     /// Replaces the values given at load by others and starts again, because `eyot_init` may have read the old ones.
     ///
     /// # Errors

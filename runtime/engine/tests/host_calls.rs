@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use eyot_engine::{Level, StateOp};
+use eyot_engine::{Level, StateOp, Step};
 use eyot_wire::code::Failure;
 
 const NOT_FOUND: i32 = -1;
@@ -309,4 +309,29 @@ fn init_may_read_its_configuration_and_log_only() {
     }
     let f = function(&init(&format!("(call $log (i32.const 1) {VALUE}) (i32.const 0)")), "(i32.const 0)");
     assert_eq!(f.effects().logs().map(|line| line.text).collect::<Vec<_>>(), ["value"]);
+}
+
+#[test]
+fn state_operations_count_when_they_are_kept() {
+    let mut f = function("", "(call $state_set (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 2))");
+    assert!(f.uses_state());
+    assert!(matches!(f.begin(&message("a", b"")), Step::Done(Ok(_))));
+    assert!(f.state().is_empty(), "the message has ended, and is not kept yet");
+    f.keep();
+    assert_eq!(f.state().bytes(), 3);
+    let shared = f.state().clone();
+    f.state_mut().clear();
+    assert!(matches!(f.begin(&message("a", b"")), Step::Done(Ok(_))));
+    let effects = f.take_effects();
+    assert_eq!((effects.state_ops().count(), f.effects().state_ops().count()), (1, 0));
+    f.keep();
+    assert!(f.state().is_empty(), "there is nothing left to keep");
+    f.keep_taken(&effects);
+    assert_eq!((f.state().bytes(), shared.bytes()), (3, 3));
+}
+
+#[test]
+fn what_imports_no_state_call_keeps_no_state() {
+    let stateless = module(&[MEMORY, ABI, ALLOC, &handle("(i32.const 0)")]);
+    assert!(!load(&stateless).uses_state());
 }

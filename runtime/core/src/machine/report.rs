@@ -75,6 +75,7 @@ impl<S: Storage> Core<S> {
             unix_ms: self.now.unix_ms,
             uptime_s: (self.now.mono_us - self.started_us) / 1_000_000,
             functions: FunctionList(&self.functions, self.reducer.as_ref()),
+            in_flight: self.in_flight(),
             spool: SpoolStatus {
                 epoch: self.committer.spool.epoch(),
                 bytes: usage.bytes,

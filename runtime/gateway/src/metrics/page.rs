@@ -97,6 +97,7 @@ pub fn render(status: &[u8]) -> Option<String> {
     )];
     page.gauge("build", "The gateway and its version, as labels", build);
     page.gauge("uptime_seconds", "Since the start", one("/uptime_s"));
+    page.gauge("messages_in_flight", "Messages that functions are busy with, and those behind them", one("/in_flight"));
 
     if let Some(ledger) = status.get("ledger") {
         page.account("messages", "Messages", &[(Labels::new(), ledger)]);
@@ -182,6 +183,8 @@ fn named(page: &mut Page, status: &Value, array: &str, label: &'static str) {
             page.counter("function_held_back", "Messages it was not run on since the start", samples("held_back"));
             page.gauge("function_quarantined", "1 while it is left alone because it failed", samples("quarantined"));
             page.counter("function_fuel", "Fuel it used since the start", samples("fuel"));
+            page.counter("function_worker_milliseconds", "Time it had on workers", samples("worker_ms"));
+            page.gauge("function_waiting", "Messages that wait for it", samples("waiting"));
             page.counter("function_emits_refused", "Emits refused since the start", samples("emits_refused"));
             page.gauge("function_state_bytes", "Size of its state", samples("state_bytes"));
         }

@@ -238,20 +238,14 @@ mod tests {
         }
 
         /// The jobs that messages on these topics come to.
-        fn jobs(&mut self, topics: &[&'static str]) -> Vec<Box<Job>> {
+        fn jobs(&mut self, topics: &[&'static str]) -> impl Iterator<Item = Box<Job>> {
             for topic in topics {
                 let (topic, payload) = (Bytes::from_static(topic.as_bytes()), Bytes::new());
                 let message = Message { conn: 1, packet_id: 0, qos: 0, dup: false, topic, payload };
                 self.0.handle(Now::default(), Input::Message(message));
             }
-            self.effects()
-                .into_iter()
-                .filter_map(|effect| if let Effect::Run(job) = effect { Some(job) } else { None })
-                .collect()
-        }
-
-        fn effects(&mut self) -> Vec<Effect<<MemoryStorage as eyot_spool::Storage>::File>> {
-            std::iter::from_fn(|| self.0.poll()).collect()
+            let effects: Vec<_> = std::iter::from_fn(|| self.0.poll()).collect();
+            effects.into_iter().filter_map(|effect| if let Effect::Run(job) = effect { Some(job) } else { None })
         }
     }
 
@@ -271,11 +265,11 @@ mod tests {
     fn a_function_with_many_jobs_has_the_share_of_one() {
         let mut gateway = Gateway::new(vec![spinning("a", ""), spinning("b", ""), spinning("c", "")]);
         let mut queue = Queue::default();
-        gateway.jobs(&["a/1", "a/2", "a/3", "b/1"]).into_iter().for_each(|job| queue.put(job));
+        gateway.jobs(&["a/1", "a/2", "a/3", "b/1"]).for_each(|job| queue.put(job));
         assert_eq!(turns(&mut queue, 100, |_| 1_000_000), [50, 50, 0]);
         assert_eq!(turns(&mut queue, 90, |place| if place == 0 { 2_000_000 } else { 1_000_000 }), [30, 60, 0]);
         // Who comes late gets no more than the others from then on, and no less.
-        gateway.jobs(&["c/1"]).into_iter().for_each(|job| queue.put(job));
+        gateway.jobs(&["c/1"]).for_each(|job| queue.put(job));
         let late = turns(&mut queue, 90, |_| 1_000_000);
         assert!(late.iter().all(|turns| (29..=31).contains(turns)), "{late:?}");
     }
@@ -284,7 +278,7 @@ mod tests {
     fn to_leave_and_come_back_is_no_advantage() {
         let mut gateway = Gateway::new(vec![spinning("a", ""), spinning("b", "")]);
         let mut queue = Queue::default();
-        gateway.jobs(&["a/1", "b/1"]).into_iter().for_each(|job| queue.put(job));
+        gateway.jobs(&["a/1", "b/1"]).for_each(|job| queue.put(job));
         let mut turns = [0; 2];
         for _ in 0..100 {
             let job = queue.take().unwrap();
@@ -296,7 +290,7 @@ mod tests {
             if let Some(job) = done {
                 gateway.0.handle(Now::default(), Input::Ran(job));
                 let next = gateway.jobs(&["a/2"]);
-                next.into_iter().for_each(|job| queue.put(job));
+                next.for_each(|job| queue.put(job));
             }
         }
         assert!((49..=51).contains(&turns[0]), "{turns:?}");
@@ -307,7 +301,7 @@ mod tests {
     fn a_lead_is_forgotten_but_for_a_moment() {
         let mut gateway = Gateway::new(vec![spinning("a", ""), spinning("b", "")]);
         let mut queue = Queue::default();
-        gateway.jobs(&["a/1", "b/1"]).into_iter().for_each(|job| queue.put(job));
+        gateway.jobs(&["a/1", "b/1"]).for_each(|job| queue.put(job));
         // `b` is on a core of its own meanwhile.
         let b = (queue.take().unwrap(), queue.take().unwrap());
         queue.ran(0, 3_600_000_000_000, Some(b.0));

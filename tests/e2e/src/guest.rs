@@ -138,13 +138,15 @@ fn read_leb128(bytes: &[u8]) -> (usize, usize) {
     panic!("not a LEB128 number");
 }
 
+const STATE_IMPORTS: &str = r#"(import "eyot" "state_get" (func $state_get (param i32 i32 i32 i32) (result i32)))
+  (import "eyot" "state_set" (func $state_set (param i32 i32 i32 i32) (result i32)))"#;
+
 /// A module around the body of `eyot_handle ($tp $tl $pp $pl)`; `data` are data segments.
 pub fn handler(data: &str, body: &str) -> String {
     format!(
         r#"(module
   (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
-  (import "eyot" "state_get" (func $state_get (param i32 i32 i32 i32) (result i32)))
-  (import "eyot" "state_set" (func $state_set (param i32 i32 i32 i32) (result i32)))
+  {STATE_IMPORTS}
   (import "eyot" "log" (func $log (param i32 i32 i32)))
   (memory (export "memory") 6)
   {data}
@@ -156,18 +158,28 @@ pub fn handler(data: &str, body: &str) -> String {
     )
 }
 
-/// Emits the payload as it came to `prefix` followed by the topic it came on.
+/// Emits the payload as it came to `prefix` followed by the topic it came on. Keeps no state.
 pub fn echo(prefix: &str) -> String {
+    slow_echo(prefix, 0)
+}
+
+/// As [`echo`], after so many turns of a loop of eight instructions.
+pub fn slow_echo(prefix: &str, turns: u32) -> String {
     let len = prefix.len();
     handler(
         &format!(r#"(data (i32.const 1024) "{prefix}")"#),
         &format!(
-            "(memory.copy (i32.const {}) (local.get $tp) (local.get $tl))
+            "(local $turns i32) (local.set $turns (i32.const {turns}))
+             (loop $turn
+               (local.set $turns (i32.sub (local.get $turns) (i32.const 1)))
+               (br_if $turn (i32.gt_s (local.get $turns) (i32.const 0))))
+             (memory.copy (i32.const {}) (local.get $tp) (local.get $tl))
              (drop (call $emit (i32.const 1024) (i32.add (local.get $tl) (i32.const {len})) (local.get $pp) (local.get $pl)))
              (i32.const 0)",
             1024 + len
         ),
     )
+    .replace(STATE_IMPORTS, "")
 }
 
 /// Counts messages in its state under `n`, and emits the count to `topic`, as 8 bytes, least significant first.

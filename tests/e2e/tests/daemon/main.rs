@@ -8,6 +8,7 @@ mod down;
 mod embedded;
 mod failures;
 mod hostile;
+mod long;
 mod payloads;
 mod quota;
 mod reduce;

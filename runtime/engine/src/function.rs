@@ -396,10 +396,3 @@ impl Function {
         host.message = None;
     }
 }
-
-/// Between slices a function may go on in another thread.
-const _: () = {
-    const fn is_send<T: Send>() {}
-    is_send::<Function>();
-    is_send::<Effects>();
-};

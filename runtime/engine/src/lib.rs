@@ -44,3 +44,10 @@ pub use error::LoadError;
 pub use function::{Function, Invocation, LoadOptions, Step, Usage};
 pub use limits::StackLimits;
 pub use state::State;
+
+/// Between slices a function may go on in another thread.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Function>();
+    is_send::<Effects>();
+};

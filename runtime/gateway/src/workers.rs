@@ -212,12 +212,20 @@ mod tests {
 
     use super::*;
 
-    /// Runs until its fuel is gone.
+    /// Runs until its fuel is gone; or, if its topic ends in `2`, for a while.
     const SPIN: &str = r#"(module
       (memory (export "memory") 1)
       (func (export "eyot_abi") (result i32) (i32.const 1))
       (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
-      (func (export "eyot_handle") (param i32 i32 i32 i32) (result i32) (loop $for_ever (br $for_ever)) (i32.const 0)))"#;
+      (func (export "eyot_handle") (param $t i32) (param $tl i32) (param i32 i32) (result i32)
+        (local $turns i32)
+        (local.set $turns (i32.const 20000))
+        (loop $turn
+          (local.set $turns (i32.sub (local.get $turns) (i32.const 1)))
+          (br_if $turn (i32.gt_s (local.get $turns) (i32.const 0))))
+        (if (i32.ne (i32.const 50) (i32.load8_u (i32.sub (i32.add (local.get $t) (local.get $tl)) (i32.const 1))))
+          (then (loop $for_ever (br $for_ever))))
+        (i32.const 0)))"#;
 
     fn spinning(name: &str, limits: &str) -> Loaded {
         let text =
@@ -278,7 +286,7 @@ mod tests {
     fn to_leave_and_come_back_is_no_advantage() {
         let mut gateway = Gateway::new(vec![spinning("a", ""), spinning("b", "")]);
         let mut queue = Queue::default();
-        gateway.jobs(&["a/1", "b/1"]).for_each(|job| queue.put(job));
+        gateway.jobs(&["a/2", "b/1"]).for_each(|job| queue.put(job));
         let mut turns = [0; 2];
         for _ in 0..100 {
             let job = queue.take().unwrap();
@@ -316,7 +324,7 @@ mod tests {
         let mut gateway = Gateway::new(vec![spinning("a", limits), spinning("b", limits)]);
         let (mut workers, done) = Workers::new(2, std::thread::current());
         assert_eq!(workers.threads.len(), 0);
-        for job in gateway.jobs(&["a/1", "b/1", "a/2", "b/2"]) {
+        for job in gateway.jobs(&["a/1", "b/1", "a/3", "b/3"]) {
             assert!(workers.run(job).is_ok());
         }
         assert_eq!(workers.threads.len(), 2);

@@ -16,11 +16,12 @@ use crate::effects::Effects;
 use crate::error::LoadError;
 use crate::growth::Growth;
 use crate::host::{Host, MessageContext, STATE_CALLS};
-use crate::instance::{failure, settle, start, Live, ResetPlan};
+use crate::instance::{failure, settle, start, Live};
 use crate::limits::StackLimits;
 use crate::meter::Meter;
 use crate::scan::scan;
 use crate::settings::{merged_config, parse_manifest};
+use crate::snapshot::ResetPlan;
 use crate::state::State;
 
 /// How to load a module.

@@ -1,31 +1,21 @@
-//! One running instance of the module: start, snapshot, reset.
+//! One running instance of the module: how it starts.
 
 use alloc::format;
 use alloc::string::ToString;
-use alloc::vec::Vec;
 use core::mem;
 
 use eyot_wire::code::Failure;
 use eyot_wire::module::{ABI_VERSION, EXPORT_ABI, EXPORT_ALLOC, EXPORT_HANDLE, EXPORT_INIT, EXPORT_MEMORY};
 use wasmi::errors::{ErrorKind, InstantiationError};
-use wasmi::{Error, Global, Instance, Memory, Store, TrapCode, TypedFunc, TypedResumableCall, Val};
+use wasmi::{Error, Instance, Memory, Store, TrapCode, TypedFunc, TypedResumableCall};
 
 use crate::compile::Compiled;
 use crate::error::LoadError;
 use crate::growth::Growth;
 use crate::host::Host;
-use crate::limits::{INIT_FUEL, RESET_COPY_MAX_BYTES};
+use crate::limits::INIT_FUEL;
 use crate::meter::Meter;
-use crate::rewrite::global_name;
-
-/// What a reset needs to know of the module.
-#[derive(Clone, Debug)]
-pub(crate) struct ResetPlan {
-    /// Globals to put back.
-    pub(crate) mutable_globals: Vec<u32>,
-    /// The module changes what no API can put back.
-    pub(crate) always_fresh: bool,
-}
+use crate::snapshot::{ResetPlan, Snapshot};
 
 /// Handles into the current store, and what it looked like once started.
 pub(crate) struct Live {
@@ -35,22 +25,10 @@ pub(crate) struct Live {
     snapshot: Option<Snapshot>,
 }
 
-/// Everything a message can change in an instance, other than by growing it.
-struct Snapshot {
-    memory: Vec<u8>,
-    globals: Vec<(Global, Val)>,
-}
-
 impl Live {
     /// Puts the instance back to how it was once started. `false`: only a fresh instance will do.
     pub(crate) fn restore(&self, store: &mut Store<Host>) -> bool {
-        let Some(snapshot) = &self.snapshot else { return false };
-        let memory = self.memory.data_mut(&mut *store);
-        if memory.len() != snapshot.memory.len() {
-            return false;
-        }
-        memory.copy_from_slice(&snapshot.memory);
-        snapshot.globals.iter().all(|(global, value)| global.set(&mut *store, value.clone()).is_ok())
+        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.restore(store, self.memory))
     }
 }
 
@@ -74,7 +52,7 @@ pub(crate) fn start(store: &mut Store<Host>, compiled: &Compiled, plan: &ResetPl
         memory,
         alloc: instance.get_typed_func(&*store, EXPORT_ALLOC).map_err(instantiate_error)?,
         handle: instance.get_typed_func(&*store, EXPORT_HANDLE).map_err(instantiate_error)?,
-        snapshot: snapshot(store, &instance, memory, plan),
+        snapshot: Snapshot::take(store, &instance, memory, plan),
     })
 }
 
@@ -136,17 +114,4 @@ pub(crate) fn failure(error: &Error, growth_refused: bool) -> Failure {
         Some(TrapCode::UnreachableCodeReached) if growth_refused => Failure::Memory,
         _ => Failure::Trap(error.to_string()),
     }
-}
-
-fn snapshot(store: &Store<Host>, instance: &Instance, memory: Memory, plan: &ResetPlan) -> Option<Snapshot> {
-    let memory = memory.data(store);
-    if plan.always_fresh || memory.len() > RESET_COPY_MAX_BYTES {
-        return None;
-    }
-    let globals = plan
-        .mutable_globals
-        .iter()
-        .map(|&index| instance.get_global(store, &global_name(index)).map(|global| (global, global.get(store))))
-        .collect::<Option<Vec<_>>>()?;
-    Some(Snapshot { memory: memory.to_vec(), globals })
 }

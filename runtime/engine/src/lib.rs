@@ -13,7 +13,7 @@
 //! - `settings`: its manifest and configuration;
 //! - `rewrite`: exports what a reset must reach;
 //! - `compile`: wasmi's configuration, and the types of imports and exports;
-//! - `instance`: start, snapshot and reset;
+//! - `instance`, `snapshot`: start and reset;
 //! - `function`: begins, slices and ends a message;
 //! - `meter`, `growth`: its fuel and its memory;
 //! - `host`: what it may call;
@@ -37,6 +37,7 @@ mod pending;
 mod rewrite;
 mod scan;
 mod settings;
+mod snapshot;
 pub mod state;
 
 pub use effects::{Effects, Emit, Level, LogLine, RefusedEmits, StateOp};

@@ -29,7 +29,7 @@ pub const CALLS_MAX: usize = 512;
 /// fuel. wasmi charges such code before it runs, so the slice that runs it must be this large.
 pub const STRAIGHT_RUN_FUEL_MAX: u64 = 1_000_000;
 /// Fuel for `eyot_abi` and `eyot_init` together. They run again for each fresh instance, that is after a failed message
-/// and, for functions whose memory is over [`RESET_COPY_MAX_BYTES`], after every message; so this is kept low.
+/// and, for functions that begin with more than [`RESET_KEPT_MAX_BYTES`] in memory, after every message; so this is low.
 pub const INIT_FUEL: u64 = 1_000_000;
 
 /// Native stack, in bytes, that one failed `memory.grow` keeps in an optimised build (measured 176).
@@ -49,9 +49,9 @@ pub const HOST_BYTES_PER_FUEL: u64 = 16;
 /// Bytes of a key that are compared with those of another for one unit of fuel.
 pub const KEY_BYTES_PER_FUEL: u64 = 32;
 
-/// Largest memory that is reset by copying; beyond it a fresh instance is cheaper (measured at 1 MiB: 26 us fresh,
-/// 35 us copied).
-pub const RESET_COPY_MAX_BYTES: usize = 512 << 10;
+/// Most content of a memory that is kept for resets. A function that begins with more gets a fresh instance for each
+/// message: that takes about as long, and does not hold all of it twice.
+pub const RESET_KEPT_MAX_BYTES: usize = 512 << 10;
 
 /// Log lines kept of one message; more are counted.
 pub const LOG_LINES_MAX: usize = 32;

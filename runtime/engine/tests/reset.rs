@@ -13,6 +13,8 @@ use eyot_wire::manifest::Manifest;
 struct Prober {
     name: &'static str,
     memory: &'static str,
+    /// Code of `eyot_init`.
+    init: &'static str,
     items: &'static str,
     /// Code that fails if a segment is gone; run twice, it changes nothing more.
     touch: &'static str,
@@ -78,11 +80,23 @@ const STEPS: &str = r#"
 (if (i32.eq (local.get $op) (i32.const 13)) (then (call $look)))
 "#;
 
-const SMALL: Prober =
-    Prober { name: "one page", memory: r#"(memory (export "memory") 1)"#, items: "", touch: "", look: "", steps: "" };
+const SMALL: Prober = Prober {
+    name: "one page",
+    memory: r#"(memory (export "memory") 1)"#,
+    init: "",
+    items: "",
+    touch: "",
+    look: "",
+    steps: "",
+};
 
-const LARGE: Prober =
-    Prober { name: "memory over the copy limit", memory: r#"(memory (export "memory") 10)"#, ..SMALL };
+const LARGE: Prober = Prober { name: "large memory", memory: r#"(memory (export "memory") 10)"#, ..SMALL };
+
+const FULL: Prober = Prober {
+    name: "more in memory than is kept",
+    init: "(memory.fill (i32.const 65536) (i32.const 7) (i32.const 580000))",
+    ..LARGE
+};
 
 const TABLES: Prober = Prober {
     name: "tables and segments",
@@ -123,10 +137,13 @@ impl Prober {
             (i32.const 0))"#,
             self.steps
         );
-        let init = r#"(func (export "eyot_init") (result i32) (global.set $a (i64.const 77)) (i32.store (i32.const 4000)
-            (i32.const 0x55555555)) (i32.const 0))"#;
+        let init = format!(
+            r#"(func (export "eyot_init") (result i32) (global.set $a (i64.const 77)) (i32.store (i32.const 4000)
+            (i32.const 0x55555555)) {} (i32.const 0))"#,
+            self.init
+        );
         let data = r#"(data (i32.const 16) "out/a") (data (i32.const 60000) "far away") (elem declare func $look)"#;
-        module(&[IMPORTS, self.memory, GLOBALS, self.items, data, &look, ABI, ALLOC, init, &handle])
+        module(&[IMPORTS, self.memory, GLOBALS, self.items, data, &look, ABI, ALLOC, &init, &handle])
     }
 
     fn load(&self, wasm: &[u8]) -> Function {
@@ -188,13 +205,18 @@ fn seed() -> u64 {
 }
 
 #[test]
-fn copied_instances() {
+fn small_instances() {
     cannot_be_told_from_fresh(&SMALL, seed(), 300);
 }
 
 #[test]
-fn instances_too_large_to_copy() {
+fn large_instances() {
     cannot_be_told_from_fresh(&LARGE, seed(), 40);
+}
+
+#[test]
+fn instances_too_full_to_keep() {
+    cannot_be_told_from_fresh(&FULL, seed(), 40);
 }
 
 #[test]

@@ -61,3 +61,34 @@ pub fn load(wasm: &[u8], limits: &str) -> Result<Function, LoadError> {
 /// The message that attacks get.
 pub const MESSAGE: Invocation<'_> =
     Invocation { topic: "in/a", payload: b"payload", now_ms: 1_700_000_000_123, seed: 42 };
+
+/// About 5 KB, as a function of some fifty lines comes to without a library for JSON: a page of memory, a stack, 2 KB of
+/// constants, 30 routines.
+pub fn small() -> Vec<u8> {
+    let constants = format!("(data (i32.const 8192) \"{}\")", "constants ".repeat(200));
+    let routines: String = (0..30)
+        .map(|number| {
+            format!(
+                "(func $f{number} (param i32 i32) (result i32) (local i32)
+                (loop $l (local.set 2 (i32.add (i32.mul (local.get 2) (i32.const 31)) (i32.load8_u (local.get 0))))
+                    (i32.store offset={number} (local.get 0) (i32.xor (local.get 2) (i32.const 0x5bd1e995)))
+                    (local.set 0 (i32.add (local.get 0) (i32.const 1)))
+                    (br_if $l (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))
+                (i32.rotl (local.get 2) (i32.const 7)))"
+            )
+        })
+        .collect();
+    let items = format!("(global $sp (mut i32) (i32.const 8192)) {constants} {routines}");
+    guest(&items, "(drop (call $f3 (local.get $p) (local.get $pl))) (i32.const 0)")
+}
+
+/// What the kernel says process `pid` has in memory.
+///
+/// # Panics
+/// When there is no such process.
+#[allow(clippy::expect_used)] // there is nobody to report to
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel counts memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") << 10
+}

@@ -4,5 +4,8 @@
 //! under clocks and under a counting allocator, and through the real daemon beside a function that must not notice.
 
 pub mod attacks;
+pub mod choices;
 pub mod clock;
+
+pub mod generate;
 pub mod guest;

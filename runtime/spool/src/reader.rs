@@ -116,6 +116,8 @@ pub struct Reader<F> {
     /// Frames up to here were read.
     pub(crate) after: Lsn,
     at: Option<Place<F>>,
+    /// The segment to go on with, when the one before is done with.
+    next: Option<u64>,
     scanner: Scanner,
     /// What is missing is for others to count: it reads ahead of them.
     pub(crate) is_ahead: bool,
@@ -154,11 +156,12 @@ pub struct ReadError {
 
 impl<F> Reader<F> {
     pub(crate) fn new(after: Lsn) -> Self {
-        Self { after, at: None, scanner: Scanner::default(), is_ahead: false }
+        Self { after, at: None, next: None, scanner: Scanner::default(), is_ahead: false }
     }
 
-    pub(crate) fn ahead(after: Lsn) -> Self {
-        Self { is_ahead: true, ..Self::new(after) }
+    /// A reader from the beginning of `segment`, which goes on after `after`.
+    pub(crate) fn ahead(after: Lsn, segment: u64) -> Self {
+        Self { is_ahead: true, next: Some(segment), ..Self::new(after) }
     }
 }
 
@@ -195,6 +198,7 @@ impl<S: Storage> Spool<S> {
                 return Ok(None);
             };
             let (id, salt, end, base) = (segment.id, segment.salt, segment.end, segment.base_lsn);
+            let is_rewritten = segment.is_rewritten();
             let fail = |error| (crate::format::segment_name(id), error);
             let mut place = match reader.at.take() {
                 Some(place) if place.segment == id && place.salt == salt => place,
@@ -203,10 +207,12 @@ impl<S: Storage> Spool<S> {
                     let file = self.storage().open(&crate::format::segment_name(id)).map_err(fail)?;
                     // Segments before this one may have been given up meanwhile: that is no damage.
                     reader.after = reader.after.max(base.saturating_sub(1));
+                    reader.next = None;
                     Place { segment: id, salt, file, offset: HEADER_BYTES as u64 }
                 }
             };
-            if next_base.is_some_and(|base| reader.after + 1 >= base) {
+            // What a rewrite dropped of its last frame stands behind that.
+            if next_base.is_some_and(|base| reader.after + 1 >= base) && !is_rewritten {
                 self.leave(reader, id);
                 continue;
             }
@@ -255,10 +261,15 @@ impl<S: Storage> Spool<S> {
     /// The segment to read next, and the base of the one after it.
     fn segment_for(&self, reader: &Reader<S::File>) -> Option<(&Segment, Option<Lsn>)> {
         let segments = self.segments();
-        let index = match &reader.at {
-            Some(place) => segments.partition_point(|s| s.id < place.segment),
+        let index = match reader.at.as_ref().map(|place| place.segment).or(reader.next) {
+            Some(id) => segments.partition_point(|s| s.id < id),
             // Of several that begin with the same number, only the last holds frames that count.
-            None => segments.partition_point(|s| s.base_lsn <= reader.after + 1).saturating_sub(1),
+            None => {
+                let index = segments.partition_point(|s| s.base_lsn <= reader.after + 1).saturating_sub(1);
+                let before = index.checked_sub(1).and_then(|before| segments.get(before));
+                let begins_there = segments.get(index).is_some_and(|s| s.base_lsn == reader.after + 1);
+                index - usize::from(begins_there && before.is_some_and(Segment::is_rewritten))
+            }
         };
         let segment = segments.get(index)?;
         Some((segment, segments.get(index + 1).map(|s| s.base_lsn)))
@@ -271,6 +282,7 @@ impl<S: Storage> Spool<S> {
         let segments = self.segments();
         if let Some(next) = segments.get(segments.partition_point(|s| s.id <= id)) {
             let base = next.base_lsn;
+            reader.next = Some(next.id);
             // What stands before the next segment and was not found is gone.
             self.note_gap(reader, base);
             reader.after = reader.after.max(base.saturating_sub(1));

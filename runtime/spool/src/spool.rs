@@ -50,6 +50,13 @@ pub(crate) struct Segment {
     pub mark: u64,
 }
 
+impl Segment {
+    /// Its last frame may be followed by what a rewrite dropped.
+    pub fn is_rewritten(&self) -> bool {
+        self.mark != 0
+    }
+}
+
 /// The segment being written.
 struct Current<F> {
     id: u64,

@@ -135,7 +135,7 @@ impl<S: Storage> Spool<S> {
             mark,
             salt: salt(self.opened_with.wrapping_add(self.rewrites), last),
             base_lsn: start.first_lsn,
-            reader: Reader::ahead(start.first_lsn.saturating_sub(1)),
+            reader: Reader::ahead(start.first_lsn.saturating_sub(1), first),
             file,
             bytes,
             out: Vec::new(),
@@ -183,8 +183,10 @@ impl<S: Storage> Spool<S> {
         rewriting: &mut Rewriting<S::File>,
         rewrite: &mut dyn Rewrite,
     ) -> Result<RewriteStep<S::File>, CommitError> {
-        let mut reader = std::mem::replace(&mut rewriting.reader, Reader::ahead(0));
-        let is_over = reader.after + 1 >= rewriting.next_base && rewriting.current == rewriting.last;
+        let mut reader = std::mem::replace(&mut rewriting.reader, Reader::ahead(0, 0));
+        let is_over = reader.after + 1 >= rewriting.next_base
+            && rewriting.current == rewriting.last
+            && !self.segments.iter().any(|s| s.id == rewriting.last && s.is_rewritten());
         let frame = if is_over { Ok(None) } else { self.read(&mut reader) };
         let frame = frame.map_err(|error| CommitError::Io(error.to_string()))?;
         let behind = frame.as_ref().map_or(Lsn::MAX, |frame| frame.lsn.max(frame.first));

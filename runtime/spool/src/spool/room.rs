@@ -207,7 +207,8 @@ impl<S: Storage> Spool<S> {
             return Ok(None);
         }
         let mut reader = self.reader(first.base_lsn.saturating_sub(1));
-        while reader.after + 1 < next_base {
+        let is_rewritten = first.is_rewritten();
+        while reader.after + 1 < next_base || is_rewritten {
             match self.read(&mut reader)? {
                 Some(frame) if frame.lsn < next_base => visit(frame.lsn, frame.kind, frame.body),
                 _ => break,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use eyot_core::config::WhenFull;
+use eyot_core::config::{Priority, WhenFull};
 use eyot_core::io::{LinkId, Notice, Now, Publish};
 use eyot_core::ledger::{Account, Ledger, StreamAccount};
 use eyot_core::Core;
@@ -10,7 +10,8 @@ use eyot_spool::Storage;
 use eyot_wire::code::DropReason;
 
 use crate::broker::Broker;
-use crate::guest::{has_local_part, Failing, Long};
+use crate::faults::Faults;
+use crate::guest::{has_local_part, is_reduced, Failing, Long};
 use crate::output::{message_of, refused, Output};
 use crate::scenario::Scenario;
 use crate::stream::Seen;
@@ -40,6 +41,10 @@ pub struct Checks {
     letters_refused: BTreeSet<(u64, u64)>,
     /// The gateway said that there was no room for a letter.
     letters_dropped: bool,
+    /// Outputs of high priority that were given up for room.
+    alarms_gone: u64,
+    /// No link was up.
+    was_offline: bool,
 }
 
 /// The counter the simulation's function keeps in its state.
@@ -74,6 +79,7 @@ fn is_allowed(scenario: &Scenario, reason: DropReason) -> bool {
         DropReason::Refused => scenario.faults.refuse_ppm > 0,
         DropReason::UplinkFull => setup.backlog.is_some_and(|(_, when_full)| when_full != WhenFull::Block),
         DropReason::Expired => setup.ttl_ms.is_some(),
+        DropReason::Reduced => setup.reduce_at_percent.is_some(),
         // Where the disk fails or is full, the oldest segment goes unread, or before the ledger that says so is written; and
         // a log gives up what was delivered before that is durable.
         DropReason::Corrupt => scenario.faults.disk_full_mean_ms + scenario.faults.disk_error_mean_ms > 0,
@@ -175,7 +181,7 @@ impl Checks {
     }
 
     /// After every step.
-    pub fn always<S: Storage>(&mut self, scenario: &Scenario, core: &Core<S>, version: u8) {
+    pub fn always<S: Storage>(&mut self, scenario: &Scenario, core: &Core<S>, version: u8, is_offline: bool) {
         let ledger = core.ledger();
         self.enrol(ledger, version);
         assert!(ledger.is_balanced(), "the ledger does not balance: {ledger:?}");
@@ -189,10 +195,32 @@ impl Checks {
             let is_kept = when_full == WhenFull::DropOldest || waiting <= max + MESSAGE_BYTES;
             assert!(is_kept, "quota: {waiting} bytes wait for the cloud, {max} allowed");
         }
+        self.alarms_last(scenario, core, is_offline);
         for account in &ledger.streams {
             let seen = self.seen(account).count;
             let delivered = account.outputs.delivered;
             assert!(delivered <= seen, "{}: {delivered} counted as delivered, {seen} arrived", account.name);
+        }
+    }
+
+    /// Nothing of high priority is given up for room while there is anything else to give up. With a link that is up a
+    /// stream moves, and segments it moves in are not rewritten; a disk that fails may leave no choice.
+    fn alarms_last<S: Storage>(&mut self, scenario: &Scenario, core: &Core<S>, is_offline: bool) {
+        let Faults { disk_full_mean_ms, disk_error_mean_ms, sync_error_ppm, .. } = scenario.faults;
+        if scenario.setup.alarms != Some(Priority::High)
+            || disk_full_mean_ms + disk_error_mean_ms + u64::from(sync_error_ppm) > 0
+        {
+            return;
+        }
+        let (alarms, others): (Vec<_>, Vec<_>) =
+            core.ledger().streams.iter().partition(|s| core.priority(s.stream) == Priority::High);
+        let gone = alarms.iter().map(|s| s.total().dropped(DropReason::SpoolFullOldest)).sum();
+        let has_lost = gone > std::mem::replace(&mut self.alarms_gone, gone);
+        let was_offline = std::mem::replace(&mut self.was_offline, is_offline);
+        if has_lost && is_offline && was_offline {
+            let waiting: u64 = others.iter().map(|s| s.pending_bytes).sum();
+            let unsealed = 2 * core.spool().usage().bytes / core.spool().usage().segments.max(1);
+            assert!(waiting <= unsealed, "alarms were given up while {waiting} bytes of others waited");
         }
     }
 
@@ -292,6 +320,15 @@ impl Checks {
             "{} acknowledged messages did not arrive in full, {dropped} are in the ledger as dropped: {:?}",
             absent.len(),
             absent.iter().take(5).collect::<Vec<_>>()
+        );
+        let reduced: u64 = accounts(ledger).map(|(_, account)| account.dropped(DropReason::Reduced)).sum();
+        let kept: Vec<_> = absent.iter().filter(|(_, number)| !is_reduced(*number)).collect();
+        assert!(
+            kept.len() as u64 <= dropped - reduced,
+            "{} messages that a reducer keeps did not arrive in full, {} are in the ledger as dropped otherwise: {:?}",
+            kept.len(),
+            dropped - reduced,
+            kept.iter().take(5).collect::<Vec<_>>()
         );
     }
 

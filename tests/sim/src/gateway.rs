@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 
-use eyot_core::config::Config;
+use eyot_core::config::{Config, Reduce};
 use eyot_core::io::{ConnId, Effect, Input, Job, LinkId, Message, Notice, Now, Publish};
 use eyot_core::{Core, Loaded};
 use eyot_spool::memory::MemoryStorage;
 use eyot_spool::{Options, Storage};
 use eyot_wire::manifest::Limits;
 
-use crate::guest;
+use crate::guest::{self, REDUCER};
 use crate::planted::{overlook_oldest, Planted};
 use crate::scenario::Scenario;
 
@@ -72,7 +72,7 @@ impl Gateway {
             version: "0.0.0",
             uplinks: setup.uplinks(),
             when_full: setup.when_full,
-            reduce: None,
+            reduce: setup.reduce_at_percent.map(|at_percent| Reduce { at_percent, function: REDUCER.to_owned() }),
             commit_window_us: 10_000,
             wear_budget_day_bytes: setup.wear_budget_day_bytes,
             commit_window_max_us: 1_000_000,
@@ -218,6 +218,7 @@ impl Gateway {
 fn functions(scenario: &Scenario, version: u8) -> Vec<Loaded> {
     let (failing, long) = (scenario.setup.failing, scenario.setup.long);
     let mut functions = vec![guest::load("pass", version, failing, long)];
+    functions.extend(scenario.setup.reduce_at_percent.map(|_| guest::reducer()));
     if scenario.planted == Some(Planted::MixVersions) && version > 1 {
         functions.push(guest::load("pass-old", version - 1, failing, long));
     }

@@ -121,3 +121,32 @@ pub fn load(name: &str, version: u8, failing: Failing, long: Long) -> Loaded {
     };
     Loaded { function: load(), sha256: [version; 32], replica: Some(Arc::new(move || Some(load()))) }
 }
+
+/// Name of the reducer.
+pub const REDUCER: &str = "thin";
+
+/// Whether the reducer takes the outputs of a message with this number.
+pub fn is_reduced(number: u64) -> bool {
+    number % 2 == 1
+}
+
+/// The reducer: keeps outputs of even numbers, and dead letters.
+pub fn reducer() -> Loaded {
+    const TEXT: &str = r#"(module
+  (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "eyot_abi") (result i32) (i32.const 1))
+  (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
+    (if (i32.and (i32.ne (i32.load8_u (local.get $p)) (i32.const 123))
+                 (i32.and (i32.const 1) (i32.load8_u (i32.sub (i32.add (local.get $p) (local.get $pl)) (i32.const 4)))))
+      (then (return (i32.const 0))))
+    (drop (call $emit (local.get $t) (local.get $tl) (local.get $p) (local.get $pl)))
+    (i32.const 0)))"#;
+    let manifest = format!("name = \"{REDUCER}\"\nversion = \"1.0.0\"\n[allow]\nemit = [\"#\"]");
+    let manifest = Some(Manifest::parse(&manifest).expect("the manifest is valid"));
+    let module = wat::parse_str(TEXT).expect("the reducer is valid text");
+    let options = LoadOptions { manifest, ceiling: Limits::CEILING, ..LoadOptions::default() };
+    let function = Function::load(&module, options).expect("the reducer loads");
+    Loaded { function, sha256: [0; 32], replica: None }
+}

@@ -31,6 +31,8 @@ pub struct Setup {
     pub archive: bool,
     /// What the cloud gets first after it was away.
     pub order: Order,
+    /// From this part of the log's quota on, a function makes less of the backlog.
+    pub reduce_at_percent: Option<u8>,
 }
 
 impl Setup {
@@ -47,6 +49,7 @@ impl Setup {
         alarms: None,
         archive: false,
         order: Order::OldestFirst,
+        reduce_at_percent: None,
     };
 
     /// The uplinks, in order.
@@ -100,7 +103,7 @@ const POLICIES: [WhenFull; 3] = [WhenFull::DropOldest, WhenFull::DropNewest, Whe
 type Kind = (&'static str, fn(&mut Scenario));
 
 /// What can be taken out of a scenario to make it simpler.
-pub const KINDS: [Kind; 25] = [
+pub const KINDS: [Kind; 26] = [
     ("power-cut", |s| s.faults.power_cut_mean_ms = 0),
     ("kill", |s| s.faults.kill_mean_ms = 0),
     ("cut", |s| s.faults.cut_mean_ms = 0),
@@ -126,6 +129,7 @@ pub const KINDS: [Kind; 25] = [
     ("alarms", |s| s.setup.alarms = None),
     ("archive", |s| s.setup.archive = false),
     ("live-first", |s| s.setup.order = Order::OldestFirst),
+    ("reduce", |s| s.setup.reduce_at_percent = None),
 ];
 
 impl Scenario {
@@ -146,6 +150,7 @@ impl Scenario {
             archive: one_in(&mut rng, 4),
             order: if one_in(&mut rng, 3) { Order::LiveFirst } else { Order::OldestFirst },
             long: [Long::Never, Long::Sometimes, Long::WithoutState][rng.usize(0..3)],
+            reduce_at_percent: one_in(&mut rng, 3).then_some(50),
         };
         Self {
             seed,
@@ -170,6 +175,7 @@ impl Scenario {
         scenario.setup.when_full = WhenFull::Block;
         scenario.setup.ttl_ms = None;
         scenario.setup.backlog = None;
+        scenario.setup.reduce_at_percent = None;
         scenario.faults.refuse_ppm = 0;
         planted.prepare(&mut scenario);
         scenario

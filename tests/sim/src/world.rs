@@ -214,7 +214,8 @@ impl World {
         self.arrive();
         self.carry_out();
         if let Some(gateway) = &self.gateway {
-            self.checks.always(&self.scenario, &gateway.core, gateway.version);
+            let is_offline = self.clouds.iter().all(|cloud| cloud.conn.is_none());
+            self.checks.always(&self.scenario, &gateway.core, gateway.version, is_offline);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
-use eyot_core::config::WhenFull;
+use eyot_core::config::{Priority, WhenFull};
 use eyot_core::io::LinkId;
 use eyot_spool::memory::Operation;
 use eyot_test_sim::faults::Faults;
@@ -223,4 +223,17 @@ fn outputs_lost_at_the_end_of_the_backlog_are_counted() {
     world.damage_log_end(2000);
     world.heal();
     assert!((1..world.published()).contains(&world.lost()), "{}", world.lost());
+}
+
+/// Outputs that a rewrite takes out of the last record of a segment are missed by nobody: failed syncs make many segments.
+#[test]
+fn what_a_rewrite_drops_of_a_segments_end_is_no_damage() {
+    let setup = Setup { when_full: WhenFull::DropOldest, alarms: Some(Priority::Low), ..Setup::PLAIN };
+    for seed in 36..38 {
+        let mut scenario = Scenario::quiet(seed, setup.clone(), 50);
+        scenario.faults.cut_mean_ms = 100_000;
+        scenario.faults.outage_max_ms = 300_000;
+        scenario.faults.sync_error_ppm = 2000;
+        check(&scenario, HOUR_MS);
+    }
 }

@@ -307,7 +307,7 @@ impl Functions {
         self.away = self.away.saturating_sub(1);
         let Some(active) = self.active.get_mut(job.place()) else { return Progress::Waiting };
         active.is_long = job.slices > SLICES_HERE_MAX;
-        active.worker_ns += job.ran_ns;
+        active.worker_ns = active.worker_ns.saturating_add(job.ran_ns);
         let (ticket, place, is_home) = (job.ticket, job.place(), job.is_home);
         match job.end() {
             Ended::Run(function, result, effects) => {

@@ -10,6 +10,8 @@ use crate::recover::{encode_checkpoint, encode_ledger, KIND_COMMIT, KIND_LEDGER}
 pub const BATCH_BYTES: usize = 64 << 10;
 /// How long acknowledgements stay unwritten while more outputs wait than are in flight.
 pub const BACKLOG_FLUSH_US: u64 = 100_000;
+/// Of the commit window, one part in so many at most is left to the sync.
+const SYNC_PARTS: u64 = 10;
 /// How long a failed disk is left alone before the next try.
 pub const STORAGE_RETRY_US: u64 = 1_000_000;
 
@@ -34,6 +36,8 @@ pub(crate) enum Step<F> {
 pub(crate) struct Committer<S: Storage> {
     pub spool: Spool<S>,
     window_us: u64,
+    /// What the last sync took.
+    sync_us: u64,
     ack_flush_us: u64,
     /// Start of the open batch; none while it holds no record.
     batch_since_us: Option<u64>,
@@ -60,6 +64,7 @@ impl<S: Storage> Committer<S> {
         Self {
             spool,
             window_us,
+            sync_us: 0,
             ack_flush_us,
             batch_since_us: None,
             flush_due_us: None,
@@ -149,9 +154,14 @@ impl<S: Storage> Committer<S> {
         self.flush_by(mono_us.saturating_add(flush_us));
     }
 
-    /// How long a record waits for others from now on.
+    /// How long a record waits for others from now on, the sync included as far as it is a small part of that.
     pub fn set_window(&mut self, window_us: u64) {
-        self.window_us = window_us;
+        self.window_us = window_us - self.sync_us.min(window_us / SYNC_PARTS);
+    }
+
+    /// A sync took this long.
+    pub fn sync_took(&mut self, sync_us: u64) {
+        self.sync_us = sync_us;
     }
 
     pub fn window_us(&self) -> u64 {

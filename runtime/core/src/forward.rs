@@ -13,6 +13,7 @@ use eyot_spool::{Lsn, ReadError, Reader, Spool, Storage, KIND_GONE};
 use eyot_wire::code::DropReason;
 use eyot_wire::record::Record;
 
+use crate::bodies::Bodies;
 use crate::config::Priority;
 use crate::dead::{Keep, Refused};
 use crate::gone::Holes;
@@ -70,6 +71,7 @@ pub(crate) struct Forwarder<F> {
     epoch: u64,
     age: Age,
     reader: Reader<F>,
+    bodies: Bodies,
     sending: Option<Sending>,
     /// Every frame up to here was looked at, and, but for `sending` and `in_flight`, is done with.
     scanned: Lsn,
@@ -103,6 +105,7 @@ impl<F: Clone> Forwarder<F> {
             epoch: ledger.stream(stream.number).map_or(0, |s| s.epoch),
             age: Age::new(stream.ttl_ms),
             reader: spool.reader(passed),
+            bodies: Bodies::default(),
             sending: None,
             scanned: passed,
             in_flight: VecDeque::new(),
@@ -133,10 +136,8 @@ impl<F: Clone> Forwarder<F> {
         self.expected_seq = ledger.resume_seq(self.stream);
         self.first_count += self.in_flight.len() as u64;
         self.in_flight.clear();
-        self.sending = None;
         self.refused.clear();
-        self.doom = None;
-        self.given_up_bytes = 0;
+        (self.sending, self.doom, self.given_up_bytes) = (None, None, 0);
         self.scanned = passed;
         self.reader = spool.reader(passed);
     }
@@ -260,8 +261,7 @@ impl<F: Clone> Forwarder<F> {
             if let Some(passing) = survey(lsn, frame.body, self.stream).filter(|p| p.outputs > 0) {
                 ledger.lose(self.stream, self.expected_seq, passing.first_seq);
                 self.expected_seq = passing.end_seq;
-                let body = Bytes::copy_from_slice(frame.body);
-                self.sending = Some(Sending { body, passing, next_output: 0 });
+                self.sending = Some(Sending { body: self.bodies.copy(frame.body), passing, next_output: 0 });
                 return Ok(true);
             }
         }

@@ -13,6 +13,7 @@ use crate::dead;
 use crate::job::{Ended, Job, Parcel};
 use crate::ledger::Ledger;
 use crate::streams::{Routed, Streams};
+use crate::triggers::Triggers;
 
 mod settle;
 
@@ -81,8 +82,10 @@ impl Waking<'_> {
 }
 
 /// All functions of the gateway, in the order they are invoked: by name.
+#[derive(Default)]
 pub(crate) struct Functions {
     active: Vec<Active>,
+    triggers: Triggers,
     /// Most instances of one function.
     workers: usize,
     /// Jobs that are away.
@@ -102,16 +105,7 @@ impl Functions {
     pub fn new(loaded: Vec<Loaded>, workers: usize) -> Self {
         let mut active: Vec<Active> = loaded.into_iter().map(Active::new).collect();
         active.sort_by(|a, b| a.name.cmp(&b.name));
-        Self {
-            active,
-            workers: workers.max(1),
-            away: 0,
-            leaving: VecDeque::new(),
-            starved: VecDeque::new(),
-            retries: BTreeSet::new(),
-            parts: Vec::new(),
-            routes: Vec::new(),
-        }
+        Self { triggers: Triggers::of(&active), active, workers: workers.max(1), ..Self::default() }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Active> {
@@ -130,14 +124,16 @@ impl Functions {
     /// Of these functions, takes the one that reduces backlogs: no message wakes it.
     pub fn take(&mut self, name: &str) -> Option<Active> {
         let index = self.active.iter().position(|a| *a.name == *name)?;
-        Some(self.active.remove(index))
+        let taken = self.active.remove(index);
+        self.triggers = Triggers::of(&self.active);
+        Some(taken)
     }
 
     /// Finds the functions that `topic` triggers; they are at hand from here on.
     pub fn wake(&mut self, topic: &str) {
         self.parts.clear();
-        let woken = self.active.iter().enumerate().filter(|(_, active)| active.manifest.triggered_by(topic));
-        self.parts.extend(woken.map(|(place, _)| Part { place, progress: Progress::Waiting }));
+        let woken = self.triggers.woken(topic);
+        self.parts.extend(woken.map(|place| Part { place, progress: Progress::Waiting }));
     }
 
     /// Whether so many messages wait for one of the functions at hand that a QoS 0 message for it is not taken.

@@ -11,6 +11,7 @@
 //! - `recover`: from the log back to ledger and state.
 //! - `machine`: the machine itself: takes inputs and decides whose turn it is; `live`: lets new outputs overtake a backlog.
 //! - `intake`: admits messages and learns how many the broker sends before it waits.
+//! - `triggers`: which functions a topic wakes.
 //! - `functions`: finds the functions a message triggers and begins with them; `active`: one of them, `instances`: what it runs in.
 //! - `job`: what takes longer, on its way to a worker and back; `flight`: the messages that are not in the log meanwhile.
 //! - `dead`: what becomes of failures and refusals.
@@ -21,7 +22,8 @@
 //! - `streams`: which outputs go where: each route of an uplink is a stream with numbers of its own.
 //! - `backlog`: how much may wait for an uplink.
 //! - `forward`: delivers each stream from the log, in order, from its own place; `lane`: streams that share a link, the
-//!   urgent ones first; `passing`: what of a record matters to a stream; `pace`: how fast, and how old at most.
+//!   urgent ones first; `passing`: what of a record matters to a stream; `pace`: how fast, and how old at most; `bodies`:
+//!   what of it is in memory.
 //! - `thinning`: what becomes of each output when old segments are rewritten; `gone`: what is left in its place.
 //! - [`ledger`]: accounts for every message and output.
 //! - `notices`, `status`: what operators get to read.
@@ -32,6 +34,7 @@ pub mod ledger;
 
 mod active;
 mod backlog;
+mod bodies;
 mod breaker;
 mod commit;
 mod dead;
@@ -52,6 +55,7 @@ mod recover;
 mod status;
 mod streams;
 mod thinning;
+mod triggers;
 mod wear;
 
 pub use active::Loaded;

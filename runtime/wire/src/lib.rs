@@ -5,6 +5,7 @@
 //!
 //! Modules, in the order data meets them:
 //! - [`topic`]: what a topic name is, and how a topic filter matches one.
+//! - [`filters`]: many of them at once.
 //! - [`manifest`]: `function.toml`, the description a function carries inside its module.
 //! - [`module`]: names of exports, imports and custom sections of interface version 1.
 //! - [`code`]: error codes a function sees, and the reasons a message fails or is dropped.
@@ -14,6 +15,7 @@
 extern crate alloc;
 
 pub mod code;
+pub mod filters;
 pub mod manifest;
 pub mod module;
 pub mod record;

@@ -8,15 +8,24 @@ use eyot_test_e2e::config::Config;
 use eyot_test_e2e::guest;
 use tempfile::TempDir;
 
+use crate::peers::Peer;
+
+/// A file system in memory, on every Linux.
+pub const MEMORY_DIR: &str = "/dev/shm";
+
 /// Which gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `eyotd` with the function `celsius`: every result committed to disk before the sensor's PUBACK.
     Eyot,
+    /// The same with its log in memory: what the disk costs is the difference.
+    InMemory,
     /// Another build of `eyotd`, to be compared with this one.
     Baseline,
     /// The program `native`: the same work, nothing kept.
     Native,
+    /// A program in another language: the same work, nothing kept.
+    Peer(Peer),
     /// None: the broker alone, as a limit.
     None,
 }
@@ -26,9 +35,26 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Eyot => "eyotd, committing",
+            Self::InMemory => "eyotd, its log in memory",
             Self::Baseline => "eyotd, the other build",
             Self::Native => "native Rust, keeping nothing",
+            Self::Peer(Peer::MqttJs) => "mqtt.js",
+            Self::Peer(Peer::NodeRed) => "Node-RED",
+            Self::Peer(Peer::Paho) => "paho (Python)",
             Self::None => "no gateway: broker alone",
+        }
+    }
+
+    /// Whether it is a build of `eyotd`.
+    pub const fn is_eyot(self) -> bool {
+        matches!(self, Self::Eyot | Self::InMemory | Self::Baseline)
+    }
+
+    /// Of the messages of a run, one in so many is enough for it: it is slow, and a rate is a rate.
+    pub const fn one_in(self) -> u64 {
+        match self {
+            Self::Peer(Peer::NodeRed | Peer::Paho) => 5,
+            _ => 1,
         }
     }
 }
@@ -42,6 +68,8 @@ pub struct Places {
     pub baseline: Option<PathBuf>,
     /// A directory on a real disk.
     pub data_dir: PathBuf,
+    /// Where cargo and the other package managers put things.
+    pub target_dir: PathBuf,
 }
 
 /// A running gateway; it ends when dropped, and its data with it.
@@ -58,26 +86,36 @@ impl Gateway {
     /// When the program does not start.
     pub fn start(kind: Kind, places: &Places, port: u16, protocol: u8, qos: u8) -> Option<Self> {
         match kind {
-            Kind::Eyot => Some(Self::eyot(&places.bin_dir.join("eyotd"), places, port, protocol, &["celsius"])),
+            Kind::Eyot => {
+                Some(Self::eyot(&places.bin_dir.join("eyotd"), &places.data_dir, port, protocol, &["celsius"]))
+            }
+            Kind::InMemory => {
+                Some(Self::eyot(&places.bin_dir.join("eyotd"), Path::new(MEMORY_DIR), port, protocol, &["celsius"]))
+            }
             Kind::Baseline => {
                 let program = places.baseline.as_deref().expect("a baseline is measured only where there is one");
-                Some(Self::eyot(program, places, port, protocol, &["celsius"]))
+                Some(Self::eyot(program, &places.data_dir, port, protocol, &["celsius"]))
             }
             Kind::Native => {
                 let mut command = Command::new(places.bin_dir.join("native"));
                 command.args([port.to_string(), qos.to_string()]);
                 Some(Self::spawn(&mut command, data_dir(&places.data_dir)))
             }
+            Kind::Peer(peer) => {
+                let data = data_dir(&places.data_dir);
+                let dir = peer.install(&places.target_dir).expect("it was installed before");
+                Some(Self::spawn(&mut peer.command(&dir, data.path(), port, qos), data))
+            }
             Kind::None => None,
         }
     }
 
-    /// `eyotd` with example functions; `program` is its path.
+    /// `eyotd` with example functions; `program` is its path, its data are below `parent`.
     ///
     /// # Panics
     /// When the program does not start.
-    pub fn eyot(program: &Path, places: &Places, port: u16, protocol: u8, functions: &[&str]) -> Self {
-        let dir = data_dir(&places.data_dir);
+    pub fn eyot(program: &Path, parent: &Path, port: u16, protocol: u8, functions: &[&str]) -> Self {
+        let dir = data_dir(parent);
         let mut config = Config::new("bench", &dir.path().join("data"), format!("mqtt://127.0.0.1:{port}"));
         config.protocol = protocol;
         config.functions = functions.iter().map(|name| guest::example(name)).collect();

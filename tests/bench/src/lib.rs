@@ -7,12 +7,12 @@
 //!
 //! Modules, in the order a run uses them:
 //! - [`broker`][]: a fresh broker for each run.
-//! - [`gateway`][]: the programs that are compared.
+//! - [`gateway`][]: the programs that are compared; [`peers`][]: those in other languages.
 //! - [`work`][]: the messages, and what must become of them.
 //! - [`load`][]: one publisher and one collector, far cheaper than any gateway.
 //! - [`process`][]: CPU time and memory of a process.
 //! - [`run`][]: one measurement of one gateway.
-//! - [`report`][]: medians and ratios.
+//! - [`report`][]: medians, ratios and goals; [`chart`][] draws them.
 //! - [`null`][]: brokers that only answer.
 //! - [`backlog`][]: a large backlog, opened and drained.
 //!
@@ -20,16 +20,19 @@
 //! - [`flash`][]: a file system whose device counts.
 //! - [`store`][]: our log, and the stores it is compared with.
 //!
-//! Programs: `wear` counts what a flash has to take; `bench` is the one command; `native` is the peer; `broker` is rumqttd with bounded memory.
+//! Programs: `bench` is the one command; `micro` times the steps of a message; `wear` counts what a flash has to take;
+//! `native` is the peer; `broker` is rumqttd with bounded memory.
 // A benchmark that cannot go on has nobody to tell but its user.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod backlog;
 pub mod broker;
+pub mod chart;
 pub mod flash;
 pub mod gateway;
 pub mod load;
 pub mod null;
+pub mod peers;
 pub mod process;
 pub mod report;
 pub mod run;

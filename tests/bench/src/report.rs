@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::chart::{bars, Group};
 use crate::gateway::Kind;
+use crate::peers::Peer;
 use crate::run::Figures;
 
 /// One row: a gateway in a case, over all rounds.
@@ -60,7 +62,17 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Memory of `eyotd` with three functions, idle.
     pub idle_rss_kib: Option<u64>,
+    /// What could not be measured here, and why.
+    pub skipped: Vec<String>,
 }
+
+/// `eyotd`'s default, in milliseconds: what a message may have to wait for others at a low rate.
+const COMMIT_WINDOW_MS: f64 = 10.0;
+/// What a reader must know to read the table.
+const NOTES: &str = "\nOnly eyotd keeps anything: it commits every message to disk, at QoS 0 too, before its result goes out. \
+                     With its log in memory it does the same work and the disk none. rumqttd sends without TCP_NODELAY: \
+                     latencies hold the kernel's delayed acknowledgements, up to 40 ms, where a client does not ask for \
+                     prompt ones as eyotd does.\n";
 
 impl Report {
     /// The report as Markdown.
@@ -80,39 +92,39 @@ impl Report {
                 median.rate,
                 rate_range.0,
                 rate_range.1,
-                shown(median.cpu_s_per_million),
+                shown(median.cpu_s_per_million, 1),
                 median.p50_ms,
                 median.p99_ms,
-                shown(median.peak_rss_kib.map(|kib| kib as f64 / 1024.0)),
-                shown(median.start_ms),
+                shown(median.peak_rss_kib.map(|kib| kib as f64 / 1024.0), 1),
+                shown(median.start_ms, 1),
                 median.lost,
                 median.surplus,
                 median.disordered,
             );
         }
-        text += "\nrumqttd sends without TCP_NODELAY: its latencies hold the kernel's delayed acknowledgements, up to 40 ms.\n";
+        text += NOTES;
         text += &self.ratios();
+        text += &self.goals();
+        for reason in &self.skipped {
+            let _ = writeln!(text, "\n{reason}.");
+        }
         if let Some(kib) = self.idle_rss_kib {
             let _ = writeln!(text, "\nIdle `eyotd` with three functions: {:.1} MB resident.", kib as f64 / 1024.0);
         }
         text
     }
 
-    /// `eyotd` over its peer, where both were measured.
+    /// Each gateway over the native one, where both were measured.
     fn ratios(&self) -> String {
         let mut text = String::new();
-        for ours in self.rows.iter().filter(|row| row.gateway == Kind::Eyot.name()) {
-            let same_case = |row: &&Row| (row.broker, row.qos) == (ours.broker, ours.qos);
-            let is_peer = |row: &&Row| row.gateway == Kind::Native.name();
-            let Some(peer) = self.rows.iter().filter(same_case).find(is_peer) else { continue };
-            let ratio = |pick: &dyn Fn(&Figures) -> Option<f64>| {
-                pick(&ours.median).zip(pick(&peer.median)).map_or("-".into(), |(a, b)| format!("{:.2}", a / b))
-            };
+        for row in self.rows.iter().filter(|row| ![Kind::Native.name(), Kind::None.name()].contains(&row.gateway)) {
+            let ratio = |pick: &dyn Fn(&Figures) -> Option<f64>| shown(self.ratio(row, Kind::Native.name(), pick), 2);
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} |",
-                ours.broker,
-                ours.qos,
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                row.broker,
+                row.qos,
+                row.gateway,
                 ratio(&|f| Some(f.rate)),
                 ratio(&|f| f.cpu_s_per_million),
                 ratio(&|f| Some(f.p50_ms)),
@@ -121,14 +133,72 @@ impl Report {
             );
         }
         format!(
-            "\nRatios, eyotd over native:\n\n| broker | QoS | messages/s | CPU | p50 | p99 | peak RSS |\n\
-             |---|---|---|---|---|---|---|\n{text}"
+            "\nRatios, each over native:\n\n| broker | QoS | gateway | messages/s | CPU | p50 | p99 | peak RSS |\n\
+             |---|---|---|---|---|---|---|---|\n{text}"
         )
+    }
+
+    /// A figure of `row` over that of `peer` in the same case.
+    fn ratio(&self, row: &Row, peer: &str, pick: &dyn Fn(&Figures) -> Option<f64>) -> Option<f64> {
+        let peer = self.row(row.broker, row.qos, peer)?;
+        pick(&row.median).zip(pick(&peer.median)).map(|(ours, theirs)| ours / theirs)
+    }
+
+    fn row(&self, broker: &str, qos: u8, gateway: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| (row.broker, row.qos, row.gateway) == (broker, qos, gateway))
+    }
+
+    /// What `eyotd` is to reach, and whether it did.
+    fn goals(&self) -> String {
+        let mut text = String::new();
+        for ours in self.rows.iter().filter(|row| row.gateway == Kind::Eyot.name()) {
+            let ratio = |peer: Kind, pick: &dyn Fn(&Figures) -> Option<f64>| self.ratio(ours, peer.name(), pick);
+            let native = self.row(ours.broker, ours.qos, Kind::Native.name());
+            let mut goal = |what: &str, value: Option<f64>, holds: &dyn Fn(f64) -> bool| {
+                let Some(value) = value else { return };
+                let verdict = if holds(value) { "met" } else { "missed" };
+                let _ = writeln!(text, "| {} | {} | {what} | {value:.2} | {verdict} |", ours.broker, ours.qos);
+            };
+            if (ours.broker, ours.qos) == ("rumqttd", 1) {
+                goal("messages/s over native: 0.8", ratio(Kind::Native, &|f| Some(f.rate)), &|v| v >= 0.8);
+                goal("CPU per message over native: 1.5", ratio(Kind::Native, &|f| f.cpu_s_per_million), &|v| v <= 1.5);
+                let node_red = ratio(Kind::Peer(Peer::NodeRed), &|f| Some(f.rate));
+                goal("messages/s over Node-RED: 5", node_red, &|v| v >= 5.0);
+            }
+            let above_native = native.map(|native| ours.median.p99_ms - native.median.p99_ms);
+            goal("p99 above native: the commit window, 10 ms", above_native, &|v| v <= COMMIT_WINDOW_MS);
+            let peak = ours.median.peak_rss_kib.map(|kib| kib as f64 / 1024.0);
+            goal("peak RSS: below 10 MB", peak, &|v| v < 10.0);
+        }
+        format!("\nGoals of eyotd:\n\n| broker | QoS | goal | reached | |\n|---|---|---|---|---|\n{text}")
+    }
+
+    /// Charts by file name.
+    pub fn charts(&self) -> [(&'static str, String); 3] {
+        let groups = |pick: &dyn Fn(&Figures) -> Option<f64>| -> Vec<Group> {
+            let mut groups: Vec<Group> = Vec::new();
+            for row in self.rows.iter().filter(|row| row.gateway != Kind::None.name()) {
+                let label = format!("{}, QoS {}", row.broker, row.qos);
+                let Some(value) = pick(&row.median) else { continue };
+                let bar = (row.gateway.to_owned(), value);
+                match groups.last_mut().filter(|group| group.label == label) {
+                    Some(group) => group.bars.push(bar),
+                    None => groups.push(Group { label, bars: vec![bar] }),
+                }
+            }
+            groups
+        };
+        let draw = |title, groups: &[Group], digits: usize| bars(title, groups, "eyotd", |v| format!("{v:.digits$}"));
+        [
+            ("throughput.svg", draw("Messages per second", &groups(&|f| Some(f.rate)), 0)),
+            ("cpu.svg", draw("CPU seconds per million messages", &groups(&|f| f.cpu_s_per_million), 1)),
+            ("memory.svg", draw("Peak memory, MB", &groups(&|f| f.peak_rss_kib.map(|kib| kib as f64 / 1024.0)), 1)),
+        ]
     }
 }
 
-fn shown(value: Option<f64>) -> String {
-    value.map_or("-".into(), |value| format!("{value:.1}"))
+fn shown(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".into(), |value| format!("{value:.digits$}"))
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

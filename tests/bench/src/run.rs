@@ -65,7 +65,7 @@ pub struct Figures {
 pub async fn measure(kind: Kind, case: Case, places: &Places) -> io::Result<Figures> {
     let broker = Broker::start(case.broker, &places.bin_dir);
     let mut load = Load::connect(broker.port(5), case.qos, kind == Kind::None).await?;
-    let protocol = if matches!(kind, Kind::Eyot | Kind::Baseline) { case.protocol } else { 4 };
+    let protocol = if kind.is_eyot() { case.protocol } else { 4 };
     let started = Instant::now();
     let gateway = Gateway::start(kind, places, broker.port(protocol), protocol, case.qos);
     let explained = |error: io::Error| {
@@ -76,12 +76,13 @@ pub async fn measure(kind: Kind, case: Case, places: &Places) -> io::Result<Figu
     let pid = gateway.as_ref().map(Gateway::pid);
     load.run(WARM_UP, Pace::InFlight(IN_FLIGHT)).await.map_err(explained)?;
     let cpu_before = pid.map(cpu_time);
-    let flat_out = load.run(case.messages, Pace::InFlight(IN_FLIGHT)).await.map_err(explained)?;
+    let messages = (case.messages / kind.one_in()).max(WARM_UP);
+    let flat_out = load.run(messages, Pace::InFlight(IN_FLIGHT)).await.map_err(explained)?;
     let cpu = pid.map(cpu_time).zip(cpu_before).map(|(after, before)| after - before);
     let paced = load.run(LATENCY_MESSAGES, Pace::PerSecond(LATENCY_RATE)).await.map_err(explained)?;
     Ok(Figures {
         rate: flat_out.rate(),
-        cpu_s_per_million: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / case.messages as f64),
+        cpu_s_per_million: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / messages as f64),
         p50_ms: paced.latency_ms(50),
         p99_ms: paced.latency_ms(99),
         peak_rss_kib: pid.map(peak_rss_kib),
@@ -100,7 +101,7 @@ pub async fn idle_rss_kib(protocol: u8, places: &Places) -> io::Result<u64> {
     let broker = Broker::start(BrokerKind::Mosquitto, &places.bin_dir);
     let gateway = Gateway::eyot(
         &places.bin_dir.join("eyotd"),
-        places,
+        &places.data_dir,
         broker.port(protocol),
         protocol,
         &["celsius", "smooth", "alarm"],

@@ -36,7 +36,9 @@ impl<S: Storage> Core<S> {
                 self.succeed(durable);
                 self.thinner.committed(durable);
                 self.evicting_until = self.evicting_until.filter(|batch| *batch > durable);
-                self.intake.synced(self.now.mono_us.saturating_sub(self.sync_since_us));
+                let took_us = self.now.mono_us.saturating_sub(self.sync_since_us);
+                self.intake.synced(took_us);
+                self.committer.sync_took(took_us);
                 while let Some((conn, packet_id)) = self.intake.next_due(durable) {
                     self.effects.push_back(Effect::Ack { link: LinkId::INTAKE, conn, packet_id });
                 }

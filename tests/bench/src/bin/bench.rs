@@ -6,12 +6,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use eyot_test_bench::broker::Kind as BrokerKind;
-use eyot_test_bench::gateway::{Kind, Places};
+use eyot_test_bench::gateway::{Kind, Places, MEMORY_DIR};
+use eyot_test_bench::peers::Peer;
 use eyot_test_bench::report::{Report, Row};
 use eyot_test_bench::run::{idle_rss_kib, measure, Case};
 use eyot_test_e2e::programs;
 
-/// Measures eyotd against a native gateway that keeps nothing: same broker, same load, medians of alternating rounds.
+/// Measures eyotd against gateways that keep nothing: same broker, same load, medians of alternating rounds. What npm and
+/// pip install goes into the target directory.
 #[derive(Debug, Parser)]
 struct Args {
     /// Messages of each run
@@ -30,11 +32,14 @@ struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(4..=5))]
     protocol: u8,
     /// Measure these only
-    #[arg(long, value_enum, default_values_t = [Gateway::Eyot, Gateway::Native, Gateway::None])]
+    #[arg(long, value_enum, default_values_t = Gateway::value_variants().to_vec())]
     gateway: Vec<Gateway>,
     /// Another build of eyotd, measured in turn with this one
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
+    /// Write charts to this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    svg: Option<PathBuf>,
     /// Print JSON in place of Markdown
     #[arg(long)]
     json: bool,
@@ -59,7 +64,13 @@ enum Qos {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Gateway {
     Eyot,
+    /// eyotd with its log in memory
+    InMemory,
     Native,
+    /// Installed by npm, as are Node-RED and, by pip, paho
+    MqttJs,
+    NodeRed,
+    Paho,
     /// The broker alone
     None,
 }
@@ -67,7 +78,15 @@ enum Gateway {
 fn main() -> ExitCode {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.and_then(|runtime| runtime.block_on(bench(&args))) {
+    let report = runtime.and_then(|runtime| runtime.block_on(bench(&args))).and_then(|report| {
+        for (file, svg) in report.charts() {
+            if let Some(dir) = &args.svg {
+                std::fs::write(dir.join(file), svg)?;
+            }
+        }
+        Ok(report)
+    });
+    match report {
         Ok(report) if args.json => match serde_json::to_string_pretty(&report) {
             Ok(text) => println!("{text}"),
             Err(error) => return failed(&io::Error::other(error)),
@@ -86,37 +105,85 @@ fn failed(error: &io::Error) -> ExitCode {
 async fn bench(args: &Args) -> io::Result<Report> {
     let mut gateways: Vec<Kind> = args.gateway.iter().copied().map(kind).collect();
     gateways.extend(args.baseline.as_ref().map(|_| Kind::Baseline));
-    let with_eyot = gateways.contains(&Kind::Eyot);
+    let with_eyot = gateways.iter().any(|kind| kind.is_eyot());
     progress("building the programs in the release profile");
     let packages: &[&str] = if with_eyot { &["eyot-test-bench", "eyot-gateway"] } else { &["eyot-test-bench"] };
     let bin_dir = programs::build(packages, true);
-    let data_dir = bin_dir.parent().unwrap_or(Path::new(".")).join("bench-data");
-    let places = Places { bin_dir, baseline: args.baseline.clone(), data_dir };
+    let target_dir = bin_dir.parent().unwrap_or(Path::new(".")).to_owned();
+    let data_dir = target_dir.join("bench-data");
+    let places = Places { bin_dir, baseline: args.baseline.clone(), data_dir, target_dir };
+    let mut skipped = Skipped::default();
+    gateways.retain(|kind| match usable(*kind, &places) {
+        Ok(()) => true,
+        Err(reason) => skipped.note(*kind, &reason),
+    });
     let mut rows = Vec::new();
     for broker in brokers(args.broker) {
         for qos in levels(args.qos) {
             let case = Case { broker, qos, protocol: args.protocol, messages: args.messages };
-            rows.extend(measure_case(case, &gateways, args.rounds, &places).await?);
+            rows.extend(measure_case(case, &gateways, args.rounds, &places, &mut skipped).await?);
         }
     }
     let idle_rss_kib = if with_eyot { Some(idle_rss_kib(args.protocol, &places).await?) } else { None };
-    Ok(Report { messages: args.messages, rounds: usize::from(args.rounds), rows, idle_rss_kib })
+    Ok(Report { messages: args.messages, rounds: usize::from(args.rounds), rows, idle_rss_kib, skipped: skipped.0 })
 }
 
-async fn measure_case(case: Case, gateways: &[Kind], rounds: u16, places: &Places) -> io::Result<Vec<Row>> {
-    let mut figures = vec![Vec::new(); gateways.len()];
+/// What is left out, and why.
+#[derive(Default)]
+struct Skipped(Vec<String>);
+
+impl Skipped {
+    /// Says it at once, and in the report; false, because it is not measured.
+    fn note(&mut self, kind: Kind, reason: &str) -> bool {
+        let text = format!("{} is left out: {reason}", kind.name());
+        eprintln!("bench: {text}");
+        self.0.push(text);
+        false
+    }
+}
+
+/// Whether a gateway can be measured here; installs it if it has to.
+fn usable(kind: Kind, places: &Places) -> Result<(), String> {
+    match kind {
+        Kind::Peer(peer) => {
+            progress(&format!("installing {}", kind.name()));
+            peer.install(&places.target_dir).map(|_| ())
+        }
+        Kind::InMemory if !Path::new(MEMORY_DIR).is_dir() => Err(format!("there is no {MEMORY_DIR}")),
+        _ => Ok(()),
+    }
+}
+
+async fn measure_case(
+    case: Case,
+    gateways: &[Kind],
+    rounds: u16,
+    places: &Places,
+    skipped: &mut Skipped,
+) -> io::Result<Vec<Row>> {
+    let mut measured: Vec<_> = gateways.iter().map(|kind| (*kind, Vec::new())).collect();
     for round in 1..=rounds {
         // Alternating, so that whatever else the machine does falls on all alike.
-        for (gateway, figures) in gateways.iter().zip(&mut figures) {
-            let what = format!("{}, QoS {}, round {round}/{rounds}: {}", case.broker.name(), case.qos, gateway.name());
+        let mut failed = Vec::new();
+        for (kind, figures) in &mut measured {
+            let what = format!("{}, QoS {}, round {round}/{rounds}: {}", case.broker.name(), case.qos, kind.name());
             progress(&what);
-            let measured = measure(*gateway, case, places).await?;
-            progress(&format!("{what}: {:.0} messages/s", measured.rate));
-            figures.push(measured);
+            match measure(*kind, case, places).await {
+                Ok(measured) => {
+                    progress(&format!("{what}: {:.0} messages/s", measured.rate));
+                    figures.push(measured);
+                }
+                // What others wrote may not run here, and the rest is worth measuring all the same.
+                Err(error) if matches!(kind, Kind::Peer(_)) => {
+                    skipped.note(*kind, &error.to_string());
+                    failed.push(*kind);
+                }
+                Err(error) => return Err(error),
+            }
         }
+        measured.retain(|(kind, _)| !failed.contains(kind));
     }
-    let rows = gateways.iter().zip(&figures);
-    Ok(rows.map(|(gateway, figures)| Row::new(gateway.name(), case.broker.name(), case.qos, figures)).collect())
+    Ok(measured.iter().map(|(kind, figures)| Row::new(kind.name(), case.broker.name(), case.qos, figures)).collect())
 }
 
 fn progress(text: &str) {
@@ -128,7 +195,11 @@ fn progress(text: &str) {
 const fn kind(gateway: Gateway) -> Kind {
     match gateway {
         Gateway::Eyot => Kind::Eyot,
+        Gateway::InMemory => Kind::InMemory,
         Gateway::Native => Kind::Native,
+        Gateway::MqttJs => Kind::Peer(Peer::MqttJs),
+        Gateway::NodeRed => Kind::Peer(Peer::NodeRed),
+        Gateway::Paho => Kind::Peer(Peer::Paho),
         Gateway::None => Kind::None,
     }
 }

@@ -46,7 +46,7 @@
 //! | | `protocol` | 5 | or 4 |
 //! | | `inflight` | 500 | most unacknowledged publishes, and at most 8 MiB of topics and payloads |
 //! | | `envelope` | none | `"json"`: wrap each payload |
-//! | `http`, `https` | `batch_max`, `batch_bytes`, `linger` | 500, `1MiB`, `1s` | a batch is sent at whichever comes first: records (at most 16384), bytes before compression (`1KiB` to `64MiB`), age of its first record (at most `1h`) |
+//! | `http`, `https` | `batch_max`, `batch_bytes`, `linger` | 500, `512KiB`, `1s` | a batch is sent at whichever comes first: records (at most 16384), bytes before compression (`1KiB` to `64MiB`), age of its first record (at most `1h`) |
 //! | | `format` | `ndjson` | or `json`: an array |
 //! | | `compress` | `none` | `gzip` or `zstd`, if the server decodes request bodies, which few do unasked |
 //! | | `token_file`, `token_env` | none | sent as `Authorization: Bearer`; the file is read again when the token is not accepted |
@@ -55,10 +55,10 @@
 //! | | `region` | `us-east-1` | region of the bucket |
 //! | | `access_key` | required | name of the access key |
 //! | | `secret_key_file`, `secret_key_env` | one is required | its secret; the file is read again with each connection |
-//! | | `batch_max`, `batch_bytes`, `linger` | 10000, `4MiB`, `1m` | as above: each batch is an object; a day (UTC) ends a batch |
-//! | | `compress` | `zstd` | or `gzip`, `none` |
+//! | | `batch_max`, `batch_bytes`, `linger` | 10000, `512KiB`, `1m` | as above: each batch is an object; a day (UTC) ends a batch |
+//! | | `compress` | `gzip` | or `none`, or `zstd`, which takes 3 MB more of memory |
 //! | | `timeout` | `30s` | as above |
-//! | `file` | `batch_max`, `batch_bytes`, `linger` | 1000, `1MiB`, `1s` | as above: each batch is one `fdatasync` |
+//! | `file` | `batch_max`, `batch_bytes`, `linger` | 1000, `512KiB` or `rotate_bytes`, `1s` | as above: each batch is one `fdatasync` |
 //! | | `rotate_bytes` | `64MiB` | largest file, `64KiB` to `1GiB` and at least `batch_bytes`; a record that is larger has one of its own |
 //! | | `rotate_every` | `24h` | oldest file, `1s` to `366days` |
 //! | | `keep` | all | rotated files kept, the oldest is removed |

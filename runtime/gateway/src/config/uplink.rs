@@ -27,12 +27,15 @@ const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const BATCH_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
-const HTTP: Limits = Limits { batch_max: 500, batch_max_bytes: 1 << 20, linger: Duration::from_secs(1), by_day: false };
+// Two batches and the text of one are in memory at a time: small enough for the 12 MB that a backlog may take. So is gzip;
+// zstd takes 3 MB to compress.
+const HTTP: Limits =
+    Limits { batch_max: 500, batch_max_bytes: 512 << 10, linger: Duration::from_secs(1), by_day: false };
 #[cfg(feature = "s3")]
 const S3: Limits =
-    Limits { batch_max: 10_000, batch_max_bytes: 4 << 20, linger: Duration::from_secs(60), by_day: true };
+    Limits { batch_max: 10_000, batch_max_bytes: 512 << 10, linger: Duration::from_secs(60), by_day: true };
 const FILE: Limits =
-    Limits { batch_max: 1_000, batch_max_bytes: 1 << 20, linger: Duration::from_secs(1), by_day: false };
+    Limits { batch_max: 1_000, batch_max_bytes: 512 << 10, linger: Duration::from_secs(1), by_day: false };
 #[cfg(feature = "s3")]
 const REGION: &str = "us-east-1";
 #[cfg(feature = "s3")]
@@ -154,7 +157,7 @@ impl Walk<'_> {
             }
         };
         let limits = self.limits(section, S3);
-        let compress = compress(section, &mut self.reader, Compress::Zstd);
+        let compress = compress(section, &mut self.reader, Compress::Gzip);
         let access_key = section.parsed(&mut self.reader, "access_key", None, |text| match text.len() {
             1..=ACCESS_KEY_MAX_BYTES if text.bytes().all(|b| b.is_ascii_graphic()) => Ok(Some(text.to_owned())),
             _ => Err(format!("is no access key; write 1 to {ACCESS_KEY_MAX_BYTES} characters without spaces")),

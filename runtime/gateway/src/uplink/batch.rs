@@ -69,7 +69,8 @@ impl Record {
         self.received_at_ms.div_euclid(86_400_000)
     }
 
-    fn cost(&self) -> usize {
+    /// Bytes it counts for, and about what its envelope takes.
+    pub(super) fn cost(&self) -> usize {
         self.topic.len() + self.payload.len() + RECORD_OVERHEAD_BYTES
     }
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tracing::warn;
 
 use super::batch::Record;
-use super::body::{self, Format};
+use super::body::{self, Compress, Format};
 use super::work::{Part, EPOCHS_MAX};
 use super::{off_thread, Failure, Verdict};
 use crate::file;
@@ -162,7 +162,7 @@ impl Writer {
         self.ready()?;
         let fresh = records.iter().position(|record| !self.is_stored(record.stamp)).unwrap_or(records.len());
         let mut fresh = records.get(fresh..).unwrap_or_default();
-        let body = body::encode(&self.gateway, fresh, Format::Ndjson);
+        let body = body::encode(&self.gateway, fresh, Format::Ndjson, Compress::None)?;
         let mut rest = body.as_slice();
         while !fresh.is_empty() {
             let (count, bytes) = self.fitting(rest);

@@ -90,8 +90,7 @@ impl HttpStore {
     async fn post(&mut self, part: &Part) -> Result<Request<Full<Bytes>>, Failure> {
         let (gateway, records, format, compress) =
             (self.gateway.clone(), part.clone(), self.options.format, self.options.compress);
-        let body =
-            off_thread(move || body::compress(body::encode(&gateway, records.records(), format), compress)).await?;
+        let body = off_thread(move || body::encode(&gateway, records.records(), format, compress)).await?;
         let (first, last) = part.span();
         let key = format!("{}-{}-{}-{}-{last}", escape(&self.gateway, ""), first.epoch, self.name, first.seq);
         let mut request = Request::builder()

@@ -108,7 +108,7 @@ impl S3Store {
     pub async fn put(&mut self, part: &Part) -> Result<Verdict, Failure> {
         let Some(bucket) = &self.bucket else { return Err(Failure::soon("not open")) };
         let (gateway, records, compress) = (self.gateway.clone(), part.clone(), self.options.compress);
-        let work = move || body::compress(body::encode(&gateway, records.records(), Format::Ndjson), compress);
+        let work = move || body::encode(&gateway, records.records(), Format::Ndjson, compress);
         let body = off_thread(work).await?;
         let (suffix, kind) = form(compress);
         let key = key(&self.options.prefix, &self.gateway, &self.name, part, suffix);

@@ -21,6 +21,8 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Its key.
     pub key: PathBuf,
+    /// Certificate of the authority whose clients alone are let in; none: any are.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// A running, or stopped, mosquitto.
@@ -167,6 +169,9 @@ fn settings(dir: &Path, port: u16, persistence: bool, lines: &str, tls: Option<(
             files.cert.display(),
             files.key.display()
         );
+        if let Some(ca) = &files.client_ca {
+            text += &format!("cafile {}\nrequire_certificate true\n", ca.display());
+        }
     }
     text
 }

@@ -9,6 +9,8 @@ mod embedded;
 mod failures;
 mod hostile;
 mod long;
+mod memory;
+mod metrics;
 mod payloads;
 mod quota;
 mod reduce;

@@ -113,3 +113,47 @@ fn live_first_sends_what_is_new_before_the_backlog() {
     assert!(balances(&status), "{status}");
     assert_eq!(status["ledger"]["delivered"], 3_002, "{status}");
 }
+
+#[test]
+fn a_full_backlog_that_drops_its_newest_keeps_what_it_has() {
+    let mut away = Away::new("newest", "max_backlog = \"64KiB\"\nwhen_full = \"drop-newest\"\n", 8_000);
+    let status = away.site.await_status("a full backlog", |status| of(status, "cloud")["backlog"]["full"] == true);
+    let dropped = status["ledger"]["dropped_by_reason"]["uplink_full"].as_u64().unwrap();
+    assert!(balances(&status) && dropped > 0 && dropped < 8_000, "{status}");
+    let mut collector = away.collector();
+    for number in 0..8_001 - dropped {
+        assert_eq!(collector.next(STEP).unwrap().expect("the oldest arrive").payload, number.to_string());
+    }
+    let status = away.site.await_status("everything settled", |status| status["ledger"]["pending"] == 0);
+    assert_eq!(status["ledger"]["delivered"], 8_001 - dropped, "{status}");
+}
+
+#[test]
+fn a_full_backlog_that_blocks_leaves_the_rest_with_the_broker() {
+    const READINGS: u64 = 8_000;
+    let mut site = Site::with_broker("block", Mosquitto::persistent())
+        .function(|dir| Manifest::new("echo").module(dir, &echo("cloud/")));
+    let mut cloud = Mosquitto::persistent();
+    let more = "max_backlog = \"64KiB\"\nwhen_full = \"block\"\n".to_owned();
+    site.config.uplinks = vec![Uplink { more, ..Uplink::cloud(cloud.url()) }];
+    Client::resume(cloud.port(), "collector").unwrap().subscribe("cloud/#");
+    let _daemon = site.start();
+    cloud.stop();
+    let mut sensor = site.client("sensor");
+    for number in 0..READINGS {
+        sensor.publish("in/x", number.to_string());
+    }
+    let full = site.await_status("a full backlog", |status| of(status, "cloud")["backlog"]["full"] == true);
+    assert!(full["ledger"]["received"].as_u64() < Some(READINGS) && full["ledger"]["dropped"] == 0, "{full}");
+    cloud.resume();
+    let mut collector = Client::resume(cloud.port(), "collector").unwrap();
+    for number in 0..READINGS {
+        assert_eq!(collector.next(STEP).unwrap().expect("everything arrives").payload, number.to_string());
+    }
+    let status = site.await_status("everything settled", |status| status["ledger"]["pending"] == 0);
+    assert_eq!(
+        (&status["ledger"]["delivered"], &status["ledger"]["dropped"]),
+        (&READINGS.into(), &0.into()),
+        "{status}"
+    );
+}

@@ -94,6 +94,9 @@ pub struct Faults {
     pub cut: usize,
 }
 
+/// A body with this word is answered by 422, and not taken.
+pub const POISON: &str = "poison";
+
 /// A request whose body was taken.
 #[derive(Clone)]
 pub struct Taken {
@@ -154,6 +157,9 @@ async fn answer(request: Request<Incoming>, faults: Faults, got: Arc<Mutex<Got>>
         got.busy += 1;
         let response = Response::builder().status(503).header("retry-after", "1");
         return response.body(Full::default()).map_err(io::Error::other);
+    }
+    if body.windows(POISON.len()).any(|part| part == POISON.as_bytes()) {
+        return Response::builder().status(422).body("what is this?".into()).map_err(io::Error::other);
     }
     let key = parts.headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
     got.taken.push(Taken { idempotency_key: key.expect("each request has a key"), body });

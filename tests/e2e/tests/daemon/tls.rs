@@ -5,7 +5,7 @@ use eyot_test_e2e::client::Client;
 use eyot_test_e2e::config::Uplink;
 use eyot_test_e2e::daemon::Eyotd;
 use eyot_test_e2e::guest::{echo, Manifest};
-use eyot_test_e2e::mosquitto::Mosquitto;
+use eyot_test_e2e::mosquitto::{Mosquitto, TlsFiles};
 use eyot_test_e2e::site::Site;
 use tempfile::TempDir;
 
@@ -54,4 +54,34 @@ fn a_broker_of_an_unknown_authority_is_refused_without_a_ca() {
     site.config.broker_url = site.broker.tls_url();
     let daemon = Eyotd::start(&site.config);
     daemon.await_log(&["certificate"]);
+}
+
+#[test]
+fn a_cloud_that_asks_for_a_certificate_gets_ours_and_no_other_opens_it() {
+    let dir = TempDir::new().unwrap();
+    let (ours, theirs) = (Authority::new(dir.path(), "ours"), Authority::new(dir.path(), "theirs"));
+    let cloud = Mosquitto::with_tls(&TlsFiles { client_ca: Some(ours.ca()), ..ours.server() });
+    let mut collector = Client::connect(cloud.port(), "collector");
+    collector.subscribe("cloud/#");
+    let mut site = Site::new("mutual").function(|dir| Manifest::new("echo").module(dir, &echo("cloud/")));
+    let shown = |(cert, key)| format!(", cert = {cert:?}, key = {key:?}");
+    let strangers = shown(theirs.client("stranger", true));
+    for (payload, keys) in
+        [("none", String::new()), ("expired", shown(ours.client("late", false))), ("stranger", strangers)]
+    {
+        let more = format!("tls = {{ ca = {:?}{keys} }}\n", ours.ca());
+        site.config.uplinks = vec![Uplink { more, ..Uplink::cloud(cloud.tls_url()) }];
+        let mut daemon = site.start();
+        site.client("sensor").publish("in/x", payload);
+        let line = daemon.await_log(&["no connection to the broker"]);
+        assert!(line.contains("alert"), "{payload}: the line does not say that the broker refuses: {line}");
+        site.await_status("the message on disk", |status| status["ledger"]["pending"].as_u64() > Some(0));
+        assert_eq!(daemon.terminate().code(), Some(0));
+    }
+    let more = format!("tls = {{ ca = {:?}{} }}\n", ours.ca(), shown(ours.client("barn", true)));
+    site.config.uplinks = vec![Uplink { more, ..Uplink::cloud(cloud.tls_url()) }];
+    let _daemon = site.start();
+    for payload in ["none", "expired", "stranger"] {
+        assert_eq!(collector.await_topic("cloud/in/x"), payload, "what waited meanwhile");
+    }
 }

@@ -21,7 +21,7 @@ use eyot_test_e2e::wait::{wait_for, STEP};
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use serde_json::Value;
 
-use crate::servers::{Faults, Http, Server};
+use crate::servers::{Faults, Http, Server, POISON};
 
 const MESSAGES: u64 = 2_400;
 const TOPICS: u64 = 4;
@@ -138,6 +138,33 @@ fn http_gets_everything_over_kill_minus_nine_busy_answers_and_lost_ones() {
         let before = bodies.insert(taken.idempotency_key.clone(), taken.body.clone());
         assert!(before.is_none_or(|before| before == taken.body), "{} has two bodies", taken.idempotency_key);
     }
+}
+
+#[test]
+fn what_a_server_refuses_is_found_in_its_batch_and_kept_as_a_dead_letter() {
+    let http = Http::start(Faults { cycle: usize::MAX, busy: usize::MAX, cut: usize::MAX });
+    let site = site("refused", format!("http://{}/in", http.server.addr), "");
+    let mut daemon = site.start();
+    let mut sensor = site.client("sensor");
+    sensor.subscribe("eyot/refused/dead/cloud");
+    let payload = |n: u64| if n == 13 { format!(r#""{POISON}""#) } else { format!(r#"{{"n":{n}}}"#) };
+    for n in 0..20 {
+        sensor.publish(&format!("in/{}", n % TOPICS), payload(n));
+    }
+    let letter: Value = serde_json::from_slice(&sensor.await_topic("eyot/refused/dead/cloud")).unwrap();
+    let expected = (Value::from("cloud"), Value::from("cloud/in/1"), Value::from("InBvaXNvbiI="));
+    assert_eq!(
+        (&letter["uplink"], &letter["topic"], &letter["payload_base64"]),
+        (&expected.0, &expected.1, &expected.2)
+    );
+    let status = site.await_status("everything settled", |status| status["ledger"]["pending"] == 0);
+    let cloud = &status["ledger"]["streams"]["cloud"];
+    assert_eq!((&cloud["delivered"], &cloud["dropped_by_reason"]["refused"]), (&19.into(), &1.into()), "{status}");
+    assert!(balances(&status), "{status}");
+    let mut taken = arrivals(http.taken().iter().map(|taken| std::str::from_utf8(&taken.body).unwrap()));
+    taken.sort_by_key(|arrival| arrival.index);
+    assert_eq!(taken.iter().map(|a| a.index).collect::<Vec<_>>(), (0..20).filter(|n| *n != 13).collect::<Vec<_>>());
+    assert_eq!(daemon.terminate().code(), Some(0));
 }
 
 #[test]

@@ -179,13 +179,19 @@ impl<F: Clone> Forwarder<F> {
 
     /// Gives up the oldest records that are not in flight, of `excess_bytes` if there are so many; true if the turn is
     /// over and the work is not.
-    pub fn doom<S: Storage<File = F>>(&mut self, spool: &mut Spool<S>, excess_bytes: u64) -> Result<bool, ReadError> {
-        // What waits for a gap alone goes when that is durable: else there would always be another gap.
-        let stays = self.has_gap(spool);
+    pub fn doom<S: Storage<File = F>>(
+        &mut self,
+        spool: &mut Spool<S>,
+        excess_bytes: u64,
+        is_connected: bool,
+    ) -> Result<bool, ReadError> {
+        // What waits for a gap goes when that is durable: else there would always be another gap. Where nothing is sent,
+        // nothing waits for it.
+        let stays = is_connected && self.has_gap(spool);
         let begun = self.sending.as_ref().filter(|s| s.next_output > 0 || stays).map(|s| s.passing.lsn);
         let after = begun.unwrap_or(self.scanned);
         let doom = match &mut self.doom {
-            Some(doom) if doom.until > after => doom,
+            Some(doom) if doom.until > after && doom.after <= after => doom,
             doom => doom.insert(Doom { after, until: after, bytes: 0, reader: spool.reader(after) }),
         };
         let enough = doom.bytes.saturating_add(excess_bytes);

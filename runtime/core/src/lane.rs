@@ -250,7 +250,7 @@ impl<F: Clone> Lane<F> {
         ascending.sort_by_key(|f| (f.priority, f.behind == 0, f.behind));
         for forwarder in ascending {
             let before = forwarder.doomed_bytes();
-            if forwarder.doom(spool, excess_bytes)? {
+            if forwarder.doom(spool, excess_bytes, self.traffic.conn.is_some())? {
                 return Ok(true);
             }
             excess_bytes = excess_bytes.saturating_sub(forwarder.doomed_bytes() - before);

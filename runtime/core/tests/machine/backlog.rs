@@ -57,6 +57,19 @@ fn drop_oldest_gives_up_the_lowest_priority_first_and_then_the_oldest() {
     assert_eq!(bench.stream("cloud").pending_bytes, 0);
 }
 
+/// What stood behind the first gap waited for that to be durable, and stayed for good, with all that came after it.
+#[test]
+fn drop_oldest_holds_the_quota_of_an_uplink_that_is_away() {
+    let mut bench = Bench::new(vec![cloud(WhenFull::DropOldest)]);
+    for n in 0..400 {
+        bench.burst("up/t", format!("{n:<996}"));
+    }
+    bench.wait_ms(100);
+    assert_eq!((bench.stream("cloud").pending_bytes, dropped(&bench, "cloud")), (MAX_BYTES, 390));
+    bench.connect(CLOUD, 100);
+    assert_eq!(arrived(&mut bench), (390..400).collect::<Vec<_>>());
+}
+
 #[test]
 fn drop_oldest_leaves_what_is_in_flight() {
     let mut bench = Bench::new(vec![cloud(WhenFull::DropOldest)]);

@@ -20,6 +20,9 @@ use crate::{Lsn, Options, Spool, Storage};
 /// This many segments without a readable byte are no torn beginning but a destroyed log.
 const BLANK_SEGMENTS_MAX: usize = 2;
 
+/// What file systems allocate at least.
+const BLOCK_BYTES: u64 = 4096;
+
 /// Takes what recovery finds, in order.
 pub trait Replay {
     /// The note of a rewritten segment, oldest segment first; these come before all else.
@@ -111,6 +114,7 @@ impl<S: Storage> Spool<S> {
             let _ = storage.unlink(name);
         }
         storage.sync_dir().map_err(fail("directory"))?;
+        give_back(&storage, &options, &mut old);
         let spare_bytes = match names.iter().any(|name| name == SPARE_NAME) {
             true => take_spare(&storage, options.segment_bytes).ok(),
             false => None,
@@ -145,6 +149,20 @@ impl<S: Storage> Spool<S> {
             replayed_from: replayed.from,
         };
         Ok(Self::from_found(storage, options, fresh, found))
+    }
+}
+
+/// Gives back what was reserved for a segment that ended early, as the last one of each life does: nothing is appended to it
+/// any more, and a gateway that is restarted every day of a long outage must not fill its quota with that.
+fn give_back<S: Storage>(storage: &S, options: &Options, old: &mut VecDeque<Old<S::File>>) {
+    for segment in old.iter_mut() {
+        let used = segment.end.next_multiple_of(BLOCK_BYTES);
+        // One that ended in its time has less left, and is worth more as a spare.
+        let ended_early = segment.bytes.saturating_sub(used) >= options.batch_room();
+        // If the disk refuses, it stays reserved, and counted.
+        if ended_early && storage.trim(&segment.file, used).is_ok() {
+            segment.bytes = used;
+        }
     }
 }
 

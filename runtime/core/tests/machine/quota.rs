@@ -50,7 +50,7 @@ fn what_is_pending_is_given_up_down_to_a_smaller_quota_or_waited_for() {
     for when_full in POLICIES {
         let mut bench = Bench::sized(cloud(), when_full, 512 * MIB);
         for _ in 0..30 {
-            assert!(bench.message("cloud/t", "21.5"));
+            assert!(bench.message("cloud/t", vec![b'x'; 60_000]));
         }
         bench.resize(MIB, when_full);
         bench.wait_ms(PATIENCE_MS);
@@ -62,6 +62,21 @@ fn what_is_pending_is_given_up_down_to_a_smaller_quota_or_waited_for() {
         bench.wait_ms(PATIENCE_MS);
         assert!(takes(&mut bench), "{when_full:?}");
         assert!(bench.core.spool().usage().bytes <= MIB);
+    }
+}
+
+#[test]
+fn what_is_pending_and_small_is_kept_over_any_number_of_restarts() {
+    for when_full in POLICIES {
+        let mut bench = Bench::sized(cloud(), when_full, 512 * MIB);
+        for life in 0..30 {
+            assert!(bench.message("cloud/t", "21.5"), "{when_full:?} life {life}");
+            bench.resize(MIB, when_full);
+            bench.wait_ms(PATIENCE_MS);
+        }
+        assert!(bench.core.spool().usage().bytes <= MIB);
+        bench.connect(CLOUD, 100);
+        assert_eq!(bench.drain().len(), 30, "{when_full:?}");
     }
 }
 

@@ -266,7 +266,8 @@ fn a_spare_of_a_larger_quota_is_cut_to_a_segment() {
     let smaller = Options { segment_bytes: SEGMENT_BYTES / 8, ..OPTIONS };
     let spool = Spool::open(storage.clone(), smaller, 2, &mut Recorder::default()).unwrap();
     assert!(spool.usage().has_spare);
-    assert_eq!((storage.used_bytes(), spool.usage().bytes), (before - SEGMENT_BYTES / 8 * 7, storage.used_bytes()));
+    assert!(storage.used_bytes() <= before - SEGMENT_BYTES / 8 * 7, "{before}");
+    assert_eq!(spool.usage().bytes, storage.used_bytes());
 }
 
 /// Segments of the smallest quota hold less than that.
@@ -293,4 +294,40 @@ fn a_checkpoint_of_an_eighth_of_the_quota_leaves_room() {
         assert!(spool.usage().bytes <= most, "{:?}", spool.usage());
     }
     assert!(evicted > 0);
+}
+
+/// Each life left the rest of its last segment reserved: a log that was opened often was full with a few frames in it.
+#[test]
+fn opening_a_log_again_and_again_does_not_fill_it() {
+    let storage = MemoryStorage::new(1);
+    for life in 1..=40 {
+        let (mut spool, found) = open(&storage, life);
+        spool.set_streams(&[0]);
+        assert_eq!(found.state.frames, life - 1, "all frames are there");
+        assert!(!spool.is_full(), "life {life}: {:?}", spool.usage());
+        append(&mut spool, b"a frame");
+        assert!(commit(&storage, &mut spool));
+        if life % 2 == 0 {
+            storage.crash();
+        }
+    }
+    let (spool, _) = open(&storage, 99);
+    assert!(spool.usage().bytes <= 40 * 4096 + 2 * SEGMENT_BYTES, "{:?}", spool.usage());
+}
+
+/// A segment that ended because it was full is kept as it is: it becomes the spare.
+#[test]
+fn what_is_left_of_a_full_segment_stays_reserved() {
+    let storage = MemoryStorage::new(1);
+    let (mut spool, _) = open(&storage, 1);
+    fill(&storage, &mut spool, 3);
+    drop(spool);
+    let (mut spool, _) = open(&storage, 2);
+    append(&mut spool, b"a frame");
+    assert!(commit(&storage, &mut spool));
+    let syncs = spool.usage().syncs;
+    spool.ack(0, spool.durable());
+    append(&mut spool, b"another");
+    assert!(commit(&storage, &mut spool) && spool.usage().syncs > syncs);
+    assert!(spool.usage().has_spare);
 }

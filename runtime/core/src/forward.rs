@@ -21,7 +21,7 @@ use crate::io::{LinkId, Now, Publish, Stamp};
 use crate::lane::{token, Rank, Traffic};
 use crate::ledger::Ledger;
 use crate::pace::Age;
-use crate::passing::{survey, Passing};
+use crate::passing::{survey, Doom, Passing};
 use crate::recover::KIND_COMMIT;
 use crate::streams::Stream;
 
@@ -51,15 +51,6 @@ struct Sending {
     body: Bytes,
     passing: Passing,
     next_output: usize,
-}
-
-/// The part of a backlog that is given up as soon as its turn comes.
-struct Doom<F> {
-    /// Records after this, and up to that.
-    after: Lsn,
-    until: Lsn,
-    bytes: u64,
-    reader: Reader<F>,
 }
 
 /// The delivery of one stream.

@@ -1,6 +1,6 @@
-//! What of a record matters to the one stream that passes it.
+//! What of a record matters to the one stream that passes it, and which records it is to give up.
 
-use eyot_spool::Lsn;
+use eyot_spool::{Lsn, Reader};
 use eyot_wire::record::Record;
 
 use crate::ledger::bit;
@@ -47,4 +47,13 @@ pub(crate) fn survey(lsn: Lsn, body: &[u8], stream: u8) -> Option<Passing> {
         }
     }
     Some(passing)
+}
+
+/// The part of a backlog that is given up as soon as its turn comes.
+pub(crate) struct Doom<F> {
+    /// Records after this, and up to that.
+    pub after: Lsn,
+    pub until: Lsn,
+    pub bytes: u64,
+    pub reader: Reader<F>,
 }

@@ -71,6 +71,19 @@ impl<F> Old<F> {
     fn rewrite(&self) -> Option<&RewriteHeader> {
         self.header.as_ref()?.rewrite.as_ref()
     }
+
+    fn segment(&self) -> Segment {
+        Segment {
+            id: self.id,
+            salt: self.salt,
+            base_lsn: self.base_lsn,
+            bytes: self.bytes,
+            end: self.end,
+            durable_end: self.end,
+            filled: self.end,
+            mark: self.rewrite().map_or(0, |rewrite| rewrite.mark),
+        }
+    }
 }
 
 impl<S: Storage> Spool<S> {
@@ -124,22 +137,9 @@ impl<S: Storage> Spool<S> {
             let _ = storage.unlink(SPARE_NAME);
         }
         let epoch = old.iter().find_map(|s| s.header.as_ref()).map_or(fresh, |h| h.epoch);
-        let segments = old
-            .iter()
-            .map(|s| Segment {
-                id: s.id,
-                salt: s.salt,
-                base_lsn: s.base_lsn,
-                bytes: s.bytes,
-                end: s.end,
-                durable_end: s.end,
-                filled: s.end,
-                mark: s.rewrite().map_or(0, |rewrite| rewrite.mark),
-            })
-            .collect();
         let found = Found {
             epoch,
-            segments,
+            segments: old.iter().map(Old::segment).collect(),
             next_segment,
             spare_bytes,
             next_lsn: replayed.last_lsn + 1,

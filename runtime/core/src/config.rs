@@ -7,6 +7,9 @@ use eyot_wire::module::PAYLOAD_MAX_BYTES;
 pub const UPLINKS_MAX: usize = 16;
 /// Most functions of one gateway.
 pub const FUNCTIONS_MAX: usize = 4096;
+/// Most messages that are not acknowledged, if nothing else is said. When so many wait for one slow function, the broker
+/// sends nothing to the others.
+pub const RECEIVE_MAX_DEFAULT: u16 = 8192;
 /// Longest gateway id, in bytes.
 pub const GATEWAY_ID_MAX_BYTES: usize = 64;
 
@@ -58,7 +61,7 @@ impl Default for Config {
             commit_window_us: 10_000,
             wear_budget_day_bytes: None,
             commit_window_max_us: 1_000_000,
-            receive_max: 1000,
+            receive_max: RECEIVE_MAX_DEFAULT,
             inflight_max: 500,
             payload_max_bytes: PAYLOAD_MAX_BYTES,
             workers: 1,

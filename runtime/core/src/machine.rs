@@ -39,6 +39,9 @@ use thin::Thinner;
 
 pub use open::OpenError;
 
+/// How long what is in flight may still land when the gateway is to stop. What has not is unacknowledged, and comes again.
+const DRAIN_GRACE_US: u64 = 2_000_000;
+
 /// The gateway's state machine over a storage. See the crate's documentation for how to drive it.
 pub struct Core<S: Storage> {
     config: Config,
@@ -77,6 +80,8 @@ pub struct Core<S: Storage> {
     evicting_until: Option<u64>,
     more: bool,
     draining: bool,
+    /// What is in flight may still land until then; none if that is over, or not draining.
+    grace_until_us: Option<u64>,
     drained: bool,
 }
 
@@ -150,7 +155,16 @@ impl<S: Storage> Core<S> {
         let retry = self.functions.retry_due_us();
         let told = self.full.and_then(|episode| episode.ends_us());
         let paced = self.lanes.iter().filter_map(|lane| lane.traffic.waits_until_us);
-        timers.into_iter().chain(commit).chain(burst).chain(paced).chain(thinning).chain(told).chain(retry).min()
+        timers
+            .into_iter()
+            .chain(commit)
+            .chain(burst)
+            .chain(paced)
+            .chain(thinning)
+            .chain(told)
+            .chain(retry)
+            .chain(self.grace_until_us)
+            .min()
     }
 
     /// Takes an input. Follow with [`poll`](Self::poll) until it has nothing.
@@ -171,6 +185,7 @@ impl<S: Storage> Core<S> {
             Input::Tick => self.more = true,
             Input::Drain => {
                 self.draining = true;
+                self.grace_until_us = Some(now.mono_us.saturating_add(DRAIN_GRACE_US));
                 self.more = true;
             }
         }
@@ -247,6 +262,9 @@ impl<S: Storage> Core<S> {
 
     fn timers(&mut self) {
         let mono_us = self.now.mono_us;
+        if self.grace_until_us.is_some_and(|until_us| mono_us >= until_us) {
+            self.grace_until_us = None;
+        }
         self.try_again();
         self.publish_changed_functions();
         if mono_us >= self.notices_due_us {

@@ -47,7 +47,7 @@ fn the_contract_example_is_read() {
     let config = parse(CONTRACT).unwrap();
     assert_eq!((config.id.as_str(), config.data_dir.to_str()), ("barn-7", Some("/var/lib/eyot")));
     assert!(matches!(&config.broker.at, BrokerAt::Remote(e) if e.address() == "127.0.0.1:1883" && e.tls.is_none()));
-    assert_eq!((config.broker.version, config.broker.receive_max), (Version::V5, 1000));
+    assert_eq!((config.broker.version, config.broker.receive_max), (Version::V5, 8192));
     let cloud = &config.uplinks[0];
     assert_eq!((cloud.name.as_str(), cloud.delivery.topics[0].as_str()), ("cloud", "cloud/#"));
     let UplinkAt::Mqtt(mqtt) = &cloud.at else { panic!("{cloud:?}") };

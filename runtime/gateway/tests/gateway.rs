@@ -6,10 +6,11 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use common::function::{echo, module};
+use common::function::{echo, module, spinner};
 use common::server::{Answer, Server};
-use common::{free_port, options, plain, Client, Mosquitto, TempDir};
+use common::{free_port, options, plain, Client, Mosquitto, TempDir, PATIENCE};
 use eyot_gateway::config::Config;
 use eyot_gateway::mqtt::Version;
 use eyot_gateway::{Gateway, StartError};
@@ -198,6 +199,48 @@ async fn a_record_the_server_refuses_comes_to_the_local_broker_as_a_dead_letter(
     let stored = server.rest().into_iter().filter(|got| got.status == Some(200));
     let text: String = stored.map(|got| String::from_utf8(got.body.to_vec()).unwrap()).collect();
     assert_eq!((text.lines().count(), text.contains("\"n\":13}")), (19, false), "{text}");
+}
+
+/// Ten seconds of each of many messages are more than a stop can wait for; the broker has them all.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_messages_that_come_again() {
+    let dir = TempDir::new();
+    let broker = Mosquitto::start(free_port(), "max_inflight_messages 0\nmax_queued_messages 0");
+    let url = format!("mqtt://{}", broker.addr());
+    let spinning = || {
+        let mut config = config(&dir, &url, None);
+        config.functions[0].path = spinner(&dir);
+        config.run.workers = 1;
+        config
+    };
+    let mut watcher = client(broker.addr(), "watcher", &["eyot/barn-7/status"]).await;
+    let gateway = start(spinning()).await;
+    status(&mut watcher, true).await;
+    for topic in ["spin/a", "spin/b", "spin/c"] {
+        broker.publish_lines(topic, 1, &"x\n".repeat(10));
+    }
+    taken(&gateway, 30);
+    let begun = Instant::now();
+    assert!(blocking(move || gateway.stop()).await, "in good order");
+    let took = begun.elapsed();
+    assert!((2..6).contains(&took.as_secs()), "{took:?}");
+    let gateway = start(spinning()).await;
+    taken(&gateway, 30);
+    gateway.kill();
+}
+
+/// Waits until so many messages are in flight or in the log, and not all in the log.
+fn taken(gateway: &Gateway, count: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status: serde_json::Value = serde_json::from_str(&gateway.status().unwrap()).unwrap();
+        let [in_flight, received] = [&status["in_flight"], &status["ledger"]["received"]].map(|n| n.as_u64().unwrap());
+        if in_flight > 0 && in_flight + received >= count {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::work::Topics;
 const READ_BYTES: usize = 256 << 10;
 const PUBLISH: u8 = 3;
 const PUBACK: u8 = 4;
-/// Messages the gateway has not acknowledged: its default receive maximum.
+/// Messages the gateway has not acknowledged, at most; it would take more.
 const WINDOW: u64 = 1_000;
 /// Messages in one write.
 const BURST: u64 = 100;

@@ -196,19 +196,21 @@ impl<S: Storage> Core<S> {
         self.enter(&taken, verdict);
     }
 
-    /// Whether nothing is in flight while draining, when all that could be committed is. What has no room to land in is
-    /// given up: it is not acknowledged, and comes again unless it is QoS 0.
+    /// Whether nothing is in flight while draining, when all that could be committed is. What has no room to land in, and
+    /// what has not ended when the grace is over, is given up: it is not acknowledged, and comes again unless it is QoS 0.
     pub(super) fn has_landed(&mut self) -> bool {
         if self.flight.is_empty() {
             return true;
         }
-        if !self.functions.all_are_here() || self.may_land() {
+        let may_end = !self.functions.all_are_here() || self.may_land();
+        if may_end && self.grace_until_us.is_some() {
             return false;
         }
         let lost = self.flight.give_up();
         self.functions.forget_waiting();
         if lost > 0 {
             self.ledger.messages.drop_new(DropReason::IntakeFull, lost);
+            self.notices.dropped(DropReason::IntakeFull, b"", lost, self.now.mono_us);
             self.committer.ledger_changed_for_good(self.now.mono_us);
         }
         self.committer.is_idle()

@@ -102,6 +102,7 @@ impl<S: Storage> Core<S> {
             evicting_until: None,
             more: true,
             draining: false,
+            grace_until_us: None,
             drained: false,
             config,
         })

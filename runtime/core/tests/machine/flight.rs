@@ -161,13 +161,31 @@ fn messages_wait_outside_when_too_many_are_in_flight() {
     while bench.core.accepts_messages() {
         publish(&mut bench, 1, packet_ids.next().unwrap(), "count/a", "^");
     }
-    assert_eq!(bench.core.in_flight(), 1024);
+    assert_eq!(bench.core.in_flight(), 9216);
     while !jobs(&mut bench).is_empty() {
         end(&mut bench, 0);
     }
     bench.wait_ms(20);
-    assert_eq!((count(&bench), acked(&bench).len(), bench.core.in_flight()), (1024, 1024, 0));
+    assert_eq!((count(&bench), acked(&bench).len(), bench.core.in_flight()), (9216, 9216, 0));
     assert!(bench.core.accepts_messages());
+}
+
+/// MQTT has one line for all: what a window of messages can wait for is one function, and the others' results with it only
+/// if there are still more.
+#[test]
+fn others_go_on_while_a_whole_window_waits_for_one_function() {
+    let mut bench = bench();
+    let window = usize::from(eyot_core::config::RECEIVE_MAX_DEFAULT);
+    for packet_id in (1..).take(window - 10) {
+        publish(&mut bench, 1, packet_id, "count/a", "^");
+    }
+    for packet_id in (1..).take(window).skip(window - 10) {
+        publish(&mut bench, 1, packet_id, "up/a", "x");
+    }
+    assert!(bench.core.accepts_messages(), "the window is full, and there is room for QoS 0");
+    publish(&mut bench, 0, 0, "up/a", "y");
+    bench.wait_ms(20);
+    assert_eq!((bench.drain().len(), bench.core.in_flight(), acked(&bench).len()), (11, window - 10, 0));
 }
 
 /// Outputs that wait for their turn take memory: then only the oldest message goes on.
@@ -222,6 +240,27 @@ fn draining_waits_for_what_is_in_flight() {
     bench.wait_ms(20);
     assert!(bench.drained);
     assert_eq!((acked(&bench), count(&bench)), (vec![1, 2], 2));
+}
+
+/// What takes longer is given up: the broker has what it keeps for the gateway, and the rest is counted.
+#[test]
+fn draining_waits_for_two_seconds() {
+    let mut bench = bench();
+    publish(&mut bench, 1, 1, "count/a", "^");
+    publish(&mut bench, 0, 0, "count/b", "^");
+    publish(&mut bench, 1, 2, "up/a", "x");
+    bench.handle(Input::Drain);
+    bench.wait_ms(1999);
+    assert_eq!((bench.drained, bench.core.in_flight()), (false, 2));
+    bench.wait_ms(21);
+    assert_eq!((bench.drained, bench.core.in_flight(), acked(&bench)), (true, 0, vec![]));
+    assert_eq!(bench.drain(), ["x"], "in the log, though not acknowledged");
+    end(&mut bench, 0);
+    bench.wait_ms(20);
+    assert_eq!((count(&bench), jobs(&mut bench).len()), (0, 0), "what comes too late has no effect");
+    bench.restart();
+    let messages = &bench.core.ledger().messages;
+    assert_eq!((messages.received, messages.dropped(DropReason::IntakeFull)), (2, 1), "of QoS 0, and known for good");
 }
 
 /// What a message leads to has no room when it has ended: it waits, and is given up when the gateway stops.

@@ -8,7 +8,7 @@
 //! | `gateway.status_interval` | `30s` | how often the status document is renewed, at least 1s |
 //! | `broker.client_id` | `eyot-<id>` | MQTT client id of the intake; deliveries add `-local` |
 //! | `broker.username`, `password_file`, `password_env` | none | login; the password is a file's content or a variable's value |
-//! | `broker.receive_max` | 1000 | most messages in the gateway that are not committed yet |
+//! | `broker.receive_max` | 8192 | most messages in the gateway that are not acknowledged yet; when so many wait for one function, others get none |
 //! | `[broker.tls]` `ca`, `cert`, `key` | system's authorities | PEM files for `mqtts://` |
 //! | `run.workers` | the number of cores | threads that run functions which take long, 1 to 64; see [`workers`](crate::workers) |
 //! | `metrics.listen` | required in `[metrics]` | address and port for Prometheus, see [`metrics`](crate::metrics) |

@@ -16,7 +16,7 @@ use super::*;
 use super::{run, spool};
 use crate::mqtt::transport::{self, Endpoint, TlsFiles};
 
-use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES};
+use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES, RECEIVE_MAX_DEFAULT};
 
 const CLIENT_ID_MAX_BYTES: usize = 256;
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
@@ -131,7 +131,7 @@ impl Walk<'_> {
         let version = self.version(&mut section);
         let client_id = self.client_id(&mut section);
         let login = self.login(&mut section);
-        let receive_max = section.number(&mut self.reader, "receive_max", 1..=u16::MAX, 1000);
+        let receive_max = section.number(&mut self.reader, "receive_max", 1..=u16::MAX, RECEIVE_MAX_DEFAULT);
         section.finish(&mut self.reader);
         Some(Broker { at: at?, version, client_id, login, receive_max })
     }

@@ -4,7 +4,7 @@
 //! one connection to the next. The caller moves bytes: it appends what it read to a buffer, takes [`Session::next_event`]
 //! until there is none, and writes [`Session::output`] out once per turn.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::{Buf, BytesMut};
 
@@ -70,7 +70,7 @@ pub struct Session {
     announced: bool,
     peer_packet_max_bytes: usize,
     /// QoS 2 messages delivered; true once PUBREC is sent. Holds at most [`Options::receive_max`].
-    exactly_once: Vec<(u16, bool)>,
+    exactly_once: HashMap<u16, bool>,
     /// Bytes of an oversized message still to be discarded.
     skip_bytes: usize,
     keep_alive_us: u64,
@@ -95,7 +95,7 @@ impl Session {
             session_present: false,
             announced: false,
             peer_packet_max_bytes: codec::REMAINING_MAX_BYTES,
-            exactly_once: Vec::new(),
+            exactly_once: HashMap::new(),
             skip_bytes: 0,
             keep_alive_us: u64::from(options.keep_alive_s) * 1_000_000,
             last_sent_us: now_us,
@@ -181,7 +181,7 @@ impl Session {
             (Incoming::Publish(message), _) => self.message(message),
             (Incoming::PubAck { packet_id, code }, _) => self.published(packet_id, code),
             (Incoming::PubRel { packet_id }, _) => {
-                self.exactly_once.retain(|(id, _)| *id != packet_id);
+                self.exactly_once.remove(&packet_id);
                 codec::put_ack(&mut self.out, 0x70, packet_id);
                 Ok(None)
             }
@@ -242,17 +242,17 @@ impl Session {
 
     fn message(&mut self, message: Message) -> Result<Option<Event>, SessionError> {
         if message.qos == 2 {
-            match self.exactly_once.iter().find(|(id, _)| *id == message.packet_id) {
+            match self.exactly_once.get(&message.packet_id) {
                 // The broker did not get our PUBREC.
-                Some((id, true)) => {
-                    codec::put_ack(&mut self.out, 0x50, *id);
+                Some(true) => {
+                    codec::put_ack(&mut self.out, 0x50, message.packet_id);
                     return Ok(None);
                 }
-                Some((_, false)) => return Ok(None),
+                Some(false) => return Ok(None),
                 None if self.exactly_once.len() >= usize::from(self.options.receive_max) => {
                     return Err(Malformed("more QoS 2 messages than our receive maximum".to_owned()).into());
                 }
-                None => self.exactly_once.push((message.packet_id, false)),
+                None => drop(self.exactly_once.insert(message.packet_id, false)),
             }
         }
         match self.announce() {
@@ -266,8 +266,8 @@ impl Session {
 
     /// Acknowledges a message of this connection.
     pub fn ack(&mut self, packet_id: u16) {
-        match self.exactly_once.iter_mut().find(|(id, _)| *id == packet_id) {
-            Some((_, received)) => {
+        match self.exactly_once.get_mut(&packet_id) {
+            Some(received) => {
                 *received = true;
                 codec::put_ack(&mut self.out, 0x50, packet_id);
             }

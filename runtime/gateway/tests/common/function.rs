@@ -27,6 +27,22 @@ pub fn module(dir: &TempDir, file: &str, manifest: &str) -> std::path::PathBuf {
     path
 }
 
+/// A module that, for each message, runs until its fuel or its time is over.
+pub fn spinner(dir: &TempDir) -> std::path::PathBuf {
+    let limits = "[limits]\\nfuel = 1_000_000_000\\ndeadline = \\\"10s\\\"";
+    let text = format!(
+        r#"(module
+            (@custom "eyot.manifest" "name = \"spinner\"\nversion = \"1.0.0\"\n[[trigger]]\nmqtt = \"spin/#\"\n{limits}")
+            (memory (export "memory") 1)
+            (func (export "eyot_abi") (result i32) (i32.const 1))
+            (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
+            (func (export "eyot_handle") (param i32 i32 i32 i32) (result i32) (loop $turn (br $turn)) (i32.const 0)))"#
+    );
+    let path = dir.0.join("spinner.wasm");
+    std::fs::write(&path, wat::parse_str(&text).unwrap()).unwrap();
+    path
+}
+
 /// A module that may keep the 64 KiB of state that are the default, and nothing else.
 pub fn keeper(dir: &TempDir, name: &str) -> std::path::PathBuf {
     let text = format!(

@@ -169,8 +169,9 @@ impl Gateway {
         String::from_utf8(answered.recv().ok()?).ok()
     }
 
-    /// Commits what is here, acknowledges it, says goodbye to the brokers, and ends. True if all was done in
-    /// [`DRAIN_TIMEOUT`]; otherwise the rest comes again from the brokers at the next start.
+    /// Commits what is here, acknowledges it, says goodbye to the brokers, and ends; messages whose functions take longer
+    /// than two seconds are given up, and come again at the next start unless they are QoS 0. True if all was done in
+    /// [`DRAIN_TIMEOUT`]; otherwise the rest comes again as well.
     pub fn stop(mut self) -> bool {
         self.orders.drain();
         self.waker.unpark();

@@ -170,8 +170,7 @@ fn messages_wait_outside_when_too_many_are_in_flight() {
     assert!(bench.core.accepts_messages());
 }
 
-/// MQTT has one line for all: what a window of messages can wait for is one function, and the others' results with it only
-/// if there are still more.
+/// Acknowledgements wait for the slow ones in front; results do not, as far as the window lets messages in at all.
 #[test]
 fn others_go_on_while_a_whole_window_waits_for_one_function() {
     let mut bench = bench();

@@ -31,6 +31,7 @@ const UPLINKS: &[Uplink] = &[
     ("s3://b:80/p", "", 4, "uplink.url", "has no port"),
     ("s3://b/p", "region = ''", 7, "uplink.region", "is no region"),
     ("https://x/in", "down = ['a']", 7, "uplink.down", "nothing comes down over https://"),
+    ("mqtt://b:1883", "down = ['a']", 7, "uplink.down", "from the local broker itself"),
     ("https://x/in", "tokn = 'x'", 7, "uplink.tokn", "use one of: "),
     ("s3://b/p", "access_key = 'a b'", 7, "uplink.access_key", "is no access key"),
     ("file://host/p", "", 4, "uplink.url", "absolute path"),

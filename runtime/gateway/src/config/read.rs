@@ -48,7 +48,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
     let mut root = Section::document(document.get_ref());
     let (id, status_interval) = walk.gateway(&mut root);
     let broker = walk.broker(&mut root);
-    let uplinks = walk.uplinks(&mut root);
+    let uplinks = walk.uplinks(&mut root, broker.as_ref().map(|broker| &broker.at));
     let spool = spool::read(&mut walk.reader, &mut root);
     let run = run::read(&mut walk.reader, &mut root);
     let metrics = metrics::read(&mut walk.reader, &mut root);

@@ -1,5 +1,6 @@
 //! `[[uplink]]`: what all kinds share, and what each kind has of its own.
 
+use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,8 +12,9 @@ use super::section::{size, At, Reader, Section};
 #[cfg(feature = "s3")]
 use super::url;
 use super::url::Url;
-use super::{Mqtt, Uplink, UplinkAt};
+use super::{BrokerAt, Mqtt, Uplink, UplinkAt};
 use crate::mqtt::inflight::WINDOW_MAX;
+use crate::mqtt::transport::Endpoint;
 use crate::uplink::batch::{Limits, BATCH_MAX};
 use crate::uplink::body::{Compress, Format};
 #[cfg(feature = "s3")]
@@ -50,8 +52,22 @@ const ROTATIONS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::f
 const SECRET_KEY: Keys = Keys("secret_key", "secret_key_file", "secret_key_env");
 const TOKEN: Keys = Keys("token", "token_file", "token_env");
 
+/// Whether an uplink leads to the gateway's own broker, as far as its name tells.
+fn is_local(uplink: &Endpoint, local: Option<&BrokerAt>) -> bool {
+    let is_loopback =
+        |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let (host, port) = match local {
+        Some(BrokerAt::Remote(endpoint)) => (endpoint.host.clone(), endpoint.port),
+        Some(BrokerAt::Embedded(address)) if address.ip().is_unspecified() => ("localhost".to_owned(), address.port()),
+        Some(BrokerAt::Embedded(address)) => (address.ip().to_string(), address.port()),
+        None => return false,
+    };
+    let same_host = host.eq_ignore_ascii_case(&uplink.host) || is_loopback(&host) && is_loopback(&uplink.host);
+    same_host && uplink.port == port
+}
+
 impl Walk<'_> {
-    pub fn uplinks(&mut self, root: &mut Section<'_, '_>) -> Vec<Uplink> {
+    pub fn uplinks(&mut self, root: &mut Section<'_, '_>, local: Option<&BrokerAt>) -> Vec<Uplink> {
         let sections = root.tables(&mut self.reader, "uplink");
         let mut uplinks: Vec<Uplink> = Vec::new();
         let mut names = Vec::new();
@@ -79,6 +95,11 @@ impl Walk<'_> {
                     continue;
                 }
             };
+            let is_loop = matches!(&at, Some(UplinkAt::Mqtt(mqtt)) if is_local(&mqtt.endpoint, local));
+            if is_loop && !delivery.down.is_empty() {
+                let reason = "comes from the local broker itself, and would come again for ever; remove it";
+                self.reader.problem(&section.span_of("down"), section.key("down"), reason);
+            }
             section.finish(&mut self.reader);
             let Some(at) = at else { continue };
             let (batch_max, proven_by_answer) = match &at {

@@ -146,6 +146,9 @@ impl Priority {
     }
 }
 
+/// Most fuel the manifest of a reducer may allow it for one output: messages wait while it is shown one.
+pub const REDUCER_FUEL_MAX: u64 = 10_000_000;
+
 /// When a function is to make less of the backlog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reduce {

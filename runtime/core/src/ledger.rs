@@ -6,6 +6,7 @@ use eyot_wire::code::DropReason;
 use eyot_wire::record::Record;
 use serde::{Deserialize, Serialize};
 
+use crate::finished::FinishedList;
 use crate::passing::{survey, Passing};
 use crate::wear::Counted;
 
@@ -176,6 +177,9 @@ pub struct Ledger {
     /// Rewrites of the log that are accounted for. Written there as well.
     #[serde(skip)]
     pub rewrites: u64,
+    /// And so are these.
+    #[serde(skip)]
+    pub(crate) finished: FinishedList,
 }
 
 impl Ledger {
@@ -223,6 +227,7 @@ impl Ledger {
             if let Some(base) = self.streams.iter_mut().find(|s| s.name == old.base()) {
                 base.earlier.add(&old.outputs);
             }
+            self.keep_finished(old);
         }
         gone.iter().map(|s| s.stream).collect()
     }

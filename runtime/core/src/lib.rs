@@ -29,6 +29,7 @@
 //! - `notices`, `status`: what operators get to read.
 
 pub mod config;
+pub mod finished;
 pub mod io;
 pub mod ledger;
 

@@ -4,6 +4,7 @@ use eyot_spool::{Lsn, Replay};
 use eyot_wire::record::Record;
 use serde::{Deserialize, Serialize};
 
+use crate::finished::FinishedList;
 use crate::functions::States;
 use crate::gone::Toll;
 use crate::ledger::{bit, Ledger, StreamAccount};
@@ -29,7 +30,7 @@ pub(crate) fn encode_checkpoint<S: Serialize>(ledger: &Ledger, states: S, out: &
     out.clear();
     let taken = std::mem::take(out);
     let checkpoint = Checkpoint { version: CHECKPOINT_VERSION, ledger, states };
-    if let Ok(grown) = postcard::to_extend(&(checkpoint, &ledger.wear, ledger.rewrites), taken) {
+    if let Ok(grown) = postcard::to_extend(&(checkpoint, &ledger.wear, ledger.rewrites, &ledger.finished), taken) {
         *out = grown;
     }
 }
@@ -37,7 +38,8 @@ pub(crate) fn encode_checkpoint<S: Serialize>(ledger: &Ledger, states: S, out: &
 /// Writes a closing note.
 pub(crate) fn encode_ledger(ledger: &Ledger, out: &mut Vec<u8>) {
     out.clear();
-    if let Ok(grown) = postcard::to_extend(&(ledger, &ledger.wear, ledger.rewrites), std::mem::take(out)) {
+    let taken = std::mem::take(out);
+    if let Ok(grown) = postcard::to_extend(&(ledger, &ledger.wear, ledger.rewrites, &ledger.finished), taken) {
         *out = grown;
     }
 }
@@ -47,11 +49,12 @@ pub(crate) fn encode_ledger(ledger: &Ledger, out: &mut Vec<u8>) {
 struct Tail {
     wear: Counted,
     rewrites: u64,
+    finished: FinishedList,
 }
 
 impl Tail {
     fn put_into(self, ledger: &mut Ledger) {
-        (ledger.wear, ledger.rewrites) = (self.wear, self.rewrites);
+        (ledger.wear, ledger.rewrites, ledger.finished) = (self.wear, self.rewrites, self.finished);
     }
 }
 
@@ -59,7 +62,8 @@ impl Tail {
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, Tail)> {
     let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
     let Ok((wear, rest)) = postcard::take_from_bytes(rest) else { return Some((value, Tail::default())) };
-    Some((value, Tail { wear, rewrites: postcard::from_bytes(rest).unwrap_or_default() }))
+    let (rewrites, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
+    Some((value, Tail { wear, rewrites, finished: postcard::from_bytes(rest).unwrap_or_default() }))
 }
 
 /// Collects what the spool replays.
@@ -153,7 +157,8 @@ mod tests {
     #[test]
     fn the_tail_is_read_where_there_is_one() {
         let wear = Counted { device_bytes: 1 << 40, day_us: 7, ..Counted::default() };
-        let ledger = Ledger { without_output: 3, wear, rewrites: 5, ..Ledger::default() };
+        let mut ledger = Ledger { without_output: 3, wear, rewrites: 5, ..Ledger::default() };
+        ledger.keep_finished(&StreamAccount::new(1, "cloud~7".to_owned(), 7, 0));
         let (mut checkpoint, mut note) = (Vec::new(), Vec::new());
         encode_checkpoint(&ledger, States::new(), &mut checkpoint);
         encode_ledger(&ledger, &mut note);
@@ -168,7 +173,14 @@ mod tests {
         let mut recovery = Recovery::default();
         recovery.checkpoint(&postcard::to_extend(&old, Vec::new()).unwrap());
         recovery.note(KIND_LEDGER, &postcard::to_extend(&ledger, Vec::new()).unwrap());
-        let counted_nothing = Ledger { wear: Counted::default(), rewrites: 0, ..ledger };
+        let counted_nothing =
+            Ledger { wear: Counted::default(), rewrites: 0, finished: FinishedList::new(), ..ledger.clone() };
         assert_eq!((recovery.ledger, recovery.malformed), (counted_nothing, 0), "a log from before there was one");
+
+        let mut recovery = Recovery::default();
+        let shorter = postcard::to_extend(&(&ledger, &ledger.wear, ledger.rewrites), Vec::new()).unwrap();
+        recovery.note(KIND_LEDGER, &shorter);
+        let without = Ledger { finished: FinishedList::new(), ..ledger };
+        assert_eq!((recovery.ledger, recovery.malformed), (without, 0), "from before backlogs were remembered");
     }
 }

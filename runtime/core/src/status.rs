@@ -5,6 +5,7 @@ use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
 use crate::active::Active;
+use crate::finished::Finished;
 use crate::functions::Functions;
 use crate::ledger::{Account, Ledger};
 
@@ -22,6 +23,9 @@ pub(crate) struct Status<'a> {
     pub spool: SpoolStatus,
     pub wear: WearStatus,
     pub uplinks: Vec<UplinkStatus<'a>>,
+    /// Backlogs that are delivered and gone, the oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub finished: Vec<FinishedStatus<'a>>,
     pub ledger: LedgerStatus<'a>,
     pub log_lines_dropped: u64,
     /// Refused outputs that no dead letter could be kept of, since the start.
@@ -82,6 +86,23 @@ pub(crate) struct UplinkStatus<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backlog: Option<BacklogStatus>,
     pub next_seq: u64,
+}
+
+/// The last of an epoch, in the words of [`UplinkStatus`].
+#[derive(Serialize)]
+pub(crate) struct FinishedStatus<'a> {
+    name: &'a str,
+    epoch: u64,
+    #[serde(flatten)]
+    outputs: AccountStatus,
+    next_seq: u64,
+}
+
+impl<'a> FinishedStatus<'a> {
+    pub fn new(finished: &'a Finished) -> Self {
+        let Finished { name, epoch, next_seq, outputs } = finished;
+        Self { name, epoch: *epoch, outputs: AccountStatus::new(outputs), next_seq: *next_seq }
+    }
 }
 
 #[derive(Serialize)]

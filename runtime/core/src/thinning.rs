@@ -17,6 +17,10 @@ use crate::streams::Streams;
 /// Topics of the gateway's own: dead letters are not for reducers.
 const CONTROL_PREFIX: &str = "eyot/";
 
+/// Messages wait for a rewrite at the quota no longer than while the reducer uses this much fuel: a quarter of a second on a
+/// desktop, a second or two on a small gateway. Then it rests, and the oldest goes instead.
+pub(crate) const FULL_FUEL_MAX: u64 = 500_000_000;
+
 /// Why segments are rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -84,6 +88,8 @@ pub(crate) struct Thinning {
     record: Builder,
     /// Fuel used in this slice.
     pub fuel: u64,
+    /// And in all slices that messages had to wait for.
+    full_fuel: u64,
     /// Topics and payloads the reducer was shown.
     pub shown_bytes: u64,
 }
@@ -102,8 +108,15 @@ impl Thinning {
             state_before: state,
             record: Builder::default(),
             fuel: 0,
+            full_fuel: 0,
             shown_bytes: 0,
         }
+    }
+
+    /// Messages had to wait for this slice. Returns whether they waited long enough.
+    pub fn kept_waiting(&mut self) -> bool {
+        self.full_fuel = self.full_fuel.saturating_add(self.fuel);
+        self.full_fuel >= FULL_FUEL_MAX
     }
 
     /// The reducer's state as it was, for a rewrite that is given up.

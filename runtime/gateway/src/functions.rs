@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use eyot_core::config::REDUCER_FUEL_MAX;
 use eyot_core::{Loaded, Replica};
 use eyot_engine::limits::GUEST_STACK_MIN_BYTES;
 use eyot_engine::{Function, LoadOptions};
@@ -129,9 +130,13 @@ impl Needs {
 fn reducer_problem(reduce: &Reduce, loaded: &[Loaded]) -> Option<Problem> {
     let Reduce { function, line, .. } = reduce;
     let found = loaded.iter().map(|l| l.function.manifest()).find(|manifest| manifest.name == *function);
-    let reason = match found.map(|manifest| manifest.triggers.first()) {
-        Some(None) => return None,
-        Some(Some(trigger)) => format!(
+    let reason = match found.map(|manifest| (manifest.triggers.first(), manifest.limits.fuel)) {
+        Some((None, ..=REDUCER_FUEL_MAX)) => return None,
+        Some((None, fuel)) => format!(
+            "\"{function}\" has [limits] fuel = {fuel}, and messages wait while a reducer runs; lower it to \
+             {REDUCER_FUEL_MAX} or less in its function.toml"
+        ),
+        Some((Some(trigger), _)) => format!(
             "\"{function}\" has the trigger \"{}\", and a reducer is woken by no message; name a function without \
              [[trigger]], or remove it from its function.toml",
             trigger.mqtt

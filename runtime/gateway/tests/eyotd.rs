@@ -79,6 +79,26 @@ fn a_reducer_is_woken_by_no_message() {
 }
 
 #[test]
+fn a_reducer_has_little_fuel_for_one_output() {
+    let dir = TempDir::new();
+    echo(&dir);
+    let with = |fuel: &str| {
+        let manifest =
+            r#"name = \"slow\"\nversion = \"1.0.0\"\n[limits]\nfuel = FUEL\n[allow]\nemit = [\"cloud/#\"]\n"#;
+        module(&dir, "slow.wasm", &manifest.replace("FUEL", fuel));
+        let reduce = "[[function]]\npath = \"slow.wasm\"\n[spool.reduce]\nfunction = \"slow\"\n";
+        check(&dir.write("gateway.toml", &format!("{GOOD}{reduce}")))
+    };
+    let fits = with("10_000_000");
+    assert_eq!(fits.status.code(), Some(0), "{fits:?}");
+    let refused = with("10_000_001");
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{text}");
+    let reason = "gateway.toml:11: spool.reduce.function: \"slow\" has [limits] fuel = 10000001, and messages wait";
+    assert!(text.contains(reason) && text.contains("lower it to 10000000 or less"), "{text}");
+}
+
+#[test]
 fn the_state_of_all_functions_is_an_eighth_of_the_log_at_most() {
     let dir = TempDir::new();
     echo(&dir);

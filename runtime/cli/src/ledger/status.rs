@@ -24,6 +24,9 @@ const LOCAL: &str = "local";
 pub struct Status {
     pub gateway: String,
     uplinks: Vec<Uplink>,
+    /// Backlogs that are delivered and gone; gateways of old do not say.
+    #[serde(default)]
+    finished: Vec<Uplink>,
 }
 
 /// A stream: an uplink's default route, or `uplink/route`; with `~` and its epoch if it is a backlog behind another one.
@@ -108,8 +111,12 @@ impl Status {
             .map_err(|e| bad(format!("is not a status document: {}", shown(e.to_string().as_bytes()))))
     }
 
+    fn streams(&self) -> impl Iterator<Item = &Uplink> {
+        self.uplinks.iter().chain(&self.finished)
+    }
+
     fn stream(&self, key: &Key) -> Option<&Uplink> {
-        self.uplinks.iter().find(|u| key.gateway == self.gateway && key.epoch == u.epoch)
+        self.streams().find(|u| key.gateway == self.gateway && key.epoch == u.epoch)
     }
 
     /// Whether this document is about `key`.
@@ -119,7 +126,7 @@ impl Status {
 
     /// Whether one of them makes the other superfluous.
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.gateway == other.gateway && self.uplinks.iter().any(|u| other.uplinks.iter().any(|o| o.epoch == u.epoch))
+        self.gateway == other.gateway && self.streams().any(|u| other.streams().any(|o| o.epoch == u.epoch))
     }
 
     /// Whether `key` is of the uplink `asked`, as far as this document knows.
@@ -148,7 +155,7 @@ impl Status {
         if wanted.is_empty() {
             wanted.push(LOCAL);
         }
-        let streams: Vec<&Uplink> = self.uplinks.iter().filter(|u| wanted.iter().any(|name| u.is_of(name))).collect();
+        let streams: Vec<&Uplink> = self.streams().filter(|u| wanted.iter().any(|name| u.is_of(name))).collect();
         if streams.is_empty() {
             let names: Vec<&str> = self.uplinks.iter().map(|u| u.name.as_str()).collect();
             return Err(self.which(&format!("has no uplink {}, only", shown(wanted.concat().as_bytes())), &names));
@@ -204,6 +211,7 @@ mod tests {
         Status {
             gateway: "g".to_owned(),
             uplinks: vec![Uplink { name: "cloud".to_owned(), epoch: 1, next_seq, account }],
+            finished: Vec::new(),
         }
     }
 
@@ -269,6 +277,22 @@ mod tests {
         let none = format!("{:?}", epochs(Some("sea"), &[]).unwrap_err());
         assert!(none.contains("no uplink sea, only: cloud, cloud/alarms, local, lake, cloud~5"), "{none}");
         assert!(status.is_of(&key(2), "cloud") && !status.is_of(&key(4), "cloud") && status.is_of(&key(9), "cloud"));
+    }
+
+    #[test]
+    fn gaps_of_a_backlog_that_is_gone_are_explained() {
+        let json = r#"{"gateway":"g","uplinks":[
+            {"name":"cloud","epoch":2,"next_seq":1,"received":0,"delivered":0,"pending":0,"dropped":0,"dropped_by_reason":{}}],
+            "finished":[{"name":"cloud~1","epoch":1,"next_seq":11,"received":10,"delivered":7,"pending":0,"dropped":3,
+            "dropped_by_reason":{"expired":3}}]}"#;
+        let status: Status = serde_json::from_str(json).unwrap();
+        assert_eq!(reconciled(4..=10, &status), (0, 3, 0, 0, 0));
+        assert_eq!(reconciled(5..=10, &status), (0, 3, 1, 0, 0), "one more is missing");
+        let expected = status.expected(None, &[]).unwrap();
+        assert_eq!(expected.iter().map(|key| key.epoch).collect::<Vec<_>>(), [2, 1]);
+        let without = json.split(",\n            \"finished\"").next().unwrap();
+        let status: Status = serde_json::from_str(&format!("{without}}}")).unwrap();
+        assert!(!status.covers(&key(1)), "from a gateway that does not tell");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use eyot_spool::{OpenError as SpoolError, Options, Spool, Storage};
 
 use super::*;
+use crate::config::REDUCER_FUEL_MAX;
 use crate::ledger::STREAMS_MAX;
 use crate::pace::Pace;
 use crate::recover::Recovery;
@@ -31,6 +32,9 @@ pub enum OpenError {
     /// The reducer is to be woken by messages too.
     #[error("[spool.reduce] names \"{0}\", which has triggers, and no message wakes a reducer; remove [[trigger]] from its function.toml")]
     ReducerWithTriggers(String),
+    /// The reducer may keep messages waiting for too long.
+    #[error("[spool.reduce] names \"{0}\", whose [limits] fuel is {1}, and messages wait while a reducer runs; lower it to {REDUCER_FUEL_MAX} or less in its function.toml")]
+    ReducerFuel(String, u64),
 }
 
 impl<S: Storage> Core<S> {
@@ -139,6 +143,10 @@ fn take_reducer(config: &Config, functions: &mut Functions) -> Result<Option<Act
     let reducer = functions.take(name).ok_or_else(|| OpenError::NoReducer(name.clone()))?;
     if !reducer.manifest.triggers.is_empty() {
         return Err(OpenError::ReducerWithTriggers(name.clone()));
+    }
+    let fuel = reducer.manifest.limits.fuel;
+    if fuel > REDUCER_FUEL_MAX {
+        return Err(OpenError::ReducerFuel(name.clone(), fuel));
     }
     Ok(Some(reducer))
 }

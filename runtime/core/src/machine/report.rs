@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::status::{
-    AccountStatus, BacklogStatus, FunctionList, FunctionReport, LedgerStatus, SpoolStatus, Status, UplinkStatus,
+    AccountStatus, BacklogStatus, FinishedStatus, FunctionList, FunctionReport, LedgerStatus, SpoolStatus, Status,
+    UplinkStatus,
 };
 
 impl<S: Storage> Core<S> {
@@ -94,6 +95,7 @@ impl<S: Storage> Core<S> {
             },
             wear: self.wear.report(),
             uplinks: uplinks.collect(),
+            finished: self.ledger.finished().map(FinishedStatus::new).collect(),
             ledger: LedgerStatus::new(&self.ledger),
             log_lines_dropped: self.notices.log_lines_dropped,
             letters_dropped: self.notices.letters_dropped,

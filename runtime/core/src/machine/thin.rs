@@ -9,7 +9,7 @@ use eyot_spool::{Commit, Lsn, RewriteStep, Rewritten, Sealed};
 
 use super::*;
 use crate::commit::STORAGE_RETRY_US;
-use crate::thinning::{Decider, Purpose, Standing, Thinning};
+use crate::thinning::{Decider, Purpose, Standing, Thinning, FULL_FUEL_MAX};
 
 /// Most segments that go into one rewrite, beside the one they are merged with.
 const SEGMENTS_MAX: usize = 4;
@@ -293,9 +293,12 @@ impl<S: Storage> Core<S> {
                 break;
             }
         }
+        let wait = self.room == Room::Full && self.config.when_full == WhenFull::DropOldest;
+        let takes_too_long = wait && thinning.kept_waiting();
         self.thinner.under_way = Some(thinning);
         self.more = true;
         match step {
+            Ok(RewriteStep::More) if takes_too_long => self.give_up_reducing(),
             Ok(RewriteStep::More) => {}
             Ok(RewriteStep::Sync(commit)) => {
                 self.thinner.to_sync = Some(commit);
@@ -367,6 +370,15 @@ impl<S: Storage> Core<S> {
             lane.rewind(&self.ledger, &self.committer.spool);
         }
         self.await_flush();
+    }
+
+    fn give_up_reducing(&mut self) {
+        self.thinner.rest(false, self.now.mono_us);
+        if let Some(active) = &self.reducer {
+            let failure = format!("it used {FULL_FUEL_MAX} fuel while the log was full, and rests");
+            self.notices.reducer_failed(&active.name, &failure, self.now.mono_us);
+        }
+        self.give_up_thinning();
     }
 
     fn give_up_thinning(&mut self) {

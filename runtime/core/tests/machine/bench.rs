@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eyot_core::config::{Config, Uplink, WhenFull};
+use eyot_core::config::{Config, Uplink, WhenFull, REDUCER_FUEL_MAX};
 use eyot_core::io::{Effect, Input, Job, LinkId, Message, Notice, Now, Publish};
 use eyot_core::ledger::StreamAccount;
 use eyot_core::{Core, Loaded};
@@ -33,7 +33,7 @@ const PASS: &str = r#"(module
                 (local.get $p) (local.get $pl))))"#;
 
 /// A reducer: of the payloads it is shown, keeps that of every tenth call, by its state. Traps if one begins with `#`, emits
-/// twice if it begins with `2`, and to `elsewhere` if it begins with `>`.
+/// twice if it begins with `2`, and to `elsewhere` if it begins with `>`. Spins if it begins with `^`.
 const TENTH: &str = r#"(module
   (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
   (import "eyot" "state_get" (func $get (param i32 i32 i32 i32) (result i32)))
@@ -46,6 +46,7 @@ const TENTH: &str = r#"(module
     (local $first i32)
     (local.set $first (i32.load8_u (local.get $p)))
     (if (i32.eq (local.get $first) (i32.const 35)) (then unreachable))
+    (if (i32.eq (local.get $first) (i32.const 94)) (then (loop $turn (br $turn))))
     (if (i32.eq (local.get $first) (i32.const 62))
       (then (return (call $emit (i32.const 16) (i32.const 9) (local.get $p) (local.get $pl)))))
     (drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 4)))
@@ -94,7 +95,8 @@ fn functions() -> Vec<Loaded> {
     // What is published below `in/stubborn` is tried three times.
     let stubborn = format!("on_error = \"retry(2, 100ms)\"\n{}", trigger("in/stubborn/#"));
     let stubborn = function("stubborn", &stubborn, &PASS.replace("(i32.const 33)", "(i32.const 63)"));
-    vec![function("pass", &trigger("in/#"), PASS), second, count, soft, stubborn, function("tenth", "", TENTH)]
+    let tenth = function("tenth", &format!("[limits]\nfuel = {REDUCER_FUEL_MAX}\n"), TENTH);
+    vec![function("pass", &trigger("in/#"), PASS), second, count, soft, stubborn, tenth]
 }
 
 /// A running gateway and everything around it.
@@ -227,6 +229,12 @@ impl Bench {
         self.now.mono_us = mono_us;
         self.now.unix_ms += ms as i64;
         self.handle(Input::Tick);
+    }
+
+    /// Only this, and what the machine does at once, of work that it does in slices a few.
+    pub fn step(&mut self, input: Input) {
+        self.core.handle(self.now, input);
+        self.run();
     }
 
     /// And whatever is due at once.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use eyot_core::config::{Order, Uplink};
+use eyot_core::finished::FINISHED_MAX;
 use eyot_core::io::Publish;
 use serde_json::Value;
 
@@ -121,6 +122,7 @@ fn power_cuts_and_cut_links_in_between_lose_nothing() {
 fn a_backlog_that_is_delivered_goes_and_is_not_forgotten() {
     let mut bench = bench();
     fill(&mut bench, 0..50);
+    let old = bench.stream("cloud").epoch;
     bench.connect(CLOUD, WINDOW);
     fill(&mut bench, 50..55);
     assert_eq!(names(&bench).len(), 3);
@@ -135,6 +137,31 @@ fn a_backlog_that_is_delivered_goes_and_is_not_forgotten() {
     let status: Value = serde_json::from_slice(&bench.core.status_json()).unwrap();
     assert_eq!(status["ledger"]["streams"]["cloud"]["delivered"], 55);
     assert_eq!(status["uplinks"][1]["delivered"], 5, "of this epoch");
+    let finished = &status["finished"][0];
+    assert_eq!((&finished["name"], &finished["epoch"]), (&format!("cloud~{old}").into(), &old.into()));
+    assert_eq!(
+        (&finished["delivered"], &finished["pending"], &finished["next_seq"]),
+        (&50.into(), &0.into(), &51.into())
+    );
+}
+
+#[test]
+fn the_last_backlogs_that_went_are_remembered() {
+    let mut bench = bench();
+    let mut epochs = Vec::new();
+    for round in 0..FINISHED_MAX as u32 + 3 {
+        fill(&mut bench, round * 20..round * 20 + 20);
+        epochs.push(bench.stream("cloud").epoch);
+        bench.connect(CLOUD, WINDOW);
+        drain(&mut bench, &mut BTreeMap::new());
+        bench.disconnect(CLOUD);
+    }
+    // The last one goes when the link comes back.
+    bench.connect(CLOUD, WINDOW);
+    bench.wait_ms(100);
+    bench.restart();
+    let kept: Vec<u64> = bench.core.ledger().finished().map(|f| f.epoch).collect();
+    assert_eq!(kept, epochs[3..]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use eyot_core::config::{Config, Priority, Reduce, Route, Uplink};
-use eyot_core::io::Notice;
+use eyot_core::io::{Input, Message, Notice};
 use eyot_wire::code::DropReason;
+use serde_json::Value;
 
 use crate::bench::{Bench, CLOUD};
 
@@ -294,6 +295,46 @@ fn a_reducer_that_frees_nothing_rests() {
     let rewrites = bench.core.ledger().rewrites;
     assert!((2..15).contains(&rewrites), "{rewrites} rewrites in two minutes");
     assert!(dropped(&bench, "cloud", DropReason::SpoolFullOldest) > FILL);
+}
+
+/// Messages waited until it had been shown whole segments, each output for as long as its limits allow.
+#[test]
+fn a_reducer_that_takes_long_at_the_quota_rests() {
+    let uplinks = vec![Uplink { routes: Vec::new(), ..cloud() }];
+    let mut bench = Bench::with(Config { uplinks, ..reducing() }, QUOTA_BYTES);
+    let take = |bench: &mut Bench, payload: String| {
+        let topic = "in/up/telemetry".into();
+        let message = Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload: payload.into() };
+        bench.now.mono_us += 20_000;
+        bench.step(Input::Message(message));
+    };
+    let mut number = 0;
+    while bench.core.spool().rewriting().is_none() {
+        take(&mut bench, payload('^', number));
+        number += 1;
+    }
+    while bench.core.accepts_messages() {
+        take(&mut bench, "^".repeat(40 * PAYLOAD_BYTES));
+    }
+    assert_eq!(dropped(&bench, "cloud", DropReason::SpoolFullOldest), 0, "it is shown the first segments");
+    let before = runs(&bench);
+    while !bench.core.accepts_messages() {
+        bench.now.mono_us += 1000;
+        bench.step(Input::Tick);
+    }
+    // 500,000,000 of fuel, 10,000,000 at a time; of these some before it was seen that the log is full.
+    let after_full = runs(&bench) - before;
+    assert!((40..=50).contains(&after_full), "{after_full} outputs were shown while messages waited");
+    let told = |n: &Notice| matches!(n, Notice::ReducerFailed { failure, .. } if failure.contains("fuel"));
+    assert!(bench.notices.iter().any(told), "{:?}", bench.notices);
+    assert!(dropped(&bench, "cloud", DropReason::SpoolFullOldest) > 0, "the oldest went instead");
+}
+
+/// Outputs the reducer was shown.
+fn runs(bench: &Bench) -> u64 {
+    let status: Value = serde_json::from_slice(&bench.core.status_json()).unwrap();
+    let functions = status["functions"].as_array().unwrap();
+    functions.iter().find(|f| f["name"] == "tenth").unwrap()["invocations"].as_u64().unwrap()
 }
 
 /// That it was full and had room was told of each segment.

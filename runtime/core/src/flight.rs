@@ -12,7 +12,7 @@ use crate::config::RECEIVE_MAX_DEFAULT;
 use crate::functions::{Part, Progress};
 use crate::job::Parcel;
 
-/// Messages in flight before no other is taken in; each takes some 400 bytes beside its own. One function can have all that
+/// Messages in flight before no other is taken in; each takes some 600 bytes beside its own. One function can have all that
 /// a broker's window holds, as messages come in one line and are answered in order: there is room for some more at QoS 0.
 pub const FLIGHT_MESSAGES_MAX: usize = RECEIVE_MAX_DEFAULT as usize + 1024;
 /// Bytes of their topics, payloads and effects before that, and before any but the oldest goes on.

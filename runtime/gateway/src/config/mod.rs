@@ -56,7 +56,7 @@
 //! | | `access_key` | required | name of the access key |
 //! | | `secret_key_file`, `secret_key_env` | one is required | its secret; the file is read again with each connection |
 //! | | `batch_max`, `batch_bytes`, `linger` | 10000, `512KiB`, `1m` | as above: each batch is an object; a day (UTC) ends a batch |
-//! | | `compress` | `gzip` | or `none`, or `zstd`, which takes 3 MB more of memory |
+//! | | `compress` | `zstd` | or `none`, or `gzip`, which takes 3 MB less of memory |
 //! | | `timeout` | `30s` | as above |
 //! | `file` | `batch_max`, `batch_bytes`, `linger` | 1000, `512KiB` or `rotate_bytes`, `1s` | as above: each batch is one `fdatasync` |
 //! | | `rotate_bytes` | `64MiB` | largest file, `64KiB` to `1GiB` and at least `batch_bytes`; a record that is larger has one of its own |

@@ -100,7 +100,7 @@ fn a_backlog_for_an_object_store_stays_small() {
     let secret = dir.path().join("secret");
     fs::write(&secret, "s3cret").unwrap();
     let more = format!(
-        "linger = \"1s\"\naccess_key = \"barn\"\nsecret_key_file = {secret:?}\nendpoint = \"http://{}\"\n",
+        "linger = \"1s\"\ncompress = \"gzip\"\naccess_key = \"barn\"\nsecret_key_file = {secret:?}\nendpoint = \"http://{}\"\n",
         server.addr
     );
     stays_small("store", &server, "s3://readings/farm".to_owned(), &more);

@@ -77,7 +77,7 @@ fn uplinks_of_every_kind_are_read() {
     std::fs::remove_dir_all(&dir).unwrap();
     for (text, words) in read.iter().zip([
         &["port: 8080", "/in?a=b", "Json", "Gzip", "batch_max: 7", "/secret)", "by_day: false"][..],
-        &["minio", "9000", "tls: None", "\"b\"", "\"a/p\"", "Gzip", "linger: 300s", "by_day: true"],
+        &["minio", "9000", "tls: None", "\"b\"", "\"a/p\"", "Zstd", "linger: 300s", "by_day: true"],
         &["s3.eu-north-1.amazonaws.com", "port: 443", "tls: Some"],
         &["/var/lib/my readings", "rotate_every: 3600s", "keep: Some(3)", "rotate_bytes: 67108864"],
     ]) {

@@ -24,6 +24,8 @@ pub struct Loaded {
     pub function: Function,
     /// SHA-256 of its module.
     pub sha256: [u8; 32],
+    /// The same, without the module's signatures.
+    pub content_sha256: [u8; 32],
     /// Makes more instances of the same module, for as many cores. Of no use if it keeps state.
     pub replica: Option<Replica>,
 }

@@ -8,6 +8,7 @@ use eyot_engine::Level;
 use eyot_spool::Commit;
 
 pub use crate::job::Job;
+pub use crate::task::{Answer, Task};
 
 /// The time, as the edge tells it. The core has no clock of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +98,8 @@ pub enum Input {
     },
     /// A job of [`Effect::Run`] is done.
     Ran(Box<Job>),
+    /// A task of [`Effect::Task`] is done.
+    Answer(Box<Answer>),
     /// Time passed; wakes whatever [`Core::deadline_us`](crate::Core::deadline_us) announced.
     Tick,
     /// Stop taking messages, commit what is here, then answer [`Effect::Drained`].
@@ -138,6 +141,10 @@ pub enum Effect<F> {
     Sync(Commit<F>),
     /// Run this job on a worker, then hand it back with [`Input::Ran`].
     Run(Box<Job>),
+    /// Do this, after the tasks before it and away from this thread, then hand in [`Input::Answer`] if it has one.
+    Task(Box<Task>),
+    /// From now on the intake is to be subscribed to exactly these topic filters, besides the control topics.
+    Subscribe(Vec<String>),
     /// A line a function logged.
     FunctionLog {
         /// The function's name.

@@ -8,6 +8,7 @@
 //! Modules, in the order data passes through them:
 //! - [`config`]: what the machine needs to know at start.
 //! - [`io`]: inputs and effects, the only ways in and out.
+//! - [`task`]: what is asked of the store of modules, beside the data path.
 //! - `recover`: from the log back to ledger and state.
 //! - `machine`: the machine itself: takes inputs and decides whose turn it is; `live`: lets new outputs overtake a backlog.
 //! - `intake`: admits messages and learns how many the broker sends before it waits.
@@ -55,6 +56,7 @@ mod passing;
 mod recover;
 mod status;
 mod streams;
+pub mod task;
 mod thinning;
 mod triggers;
 mod wear;

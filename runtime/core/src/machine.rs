@@ -182,6 +182,7 @@ impl<S: Storage> Core<S> {
             Input::Synced { commit, result } if self.thinner.awaits(commit) => self.rewrite_synced(commit, result),
             Input::Synced { commit, result } => self.synced(commit, result),
             Input::Ran(job) => self.ran(*job),
+            Input::Answer(_) => {}
             Input::Tick => self.more = true,
             Input::Drain => {
                 self.draining = true;

@@ -239,6 +239,7 @@ impl<S: Storage> Driver<S> {
                 Effect::FunctionLog { function, level, line } => journal::function_log(&function, level, &line),
                 Effect::Notice(notice) => journal::notice(&notice),
                 Effect::Drained => self.drained = true,
+                Effect::Task(_) | Effect::Subscribe(_) => {}
             }
         }
         self.outbox.flush();

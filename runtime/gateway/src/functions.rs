@@ -12,6 +12,7 @@ use eyot_core::config::REDUCER_FUEL_MAX;
 use eyot_core::{Loaded, Replica};
 use eyot_engine::limits::GUEST_STACK_MIN_BYTES;
 use eyot_engine::{Function, LoadOptions};
+use eyot_trust::verify::Module;
 use eyot_wire::manifest::Manifest;
 use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
@@ -162,7 +163,8 @@ fn load_one(path: &Path) -> Result<Loaded, String> {
     let sha256: [u8; 32] = Sha256::digest(&module).into();
     let path = path.to_owned();
     let again: Replica = Arc::new(move || load_again(&path, sha256));
-    Ok(Loaded { function, sha256, replica: Some(again) })
+    let content_sha256 = *Module::read(&module).map_err(|e| format!("is refused: it {e}"))?.content_sha256();
+    Ok(Loaded { function, sha256, content_sha256, replica: Some(again) })
 }
 
 /// Another instance, from the file, so that modules take no memory while one instance will do. None if the file is not

@@ -9,12 +9,14 @@
 //! - [`manifest`]: `function.toml`, the description a function carries inside its module.
 //! - [`module`]: names of exports, imports and custom sections of interface version 1.
 //! - [`code`]: error codes a function sees, and the reasons a message fails or is dropped.
+//! - [`control`]: control topics, and the documents on them.
 //! - [`record`]: the commit record, one per message, as it stands in the log.
 #![no_std]
 
 extern crate alloc;
 
 pub mod code;
+pub mod control;
 pub mod filters;
 pub mod manifest;
 pub mod module;

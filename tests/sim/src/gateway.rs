@@ -147,6 +147,7 @@ impl Gateway {
                         self.jobs.push((now.mono_us + takes_us, job));
                     }
                     Effect::Drained => self.drained = true,
+                    Effect::Task(_) | Effect::Subscribe(_) => {}
                     Effect::Notice(notice) => self.outside.push_back(Outside::Notice(notice)),
                     Effect::FunctionLog { .. } => {}
                 }

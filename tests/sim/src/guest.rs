@@ -119,7 +119,12 @@ pub fn load(name: &str, version: u8, failing: Failing, long: Long) -> Loaded {
         let options = LoadOptions { manifest, ceiling: Limits::CEILING, ..LoadOptions::default() };
         Function::load(&module, options).expect("the guest loads")
     };
-    Loaded { function: load(), sha256: [version; 32], replica: Some(Arc::new(move || Some(load()))) }
+    Loaded {
+        function: load(),
+        sha256: [version; 32],
+        content_sha256: [version; 32],
+        replica: Some(Arc::new(move || Some(load()))),
+    }
 }
 
 /// Name of the reducer.
@@ -148,5 +153,5 @@ pub fn reducer() -> Loaded {
     let module = wat::parse_str(TEXT).expect("the reducer is valid text");
     let options = LoadOptions { manifest, ceiling: Limits::CEILING, ..LoadOptions::default() };
     let function = Function::load(&module, options).expect("the reducer loads");
-    Loaded { function, sha256: [0; 32], replica: None }
+    Loaded { function, sha256: [0; 32], content_sha256: [0; 32], replica: None }
 }

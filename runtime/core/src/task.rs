@@ -1,0 +1,174 @@
+//! What the core asks of the store of modules, and what it answers. Tasks take milliseconds and wait for the disk: they are
+//! done on a thread of their own, one after the other in the order they were given.
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use eyot_wire::control::Order;
+use eyot_wire::manifest::Manifest;
+
+use crate::active::Loaded;
+
+/// Tasks that are not answered, at most.
+pub const TASKS_MAX: usize = 64;
+
+/// A function's configuration here: keys and values that replace or add to those of its manifest.
+pub type Overrides = Vec<(String, String)>;
+
+/// Something to do, in the store or with what is in it.
+#[derive(Debug)]
+pub enum Task {
+    /// Keep a part of a push, durably. Answered by [`Answer::Kept`].
+    Keep {
+        /// SHA-256 of the whole module.
+        push: [u8; 32],
+        /// Number of the part.
+        number: u32,
+        /// The part.
+        bytes: Bytes,
+    },
+    /// Put the parts 0 to `parts` - 1 of a push together; if that is the whole module, verify it and keep it, durably.
+    /// Answered by [`Answer::Taken`].
+    Take {
+        /// SHA-256 of the whole module.
+        push: [u8; 32],
+        /// How many parts.
+        parts: u32,
+    },
+    /// Make an instance of a module that is kept. Answered by [`Answer::Loaded`].
+    Load {
+        /// SHA-256 of the module.
+        sha256: [u8; 32],
+        /// Configuration.
+        overrides: Overrides,
+        /// A module that came with the configuration file is to be kept too: the way back leads there.
+        keep: Option<[u8; 32]>,
+    },
+    /// Remove the parts of a push. No answer.
+    Forget {
+        /// SHA-256 of the whole module.
+        push: [u8; 32],
+    },
+    /// Remove a module. No answer.
+    Discard {
+        /// Its SHA-256.
+        sha256: [u8; 32],
+    },
+    /// Read and verify a signed command. Answered by [`Answer::Ordered`].
+    Read {
+        /// As it came.
+        text: Bytes,
+    },
+    /// Keep a line of the audit log, durably. No answer.
+    Audit {
+        /// A JSON document, without the newline.
+        line: String,
+    },
+}
+
+/// What came of a task.
+#[derive(Debug)]
+pub enum Answer {
+    /// Of [`Task::Keep`].
+    Kept {
+        /// SHA-256 of the whole module.
+        push: [u8; 32],
+        /// Number of the part.
+        number: u32,
+        /// Why not, if not.
+        result: io::Result<()>,
+    },
+    /// Of [`Task::Take`].
+    Taken {
+        /// SHA-256 of the whole module.
+        push: [u8; 32],
+        /// What it is.
+        result: Taken,
+    },
+    /// Of [`Task::Load`].
+    Loaded {
+        /// SHA-256 of the module.
+        sha256: [u8; 32],
+        /// Why not, if not: reason and remedy.
+        result: Result<Fresh, String>,
+    },
+    /// Of [`Task::Read`].
+    Ordered {
+        /// Why not, if not: reason and remedy.
+        result: Result<Authorized, String>,
+    },
+}
+
+/// What parts come to.
+#[derive(Debug)]
+pub enum Taken {
+    /// Not the whole module: parts are missing at the end.
+    Incomplete,
+    /// A module that may be pushed here, now kept.
+    Ready(Candidate),
+    /// A module that may not, or no module. Nothing of it is kept.
+    Refused {
+        /// The function's name and version, if it has any.
+        release: Option<(String, String)>,
+        /// Reason and remedy.
+        reason: String,
+    },
+    /// The store does not work.
+    Failed(io::Error),
+}
+
+/// A verified module.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// SHA-256 of the module without signatures.
+    pub content_sha256: [u8; 32],
+    /// Short names of the keys that vouch for it; none if unsigned modules are allowed.
+    pub signers: Vec<String>,
+}
+
+/// An instance, just made.
+pub struct Fresh(pub Loaded);
+
+impl fmt::Debug for Fresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fresh").field(&self.0.function.manifest().name).finish()
+    }
+}
+
+/// A command that is signed, meant for this gateway or a group of it, not expired, and within what its key may do.
+#[derive(Clone, Debug)]
+pub struct Authorized {
+    /// What to do.
+    pub order: Order,
+    /// Short name of the key that signed it.
+    pub signer: String,
+}
+
+/// A part of a push that the store has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// SHA-256 of the whole module.
+    pub push: [u8; 32],
+    /// Its number.
+    pub number: u32,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// The store as it is when the gateway starts.
+pub trait Shelf {
+    /// As [`Task::Load`].
+    ///
+    /// # Errors
+    /// Reason and remedy.
+    fn load(&mut self, sha256: &[u8; 32], overrides: &Overrides) -> Result<Loaded, String>;
+
+    /// Parts of pushes.
+    fn parts(&mut self) -> Vec<Part>;
+
+    /// Removes all modules but these.
+    fn retain(&mut self, sha256: &[[u8; 32]]);
+}

@@ -21,8 +21,10 @@ pub type Overrides = Vec<(String, String)>;
 pub enum Task {
     /// Keep a part of a push, durably. Answered by [`Answer::Kept`].
     Keep {
-        /// SHA-256 of the whole module.
-        push: [u8; 32],
+        /// Comes back in the answer.
+        ticket: u64,
+        /// SHA-256 of the whole module; none if the part is the whole module, whose SHA-256 is to be found out.
+        push: Option<[u8; 32]>,
         /// Number of the part.
         number: u32,
         /// The part.
@@ -57,6 +59,8 @@ pub enum Task {
     },
     /// Read and verify a signed command. Answered by [`Answer::Ordered`].
     Read {
+        /// Comes back in the answer.
+        ticket: u64,
         /// As it came.
         text: Bytes,
     },
@@ -72,10 +76,14 @@ pub enum Task {
 pub enum Answer {
     /// Of [`Task::Keep`].
     Kept {
+        /// Its ticket.
+        ticket: u64,
         /// SHA-256 of the whole module.
         push: [u8; 32],
         /// Number of the part.
         number: u32,
+        /// Its length.
+        bytes: u64,
         /// Why not, if not.
         result: io::Result<()>,
     },
@@ -95,6 +103,8 @@ pub enum Answer {
     },
     /// Of [`Task::Read`].
     Ordered {
+        /// Its ticket.
+        ticket: u64,
         /// Why not, if not: reason and remedy.
         result: Result<Authorized, String>,
     },

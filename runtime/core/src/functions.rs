@@ -152,33 +152,21 @@ impl Functions {
         shop: &mut Shop<'_>,
     ) -> bool {
         let mut all_done = true;
-        for part in &mut self.parts {
-            let Some(active) = self.active.get_mut(part.place) else { continue };
+        let mut parts = std::mem::take(&mut self.parts);
+        for part in &mut parts {
+            let Some(active) = self.active.get(part.place) else { continue };
+            let is_first = active.waiting.is_empty() && active.tries.is_empty();
             let mut pack = || parcel.get_or_insert_with(|| waking.parcel()).clone();
-            let work = Work { ticket, place: part.place, most: self.workers, may_leave: self.away < JOBS_MAX };
-            let start = match active.waiting.is_empty() && active.tries.is_empty() {
-                true => active.start(&work, &waking.invocation(), &mut pack, shop),
-                false => Start::Busy,
-            };
-            match start {
-                Start::Done(result) => {
-                    part.progress = Progress::Done(result, None);
-                    continue;
-                }
-                Start::Leaves(job) => {
-                    self.leaving.push_back(job);
-                    self.away += 1;
-                    part.progress = Progress::Away;
-                }
-                Start::Retry(at_us) => drop(self.retries.insert((at_us, ticket, part.place))),
-                Start::Busy => active.waiting.push_back(ticket),
-                Start::Starved => {
-                    active.waiting.push_back(ticket);
-                    self.starved.push_back(part.place);
-                }
+            let work = self.work(part.place, ticket, true);
+            let begun = is_first.then(|| self.start(&work, &waking.invocation(), &mut pack, shop)).flatten();
+            match (begun, self.active.get_mut(part.place)) {
+                (Some(progress), _) => part.progress = progress,
+                (None, Some(active)) => active.waiting.push_back(ticket),
+                (None, None) => {}
             }
-            all_done = false;
+            all_done &= matches!(part.progress, Progress::Done(..));
         }
+        self.parts = parts;
         all_done
     }
 
@@ -186,14 +174,19 @@ impl Functions {
     pub fn park(&mut self) -> Vec<Part> {
         let mut parts = std::mem::take(&mut self.parts);
         for part in &mut parts {
-            let is_run = part.progress.is_run();
-            let Some(active) = self.active.get_mut(part.place).filter(|_| is_run) else { continue };
-            if let Progress::Done(_, effects) = &mut part.progress {
-                *effects = Some(Box::new(active.instances.take_effects()));
-                active.instances.hold();
-            }
+            self.set_aside(part.place, &mut part.progress);
         }
         parts
+    }
+
+    /// If a function has just run, its effects do not stay in the instance, which others may need.
+    fn set_aside(&mut self, place: usize, progress: &mut Progress) {
+        let is_run = progress.is_run();
+        let Some(active) = self.active.get_mut(place).filter(|_| is_run) else { return };
+        if let Progress::Done(_, effects) = progress {
+            *effects = Some(Box::new(active.instances.take_effects()));
+            active.instances.hold();
+        }
     }
 
     /// The first message that waits for a function.
@@ -215,7 +208,7 @@ impl Functions {
         if !active.tries.is_empty() && !active.tries.contains_key(&ticket) {
             return None;
         }
-        let progress = self.start(place, ticket, parcel, may_leave, shop)?;
+        let progress = self.start_parked(place, ticket, parcel, may_leave, shop)?;
         self.active.get_mut(place)?.waiting.pop_front();
         Some(progress)
     }
@@ -241,15 +234,15 @@ impl Functions {
         may_leave: bool,
         shop: &mut Shop<'_>,
     ) -> Progress {
-        let progress = self.start(place, ticket, parcel, may_leave, shop);
+        let progress = self.start_parked(place, ticket, parcel, may_leave, shop);
         if let (None, Some(active)) = (&progress, self.active.get_mut(place)) {
             active.waiting.push_front(ticket);
         }
         progress.unwrap_or(Progress::Waiting)
     }
 
-    /// None if it cannot begin yet.
-    fn start(
+    /// Begins with a message that is parked. None if it cannot begin yet.
+    fn start_parked(
         &mut self,
         place: usize,
         ticket: u64,
@@ -257,30 +250,41 @@ impl Functions {
         may_leave: bool,
         shop: &mut Shop<'_>,
     ) -> Option<Progress> {
-        let active = self.active.get_mut(place)?;
-        let work = Work { ticket, place, most: self.workers, may_leave: may_leave && self.away < JOBS_MAX };
-        Some(match active.start(&work, &parcel.invocation(), &mut || parcel.clone(), shop) {
-            Start::Done(Err(Failure::Quarantined)) => Progress::Done(Err(Failure::Quarantined), None),
-            Start::Done(result) => {
-                let effects = active.instances.take_effects();
-                active.instances.hold();
-                Progress::Done(result, Some(Box::new(effects)))
-            }
+        let work = self.work(place, ticket, may_leave);
+        let mut progress = self.start(&work, &parcel.invocation(), &mut || parcel.clone(), shop)?;
+        self.set_aside(place, &mut progress);
+        Some(progress)
+    }
+
+    fn work(&self, place: usize, ticket: u64, may_leave: bool) -> Work {
+        Work { ticket, place, most: self.workers, may_leave: may_leave && self.away < JOBS_MAX }
+    }
+
+    /// None if it cannot begin yet. Effects stay in the instance.
+    fn start(
+        &mut self,
+        work: &Work,
+        invocation: &Invocation<'_>,
+        pack: &mut dyn FnMut() -> Parcel,
+        shop: &mut Shop<'_>,
+    ) -> Option<Progress> {
+        match self.active.get_mut(work.place)?.start(work, invocation, pack, shop) {
+            Start::Done(result) => Some(Progress::Done(result, None)),
             Start::Retry(at_us) => {
-                self.retries.insert((at_us, ticket, place));
-                Progress::Waiting
+                self.retries.insert((at_us, work.ticket, work.place));
+                Some(Progress::Waiting)
             }
             Start::Leaves(job) => {
                 self.leaving.push_back(job);
                 self.away += 1;
-                Progress::Away
+                Some(Progress::Away)
             }
-            Start::Busy => return None,
+            Start::Busy => None,
             Start::Starved => {
-                self.starved.push_back(place);
-                return None;
+                self.starved.push_back(work.place);
+                None
             }
-        })
+        }
     }
 
     /// Functions that were kept from going on by what was in flight.

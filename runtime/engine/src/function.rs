@@ -160,11 +160,12 @@ impl Function {
     /// Most bytes of keys and values it can come to remember; none if it never calls `state_set`.
     pub fn state_max_bytes(&self) -> u64 {
         let sets_state = self.compiled.module.imports().any(|import| import.name() == "state_set");
-        if sets_state {
-            self.manifest.limits.state_bytes
-        } else {
-            0
-        }
+        u64::from(sets_state) * self.manifest.limits.state_bytes
+    }
+
+    /// Fuel that a start takes, beside that of messages: at load, and after each message that no reset can follow.
+    pub fn start_fuel(&self) -> u64 {
+        self.live.as_ref().map_or(0, |live| live.start_fuel)
     }
 
     /// Whether it imports any of the state calls. Without them all instances of the module are alike, and several can run

@@ -22,6 +22,8 @@ pub(crate) struct Live {
     pub(crate) memory: Memory,
     pub(crate) alloc: TypedFunc<i32, i32>,
     pub(crate) handle: TypedFunc<(i32, i32, i32, i32), i32>,
+    /// Fuel that it took to start.
+    pub(crate) start_fuel: u64,
     snapshot: Option<Snapshot>,
 }
 
@@ -52,6 +54,7 @@ pub(crate) fn start(store: &mut Store<Host>, compiled: &Compiled, plan: &ResetPl
         memory,
         alloc: instance.get_typed_func(&*store, EXPORT_ALLOC).map_err(instantiate_error)?,
         handle: instance.get_typed_func(&*store, EXPORT_HANDLE).map_err(instantiate_error)?,
+        start_fuel: store.data().meter.spent(),
         snapshot: Snapshot::take(store, &instance, memory, plan),
     })
 }

@@ -208,3 +208,17 @@ fn a_function_moves_between_threads_even_in_a_message() {
     });
     assert!(matches!(result.join().unwrap(), Step::Done(Ok(_))));
 }
+
+#[test]
+fn what_starting_takes_is_known_and_is_no_part_of_a_message() {
+    let spin = "(local $n i32) (loop $l (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1)))
+                (i32.const 10000))))";
+    let init = format!(r#"(func (export "eyot_init") (result i32) {spin} (i32.const 0))"#);
+    let (plain, mut started) = (function("", "(i32.const 5)"), function(&init, "(unreachable)"));
+    let start_fuel = started.start_fuel();
+    assert!(plain.start_fuel() < 100 && (40_000..100_000).contains(&start_fuel), "{start_fuel}");
+    assert!(run(&mut started).is_err());
+    assert!(started.fuel_spent() < 100, "{}", started.fuel_spent());
+    started.reset();
+    assert_eq!(started.start_fuel(), start_fuel);
+}

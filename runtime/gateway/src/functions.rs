@@ -13,7 +13,6 @@ use eyot_core::{Loaded, Replica};
 use eyot_engine::limits::GUEST_STACK_MIN_BYTES;
 use eyot_engine::{Function, LoadOptions};
 use eyot_trust::verify::Module;
-use eyot_wire::manifest::Manifest;
 use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
@@ -82,7 +81,7 @@ impl Needs {
         if spool.reduce.as_ref().is_none_or(|reduce| reduce.function != manifest.name) {
             self.add_state(function.state_max_bytes(), spool.max_bytes)?;
         }
-        run.fuel_budget_per_s.map_or(Ok(()), |budget| self.add_fuel(manifest, budget))
+        run.fuel_budget_per_s.map_or(Ok(()), |budget| self.add_fuel(function, budget))
     }
 
     fn add_state(&mut self, bytes: u64, max_bytes: u64) -> Result<(), String> {
@@ -100,7 +99,8 @@ impl Needs {
         ))
     }
 
-    fn add_fuel(&mut self, manifest: &Manifest, budget: u64) -> Result<(), String> {
+    fn add_fuel(&mut self, function: &Function, budget: u64) -> Result<(), String> {
+        let manifest = function.manifest();
         let mut messages_per_h = 0;
         for trigger in &manifest.triggers {
             let rate = trigger.rate.ok_or_else(|| {
@@ -112,8 +112,9 @@ impl Needs {
             })?;
             messages_per_h += u128::from(rate.per_h);
         }
-        let fuel = manifest.limits.fuel;
-        let fuel_per_s = (u128::from(fuel) * messages_per_h).div_ceil(3600);
+        // After a message that fails the function starts anew.
+        let (fuel, start_fuel) = (manifest.limits.fuel, function.start_fuel());
+        let fuel_per_s = ((u128::from(fuel) + u128::from(start_fuel)) * messages_per_h).div_ceil(3600);
         let of_others = self.fuel_per_s;
         self.fuel_per_s += fuel_per_s;
         let all = self.fuel_per_s;
@@ -121,9 +122,9 @@ impl Needs {
             return Ok(());
         }
         Err(format!(
-            "may use {fuel} fuel for each of {messages_per_h} messages in an hour: {fuel_per_s} in a second, which makes {all} \
-             with the {of_others} of those above; [run] fuel_budget is {budget}: raise it, or lower [limits] fuel or the \
-             rate of a trigger in a function.toml"
+            "may use {fuel} fuel, and {start_fuel} to start anew, for each of {messages_per_h} messages in an hour: \
+             {fuel_per_s} in a second, which makes {all} with the {of_others} of those above; [run] fuel_budget is {budget}: \
+             raise it, or lower [limits] fuel or the rate of a trigger in a function.toml"
         ))
     }
 }

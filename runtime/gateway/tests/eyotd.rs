@@ -134,13 +134,13 @@ fn what_all_functions_come_to_by_their_rates_is_within_the_fuel_budget() {
         let without = GOOD.replace("[[function]]\npath = \"echo.wasm\"\n", "");
         check(&dir.write("gateway.toml", &format!("{without}{functions}[run]\nfuel_budget = \"10_000_000/s\"\n")))
     };
-    let fits = with(&["100/s", "6000/min"]);
+    let fits = with(&["100/s", "5999/min"]);
     assert_eq!(fits.status.code(), Some(0), "{fits:?}");
-    let text = String::from_utf8(with(&["100/s", "6001/min"]).stderr).unwrap();
+    let text = String::from_utf8(with(&["100/s", "6000/min"]).stderr).unwrap();
     let needles = [
         "gateway.toml:9: function.path: ",
-        "50000 fuel for each of 360060 messages in an hour: 5000834 in a second",
-        "makes 10000834 with the 5000000 of those above; [run] fuel_budget is 10000000",
+        "50000 fuel, and 2 to start anew, for each of 360000 messages in an hour: 5000200 in a second",
+        "makes 10000400 with the 5000200 of those above; [run] fuel_budget is 10000000",
     ];
     assert!(needles.iter().all(|needle| text.contains(needle)) && text.lines().count() == 1, "{text}");
     let text = String::from_utf8(with(&[""]).stderr).unwrap();

@@ -17,7 +17,7 @@
 //! | `spool.commit_window_max` | 1s, or `commit_window` if that is longer | how long it may grow |
 //! | `spool.reduce.function` | none | name of the function that makes less of the backlog; no message wakes it |
 //! | `spool.reduce.at` | `"80%"` | from which part of `spool.max_bytes` on, 10% to 95% |
-//! | `run.fuel_budget` | none | fuel in a second, as `"200_000_000/s"`: functions are refused whose `[limits] fuel`, times the `rate` of their triggers, comes to more all together |
+//! | `run.fuel_budget` | none | fuel in a second, as `"200_000_000/s"`: functions are refused whose `[limits] fuel`, and what a new start takes, times the `rate` of their triggers, comes to more all together |
 //! | `trust.keys` | none | public keys that may push any function: lines of OpenSSH `.pub` files, or the bytes in hex or base64; at most 1024 with those of `[[trust.key]]` |
 //! | `trust.revoked` | none | keys, or their ids, that are trusted no more, wherever else they stand |
 //! | `trust.allow_unsigned` | false | whether functions that no trusted key signed may be pushed |

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use eyot_engine::LoadOptions;
-use eyot_wire::manifest::Manifest;
+use eyot_wire::manifest::{Manifest, Trigger};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -49,13 +49,14 @@ struct Refusal {
     message: String,
 }
 
-/// A manifest with sizes in bytes.
+/// A manifest with units in the names.
 #[derive(Serialize)]
 struct ManifestView<'a> {
     name: &'a str,
     version: String,
     triggers: Vec<TriggerView<'a>>,
     limits: LimitsView,
+    on_error: String,
     emit: &'a [String],
     config: &'a BTreeMap<String, String>,
 }
@@ -63,6 +64,13 @@ struct ManifestView<'a> {
 #[derive(Serialize)]
 struct TriggerView<'a> {
     mqtt: &'a str,
+    rate_per_h: Option<u64>,
+}
+
+impl<'a> From<&'a Trigger> for TriggerView<'a> {
+    fn from(trigger: &'a Trigger) -> Self {
+        Self { mqtt: &trigger.mqtt, rate_per_h: trigger.rate.map(|rate| rate.per_h) }
+    }
 }
 
 #[derive(Serialize)]
@@ -80,7 +88,7 @@ impl<'a> From<&'a Manifest> for ManifestView<'a> {
         Self {
             name: &manifest.name,
             version: manifest.version.to_string(),
-            triggers: manifest.triggers.iter().map(|trigger| TriggerView { mqtt: &trigger.mqtt }).collect(),
+            triggers: manifest.triggers.iter().map(TriggerView::from).collect(),
             limits: LimitsView {
                 fuel: limits.fuel,
                 memory_bytes: limits.memory_bytes,
@@ -88,6 +96,7 @@ impl<'a> From<&'a Manifest> for ManifestView<'a> {
                 state_bytes: limits.state_bytes,
                 deadline_ms: limits.deadline_ms,
             },
+            on_error: manifest.on_error.to_string(),
             emit: &manifest.allow.emit,
             config: &manifest.config,
         }

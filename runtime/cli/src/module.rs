@@ -1,6 +1,6 @@
 //! What stands in a module file, and how a manifest is put into it.
 
-use eyot_wire::manifest::Manifest;
+use eyot_wire::manifest::{Manifest, Trigger};
 use eyot_wire::module::SECTION_MANIFEST;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -151,7 +151,9 @@ impl Facts {
 
 /// Lines for people about a manifest.
 pub fn describe_manifest(manifest: &Manifest, text: &mut String) {
-    let triggers: Vec<_> = manifest.triggers.iter().map(|trigger| trigger.mqtt.as_str()).collect();
+    let rate = |trigger: &Trigger| trigger.rate.map(|rate| format!(" at {rate}")).unwrap_or_default();
+    let triggers: Vec<_> =
+        manifest.triggers.iter().map(|trigger| format!("{}{}", trigger.mqtt, rate(trigger))).collect();
     let limits = &manifest.limits;
     line(text, "triggers", or_none(&triggers));
     line(text, "may emit", or_none(&manifest.allow.emit));
@@ -167,6 +169,7 @@ pub fn describe_manifest(manifest: &Manifest, text: &mut String) {
             limits.deadline_ms
         ),
     );
+    line(text, "on error", manifest.on_error);
 }
 
 fn or_none<T: AsRef<str>>(words: &[T]) -> String {

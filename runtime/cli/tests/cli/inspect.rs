@@ -23,8 +23,8 @@ fn a_good_function() {
     assert_eq!(report["exports"], json!(["memory", "eyot_abi", "eyot_alloc", "eyot_handle"]));
     assert_eq!(report["imports"][0], "eyot.emit");
     let manifest = json!({
-        "name": "sample", "version": "1.2.3", "triggers": [{"mqtt": "in/#"}], "emit": ["out/#"],
-        "config": {"greeting": "hello"},
+        "name": "sample", "version": "1.2.3", "triggers": [{"mqtt": "in/#", "rate_per_h": null}], "emit": ["out/#"],
+        "config": {"greeting": "hello"}, "on_error": "dead-letter",
         "limits": {
             "fuel": 1_000_000, "memory_bytes": 1_048_576, "output_bytes": 65_536, "state_bytes": 65_536,
             "deadline_ms": 1000
@@ -32,6 +32,24 @@ fn a_good_function() {
     });
     assert_eq!(report["manifest"], manifest);
     assert!(report.get("error").is_none());
+}
+
+#[test]
+fn what_it_expects_and_what_becomes_of_failures() {
+    let folder = Folder::new();
+    let manifest = "name = \"a\"\nversion = \"1.0.0\"\non_error = \"retry(3, 1s)\"\n[limits]\ndeadline = \"50ms\"\n\
+                    [[trigger]]\nmqtt = \"in/#\"\nrate = \"6000/min\"\n[[trigger]]\nmqtt = \"on/#\"\n";
+    folder.write("fn.wasm", with_manifest(&module(ECHO), manifest));
+    folder.eyot(&["inspect", "fn.wasm"]).exits(0).prints(&[
+        "in/# at 100/s  on/#\n",
+        "deadline 50 ms",
+        "retry(3, 1000ms)",
+    ]);
+    let report = folder.eyot(&["inspect", "fn.wasm", "--json"]).exits(0).json();
+    let triggers = json!([{"mqtt": "in/#", "rate_per_h": 360_000}, {"mqtt": "on/#", "rate_per_h": null}]);
+    assert_eq!(report["manifest"]["triggers"], triggers);
+    assert_eq!(report["manifest"]["on_error"], "retry(3, 1000ms)");
+    assert_eq!(report["manifest"]["limits"]["deadline_ms"], 50);
 }
 
 #[test]

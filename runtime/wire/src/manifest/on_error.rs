@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use core::fmt;
 
 use serde::Deserialize;
 
@@ -66,6 +67,17 @@ impl TryFrom<String> for OnError {
     }
 }
 
+/// As it stands in a `function.toml`.
+impl fmt::Display for OnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeadLetter => f.write_str("dead-letter"),
+            Self::Pass => f.write_str("pass"),
+            Self::Retry { times, backoff_ms } => write!(f, "retry({times}, {backoff_ms}ms)"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +104,8 @@ mod tests {
             assert!(error.contains("line 3") && error.contains("10 s at most"), "{error}");
         }
         assert!(on_error("retry(8, 39ms)").is_ok(), "255 times 39 ms");
+        for written in ["dead-letter", "pass", "retry(3, 1400ms)"] {
+            assert_eq!(alloc::string::ToString::to_string(&on_error(written).unwrap()), written);
+        }
     }
 }

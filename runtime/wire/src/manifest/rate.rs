@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use core::fmt;
 
 use serde::Deserialize;
 
@@ -38,6 +39,17 @@ impl TryFrom<String> for Rate {
     }
 }
 
+/// As it stands in a `function.toml`, with the largest unit of which it is a whole number.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.per_h {
+            per_h if per_h % 3600 == 0 => write!(f, "{}/s", per_h / 3600),
+            per_h if per_h % 60 == 0 => write!(f, "{}/min", per_h / 60),
+            per_h => write!(f, "{per_h}/h"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +65,9 @@ mod tests {
         };
         assert_eq!(Manifest::parse(FULL).unwrap().triggers[0].rate, None);
         assert_eq!(["2/s", "6/min", "1 / h"].map(|text| rate(text).unwrap()), [Some(7200), Some(360), Some(1)]);
+        for (per_h, written) in [(7200, "2/s"), (360, "6/min"), (61, "61/h")] {
+            assert_eq!(format!("{}", Rate { per_h }), written);
+        }
         for bad in ["2", "0/s", "-1/s", "2/day", "1000001/s", "99999999999999999999/s", "1.5/s"] {
             assert!(rate(bad).unwrap_err().contains("\"100/s\""), "{bad}");
         }

@@ -73,6 +73,7 @@ pub enum Task {
 
 /// What came of a task.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // it goes about in a box
 pub enum Answer {
     /// Of [`Task::Keep`].
     Kept {

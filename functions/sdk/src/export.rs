@@ -1,4 +1,25 @@
-//! [`function!`](crate::function).
+//! [`function!`](crate::function), [`migration!`](crate::migration).
+
+/// Makes a function the migration of this crate, which runs once, on the state that another major version has left
+/// behind, before the first message. Once per crate; without it, each major version has a state of its own.
+///
+/// `migration!(migrate)` takes `fn migrate(from_major: u32) -> Result<(), Error>`. It may read and change the state, read
+/// the configuration and log. If it fails, the old state stays and this version is not put in force.
+#[macro_export]
+macro_rules! migration {
+    ($migrate:path) => {
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn(u32) -> ::core::result::Result<(), $crate::error::Error> = $migrate;
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            #[no_mangle]
+            extern "C" fn eyot_migrate(from_major: u32) -> i32 {
+                $crate::guest::code($migrate(from_major))
+            }
+        };
+    };
+}
 
 /// Makes a handler the function of this crate. Once per crate.
 ///

@@ -189,7 +189,8 @@ pub fn handle(
     code(result)
 }
 
-fn code(result: Result<(), Error>) -> i32 {
+/// What an export returns.
+pub fn code(result: Result<(), Error>) -> i32 {
     result.map_or_else(Error::code, |()| 0)
 }
 

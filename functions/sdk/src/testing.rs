@@ -130,16 +130,26 @@ impl Host {
         topic: &str,
         payload: &[u8],
     ) -> Effects {
-        CALL.set(Some(Call {
-            host: self.clone(),
-            starting: true,
-            emits: Vec::new(),
-            output_bytes: 0,
-            logs: Vec::new(),
-        }));
+        self.begin(Stage::Start);
         let settings = init();
-        CALL.with_borrow_mut(|call| call.iter_mut().for_each(|call| call.starting = false));
+        CALL.with_borrow_mut(|call| call.iter_mut().for_each(|call| call.stage = Stage::Message));
         let result = settings.and_then(|settings| handle(&settings, &Message { topic, payload }));
+        self.end(result)
+    }
+
+    /// Runs a [`migration!`](crate::migration) on the state; commits it if that ends well.
+    pub fn migrate(&mut self, migrate: fn(u32) -> Result<(), Error>, from_major: u32) -> Effects {
+        self.begin(Stage::Migration);
+        let result = migrate(from_major);
+        self.end(result)
+    }
+
+    fn begin(&self, stage: Stage) {
+        let host = self.clone();
+        CALL.set(Some(Call { host, stage, emits: Vec::new(), output_bytes: 0, logs: Vec::new() }));
+    }
+
+    fn end(&mut self, result: Result<(), Error>) -> Effects {
         let Some(call) = CALL.take() else { return Effects { result, emits: Vec::new(), logs: Vec::new() } };
         let mut emits = call.emits;
         match result {
@@ -150,11 +160,18 @@ impl Host {
     }
 }
 
+/// What runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Start,
+    Migration,
+    Message,
+}
+
 /// The running message.
 struct Call {
     host: Host,
-    /// `init` runs.
-    starting: bool,
+    stage: Stage,
     emits: Vec<(String, Vec<u8>)>,
     output_bytes: u64,
     logs: Vec<(Level, String)>,
@@ -170,13 +187,22 @@ pub(crate) mod calls {
     use eyot_wire::module::{KEY_MAX_BYTES, LOG_LINE_MAX_BYTES};
     use eyot_wire::topic::parse_topic;
 
-    use super::{Call, CALL};
+    use super::{Call, Stage, CALL};
     use crate::effect::Level;
 
-    /// Serves a call that is refused while no message runs.
+    /// Serves a call that is for messages only.
     fn serve(body: impl FnOnce(&mut Call) -> Result<i32, HostError>) -> i32 {
+        serve_in(&[Stage::Message], body)
+    }
+
+    /// Serves a call that is for messages and migrations.
+    fn serve_state(body: impl FnOnce(&mut Call) -> Result<i32, HostError>) -> i32 {
+        serve_in(&[Stage::Message, Stage::Migration], body)
+    }
+
+    fn serve_in(stages: &[Stage], body: impl FnOnce(&mut Call) -> Result<i32, HostError>) -> i32 {
         CALL.with_borrow_mut(|call| match call {
-            Some(call) if !call.starting => body(call),
+            Some(call) if stages.contains(&call.stage) => body(call),
             _ => Err(HostError::NotAllowed),
         })
         .unwrap_or_else(HostError::code)
@@ -226,7 +252,9 @@ pub(crate) mod calls {
     }
 
     pub(crate) fn now_ms() -> i64 {
-        CALL.with_borrow(|call| call.as_ref().filter(|call| !call.starting).map_or(0, |call| call.host.now_ms))
+        CALL.with_borrow(|call| {
+            call.as_ref().filter(|call| call.stage == Stage::Message).map_or(0, |call| call.host.now_ms)
+        })
     }
 
     pub(crate) fn random(out: &mut [u8]) -> i32 {
@@ -242,14 +270,14 @@ pub(crate) mod calls {
     }
 
     pub(crate) fn state_get(key: &str, out: &mut [u8]) -> i32 {
-        serve(|call| {
+        serve_state(|call| {
             check_key(key)?;
             answer(call.host.state.get(key).ok_or(HostError::NotFound)?, out)
         })
     }
 
     pub(crate) fn state_set(key: &str, value: &[u8]) -> i32 {
-        serve(|call| {
+        serve_state(|call| {
             check_key(key)?;
             let others = call.host.state.iter().filter(|(other, _)| *other != key);
             let others_bytes: usize = others.map(|(other, value)| other.len() + value.len()).sum();
@@ -262,7 +290,7 @@ pub(crate) mod calls {
     }
 
     pub(crate) fn state_delete(key: &str) -> i32 {
-        serve(|call| {
+        serve_state(|call| {
             check_key(key)?;
             call.host.state.remove(key).map(|_| 0).ok_or(HostError::NotFound)
         })

@@ -116,3 +116,28 @@ fn a_log_line_is_cut_at_a_character() {
     let effects = run(handle, "in", b"");
     assert_eq!(effects.logs[0].1.len(), 1023);
 }
+
+#[test]
+fn a_migration_changes_the_state_and_nothing_else() {
+    fn migrate(from_major: u32) -> Result<(), Error> {
+        assert_eq!(
+            (emit("out/a", b""), random(&mut [0; 4]), now_ms()),
+            (Err(Error::NOT_ALLOWED), Err(Error::NOT_ALLOWED), 0)
+        );
+        assert_eq!(config::get("key")?.as_deref(), Some("value"));
+        let old: u8 = state::get("k")?.unwrap_or(0);
+        state::set("k", &(old + from_major as u8))?;
+        log!("migrated");
+        if from_major > 1 {
+            return Err(Error::own(16));
+        }
+        Ok(())
+    }
+    eyot_sdk::migration!(migrate);
+    let mut host = Host::with_manifest(MANIFEST).state("k", &7u8);
+    let effects = host.migrate(migrate, 2);
+    assert_eq!((effects.result, effects.logs.len()), (Err(Error::own(16)), 1));
+    assert_eq!(host.get_state::<u8>("k"), Some(7));
+    assert_eq!(host.migrate(migrate, 1).result, Ok(()));
+    assert_eq!(host.get_state::<u8>("k"), Some(8));
+}

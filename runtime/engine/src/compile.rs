@@ -2,7 +2,7 @@
 
 use alloc::string::ToString;
 
-use eyot_wire::module::{EXPORT_ABI, EXPORT_ALLOC, EXPORT_HANDLE, EXPORT_INIT, EXPORT_MEMORY};
+use eyot_wire::module::{EXPORT_ABI, EXPORT_ALLOC, EXPORT_HANDLE, EXPORT_INIT, EXPORT_MEMORY, EXPORT_MIGRATE};
 use wasmi::{
     CompilationMode, Config, CustomFuelCosts, EnforcedLimits, Engine, ExternType, FuncType, Linker, Module,
     OperatorCost, ValType,
@@ -108,18 +108,19 @@ fn check_exports(module: &Module) -> Result<(), LoadError> {
         Some(_) => return Err(LoadError::ExportType { name: EXPORT_MEMORY, expected: "a memory" }),
         None => return Err(LoadError::MissingExport { name: EXPORT_MEMORY }),
     }
-    let functions: [(&'static str, usize, &'static str); 4] = [
+    let functions: [(&'static str, usize, &'static str); 5] = [
         (EXPORT_ABI, 0, "() -> i32"),
         (EXPORT_ALLOC, 1, "(i32) -> i32"),
         (EXPORT_HANDLE, 4, "(i32, i32, i32, i32) -> i32"),
         (EXPORT_INIT, 0, "() -> i32"),
+        (EXPORT_MIGRATE, 1, "(i32) -> i32"),
     ];
     for (name, params, expected) in functions {
         let params = [I32; 4].get(..params).unwrap_or_default();
         match module.get_export(name) {
             Some(ExternType::Func(ty)) if is(&ty, params, &[I32]) => {}
             Some(_) => return Err(LoadError::ExportType { name, expected }),
-            None if name == EXPORT_INIT => {}
+            None if name == EXPORT_INIT || name == EXPORT_MIGRATE => {}
             None => return Err(LoadError::MissingExport { name }),
         }
     }

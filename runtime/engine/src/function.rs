@@ -24,6 +24,8 @@ use crate::settings::{merged_config, parse_manifest};
 use crate::snapshot::ResetPlan;
 use crate::state::State;
 
+mod adapt;
+
 /// How to load a module.
 #[derive(Clone, Debug)]
 pub struct LoadOptions<'a> {
@@ -210,30 +212,6 @@ impl Function {
         self.store.data().meter.spent()
     }
 
-    /// Replaces the values given at load by others and starts again, because `eyot_init` may have read the old ones.
-    ///
-    /// # Errors
-    /// A value is over a limit, or the function does not start with it. Then it keeps its old configuration.
-    pub fn set_config(&mut self, overrides: &[(&str, &str)]) -> Result<(), LoadError> {
-        let config = merged_config(&self.manifest, overrides)?;
-        self.paused = None;
-        let old = mem::replace(&mut self.store.data_mut().config, config);
-        self.store.data_mut().effects.clear();
-        let started = start(&mut self.store, &self.compiled, &self.plan);
-        self.used = false;
-        match started {
-            Ok(live) => {
-                self.live = Some(live);
-                Ok(())
-            }
-            Err(error) => {
-                self.live = None;
-                self.store.data_mut().config = old;
-                Err(error)
-            }
-        }
-    }
-
     /// Runs one message to its end. On `Ok` its state operations are applied to [`state`](Self::state).
     ///
     /// # Errors
@@ -263,7 +241,8 @@ impl Function {
         }
         host.effects.state.begin(&host.state);
         host.growth.refused = false;
-        host.message = Some(MessageContext { now_ms: message.now_ms, seed: message.seed, random: None });
+        host.message =
+            Some(MessageContext { now_ms: message.now_ms, seed: message.seed, random: None, is_migration: false });
         host.meter = Meter::new(host.limits.fuel);
         self.topic_len = message.topic.len();
         self.input.clear();

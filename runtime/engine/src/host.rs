@@ -47,6 +47,15 @@ pub(crate) struct MessageContext {
     pub(crate) now_ms: i64,
     pub(crate) seed: u64,
     pub(crate) random: Option<Xoshiro256PlusPlus>,
+    /// There is no message, only a state to change: nothing may go out, and nothing is random.
+    pub(crate) is_migration: bool,
+}
+
+impl MessageContext {
+    /// What `eyot_migrate` runs in.
+    pub(crate) fn migration() -> Self {
+        Self { now_ms: 0, seed: 0, random: None, is_migration: true }
+    }
 }
 
 type Ctx<'a> = Caller<'a, Host>;
@@ -126,7 +135,7 @@ fn emit(ctx: Ctx<'_>, topic_ptr: i32, topic_len: i32, payload_ptr: i32, payload_
     let matching = len(topic_len).saturating_mul(1 + ctx.data().allow.emit.len() as u64) / 4;
     let fuel = matching.saturating_add(len(payload_len) / HOST_BYTES_PER_FUEL);
     serve(ctx, fuel, |memory, host| {
-        if host.message.is_none() {
+        if host.message.as_ref().is_none_or(|message| message.is_migration) {
             return Err(HostError::NotAllowed);
         }
         let result = emit_checked(memory, host, (topic_ptr, topic_len), (payload_ptr, payload_len));
@@ -180,7 +189,7 @@ fn now_ms(mut ctx: Ctx<'_>) -> Result<i64, wasmi::Error> {
 
 fn random(ctx: Ctx<'_>, ptr: i32, out_len: i32) -> Answer {
     serve(ctx, len(out_len) / 4, |memory, host| {
-        let message = host.message.as_mut().ok_or(HostError::NotAllowed)?;
+        let message = host.message.as_mut().filter(|message| !message.is_migration).ok_or(HostError::NotAllowed)?;
         let out = bytes_mut(memory, ptr, out_len)?;
         let seed = message.seed;
         message.random.get_or_insert_with(|| Xoshiro256PlusPlus::seed_from_u64(seed)).fill_bytes(out);

@@ -5,9 +5,11 @@ use alloc::string::ToString;
 use core::mem;
 
 use eyot_wire::code::Failure;
-use eyot_wire::module::{ABI_VERSION, EXPORT_ABI, EXPORT_ALLOC, EXPORT_HANDLE, EXPORT_INIT, EXPORT_MEMORY};
+use eyot_wire::module::{
+    ABI_VERSION, EXPORT_ABI, EXPORT_ALLOC, EXPORT_HANDLE, EXPORT_INIT, EXPORT_MEMORY, EXPORT_MIGRATE,
+};
 use wasmi::errors::{ErrorKind, InstantiationError};
-use wasmi::{Error, Instance, Memory, Store, TrapCode, TypedFunc, TypedResumableCall};
+use wasmi::{Error, Instance, Memory, Store, TrapCode, TypedFunc, TypedResumableCall, WasmParams};
 
 use crate::compile::Compiled;
 use crate::error::LoadError;
@@ -24,6 +26,7 @@ pub(crate) struct Live {
     pub(crate) handle: TypedFunc<(i32, i32, i32, i32), i32>,
     /// Fuel that it took to start.
     pub(crate) start_fuel: u64,
+    pub(crate) migrate: Option<TypedFunc<i32, i32>>,
     snapshot: Option<Snapshot>,
 }
 
@@ -40,12 +43,12 @@ pub(crate) fn start(store: &mut Store<Host>, compiled: &Compiled, plan: &ResetPl
     let instance = compiled.linker.instantiate_and_start(&mut *store, &compiled.module).map_err(instantiate_error)?;
     let memory = instance.get_memory(&*store, EXPORT_MEMORY).ok_or(LoadError::MissingExport { name: EXPORT_MEMORY })?;
     store.data_mut().memory = Some(memory);
-    let version = call(store, &instance, EXPORT_ABI)?;
+    let version = call_first(store, &instance, EXPORT_ABI)?;
     if version != ABI_VERSION {
         return Err(LoadError::Abi { version });
     }
     if instance.get_func(&*store, EXPORT_INIT).is_some() {
-        match call(store, &instance, EXPORT_INIT)? {
+        match call_first(store, &instance, EXPORT_INIT)? {
             0 => {}
             code => return Err(LoadError::Init(Failure::Code(code))),
         }
@@ -55,6 +58,7 @@ pub(crate) fn start(store: &mut Store<Host>, compiled: &Compiled, plan: &ResetPl
         alloc: instance.get_typed_func(&*store, EXPORT_ALLOC).map_err(instantiate_error)?,
         handle: instance.get_typed_func(&*store, EXPORT_HANDLE).map_err(instantiate_error)?,
         start_fuel: store.data().meter.spent(),
+        migrate: instance.get_typed_func(&*store, EXPORT_MIGRATE).ok(),
         snapshot: Snapshot::take(store, &instance, memory, plan),
     })
 }
@@ -80,26 +84,38 @@ fn instantiate_error(error: Error) -> LoadError {
     })
 }
 
-/// Calls one of the exports that run before any message, in slices like any other code of the module.
-fn call(store: &mut Store<Host>, instance: &Instance, name: &'static str) -> Result<i32, LoadError> {
+/// Calls one of the exports that run before any message.
+fn call_first(store: &mut Store<Host>, instance: &Instance, name: &'static str) -> Result<i32, LoadError> {
     let function: TypedFunc<(), i32> = instance.get_typed_func(&*store, name).map_err(instantiate_error)?;
-    let fuel = store.data_mut().meter.grant(0).ok_or(LoadError::Init(Failure::Fuel))?;
-    store.set_fuel(fuel).map_err(instantiate_error)?;
-    let mut outcome = function.call_resumable(&mut *store, ());
+    call(store, &function, ()).map_err(LoadError::Init)
+}
+
+/// Calls an export to its end, in slices like any other code of the module.
+pub(crate) fn call<P: WasmParams>(
+    store: &mut Store<Host>,
+    function: &TypedFunc<P, i32>,
+    params: P,
+) -> Result<i32, Failure> {
+    grant(store, 0)?;
+    let mut outcome = function.call_resumable(&mut *store, params);
     loop {
         settle(store);
         match outcome {
             Ok(TypedResumableCall::Finished(result)) => return Ok(result),
-            Ok(TypedResumableCall::HostTrap(_)) => return Err(LoadError::Init(Failure::Fuel)),
+            Ok(TypedResumableCall::HostTrap(_)) => return Err(Failure::Fuel),
             Ok(TypedResumableCall::OutOfFuel(paused)) => {
-                let required = paused.required_fuel();
-                let fuel = store.data_mut().meter.grant(required).ok_or(LoadError::Init(Failure::Fuel))?;
-                store.set_fuel(fuel).map_err(instantiate_error)?;
+                grant(store, paused.required_fuel())?;
                 outcome = paused.resume(&mut *store);
             }
-            Err(error) => return Err(LoadError::Init(failure(&error, store.data().growth.refused))),
+            Err(error) => return Err(failure(&error, store.data().growth.refused)),
         }
     }
+}
+
+/// Fuel for the next slice.
+fn grant(store: &mut Store<Host>, required: u64) -> Result<(), Failure> {
+    let fuel = store.data_mut().meter.grant(required).ok_or(Failure::Fuel)?;
+    store.set_fuel(fuel).map_err(|e| Failure::Trap(e.to_string()))
 }
 
 /// Counts what the last slice used.

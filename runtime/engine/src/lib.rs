@@ -14,7 +14,7 @@
 //! - `rewrite`: exports what a reset must reach;
 //! - `compile`: wasmi's configuration, and the types of imports and exports;
 //! - `instance`, `snapshot`: start and reset;
-//! - `function`: begins, slices and ends a message;
+//! - `function`: begins, slices and ends a message; between them, its `adapt` changes configuration and state;
 //! - `meter`, `growth`: its fuel and its memory;
 //! - `host`: what it may call;
 //! - [`state`], `pending`: what it remembers, and what it is about to;

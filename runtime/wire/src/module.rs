@@ -14,6 +14,8 @@ pub const EXPORT_ALLOC: &str = "eyot_alloc";
 pub const EXPORT_HANDLE: &str = "eyot_handle";
 /// `() -> i32`, optional: runs once before the memory snapshot.
 pub const EXPORT_INIT: &str = "eyot_init";
+/// `(from_major: i32) -> i32`, optional: changes the state that another major version has left behind.
+pub const EXPORT_MIGRATE: &str = "eyot_migrate";
 /// Custom section with the UTF-8 text of `function.toml`.
 pub const SECTION_MANIFEST: &str = "eyot.manifest";
 

@@ -106,8 +106,8 @@ pub enum Answer {
     Ordered {
         /// Its ticket.
         ticket: u64,
-        /// Why not, if not: reason and remedy.
-        result: Result<Authorized, String>,
+        /// Why not, if not.
+        result: Result<Authorized, Unauthorized>,
     },
 }
 
@@ -156,6 +156,15 @@ pub struct Authorized {
     pub order: Order,
     /// Short name of the key that signed it.
     pub signer: String,
+}
+
+/// A command that is not.
+#[derive(Clone, Debug)]
+pub struct Unauthorized {
+    /// What its text asks for, as far as it can be read: whoever sent it waits for an answer under its nonce.
+    pub claimed: Option<Order>,
+    /// Reason and remedy.
+    pub reason: String,
 }
 
 /// A part of a push that the store has.

@@ -1,5 +1,5 @@
-//! Who may put functions on a gateway: public keys, signatures inside modules, what a key is trusted with, and which
-//! version may follow which.
+//! Who may put functions on a gateway and command them: public keys, signatures inside modules and of commands, what a key is
+//! trusted with, and which version may follow which.
 //!
 //! This crate does no I/O, looks at no clock and makes no keys: bytes, the time and seeds are inputs. All it is given
 //! comes from strangers: it allocates nothing on the word of a length field, and each list has a limit.
@@ -16,8 +16,10 @@
 //! - [`verify`]: what a module says of itself, and whose signature fits;
 //! - [`policy`]: whether that suffices to push it;
 //! - [`release`]: whether its version may replace the one that runs;
+//! - [`command`]: what else someone may ask of a gateway, signed;
 //! - [`limits`]: the bounds of all of these.
 
+pub mod command;
 mod cursor;
 mod header;
 pub mod key;

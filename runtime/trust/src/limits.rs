@@ -14,5 +14,7 @@ pub const KEY_TEXT_MAX_BYTES: usize = 4096;
 pub const COMMENT_MAX_CHARS: usize = 64;
 /// Most keys a policy trusts, and most it revokes.
 pub const KEYS_MAX: usize = 1024;
+/// Longest time from now until a command expires, in seconds: 30 days. Until then its nonce is remembered.
+pub const ORDER_VALID_MAX_S: u64 = 30 * 24 * 3600;
 /// Most name patterns of one key.
 pub const PATTERNS_MAX: usize = 64;

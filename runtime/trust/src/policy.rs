@@ -43,7 +43,7 @@ impl Pattern {
         is_pattern.then(|| Self(text.to_owned()))
     }
 
-    fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(stem) => name.starts_with(stem),
             None => self.0 == name,

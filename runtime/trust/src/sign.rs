@@ -59,6 +59,10 @@ impl Signer {
         &self.public
     }
 
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> impl AsRef<[u8]> {
+        self.pair.sign(message)
+    }
+
     /// `module` with this signer added to those it has; the same bytes if this one signed it already.
     ///
     /// # Errors

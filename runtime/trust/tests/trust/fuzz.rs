@@ -2,9 +2,11 @@
 //!
 //! `EYOT_FUZZ_SEED` starts from another seed, `EYOT_FUZZ_ROUNDS` runs longer.
 
+use eyot_trust::command::{claimed, open, seal};
 use eyot_trust::key::PublicKey;
-use eyot_trust::policy::{Expiry, Pattern};
+use eyot_trust::policy::{Expiry, Grant, Pattern, Policy};
 use eyot_trust::verify::{Fit, Module};
+use eyot_wire::control::{Command, Order};
 use fastrand::Rng;
 
 use crate::common::{module, signer};
@@ -81,4 +83,28 @@ fn mangled_texts_are_read_or_refused() {
         let text = String::from_utf8_lossy(&bytes);
         let _ = (PublicKey::parse(&text), Pattern::parse(&text), Expiry::parse(&text).map(|at| at.to_string()));
     }
+}
+
+#[test]
+fn mangled_commands_are_never_followed() {
+    let seed = from_env("EYOT_FUZZ_SEED", 1);
+    let policy = Policy { grants: vec![Grant::full(signer(1, "ada").public().clone())], ..Policy::default() };
+    let orders = ["first-nonce", "second-nonce"].map(|nonce| Order {
+        gateway: "barn-7".to_owned(),
+        nonce: nonce.to_owned(),
+        expires: 1_800_000_000,
+        command: Command::Remove { function: "celsius".to_owned() },
+    });
+    let originals = orders.each_ref().map(|order| seal(&signer(1, "ada"), order).unwrap());
+    let mut readable = 0;
+    for round in seed..seed + from_env("EYOT_FUZZ_ROUNDS", ROUNDS) {
+        let mut rng = Rng::with_seed(round);
+        let mut text = rng.choice(&originals).unwrap().clone().into_bytes();
+        mangle(&mut rng, &mut text);
+        readable += u32::from(claimed(&text).is_some());
+        if let Ok((order, _)) = open(&policy, &["barn-7"], &text, 1_799_999_000) {
+            assert!(orders.contains(&order), "EYOT_FUZZ_SEED={round}: taken for signed");
+        }
+    }
+    assert!(readable > 100, "only {readable} texts were read: the corpus shows nothing");
 }

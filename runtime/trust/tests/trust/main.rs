@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod altered;
+mod command;
 mod common;
 mod fuzz;
 mod keys;

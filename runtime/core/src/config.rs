@@ -10,6 +10,12 @@ pub const FUNCTIONS_MAX: usize = 4096;
 /// Most messages that are not acknowledged, if nothing else is said. When so many wait for one slow function, the broker
 /// sends nothing to the others.
 pub const RECEIVE_MAX_DEFAULT: u16 = 8192;
+/// Most groups of one gateway.
+pub const GROUPS_MAX: usize = 16;
+/// Most bytes of parts of pushes, if nothing else is said.
+pub const STAGING_MAX_BYTES_DEFAULT: u64 = 16 << 20;
+/// How long they are kept, if nothing else is said: a day.
+pub const PARTS_TTL_US_DEFAULT: u64 = 86_400_000_000;
 /// Longest gateway id, in bytes.
 pub const GATEWAY_ID_MAX_BYTES: usize = 64;
 
@@ -32,6 +38,14 @@ pub struct Config {
     pub wear_budget_day_bytes: Option<u64>,
     /// How long the commit window may grow to keep to that.
     pub commit_window_max_us: u64,
+    /// Groups of gateways it belongs to: it also takes what is meant for `@<group>`.
+    pub groups: Vec<String>,
+    /// Most bytes of parts of pushes that are not complete.
+    pub staging_max_bytes: u64,
+    /// How long they are kept without a further one.
+    pub parts_ttl_us: u64,
+    /// Fuel in a second that all functions together may come to, by their limits and expected rates; none if nobody adds up.
+    pub fuel_budget_per_s: Option<u64>,
     /// Most messages delivered to the gateway and not yet acknowledged: MQTT's receive maximum.
     pub receive_max: u16,
     /// Most publishes in flight on one link, if its broker does not set a lower receive maximum.
@@ -61,6 +75,10 @@ impl Default for Config {
             commit_window_us: 10_000,
             wear_budget_day_bytes: None,
             commit_window_max_us: 1_000_000,
+            groups: Vec::new(),
+            staging_max_bytes: STAGING_MAX_BYTES_DEFAULT,
+            parts_ttl_us: PARTS_TTL_US_DEFAULT,
+            fuel_budget_per_s: None,
             receive_max: RECEIVE_MAX_DEFAULT,
             inflight_max: 500,
             payload_max_bytes: PAYLOAD_MAX_BYTES,
@@ -84,6 +102,8 @@ pub struct Uplink {
     pub routes: Vec<Route>,
     /// Topic filters of the messages that come down from it to the local broker.
     pub down: Vec<String>,
+    /// Control messages are taken from it.
+    pub control: bool,
     /// Most publishes a second, all routes together, so that a gateway that was away does not flood its link or cloud.
     pub rate_max_per_s: Option<u32>,
     /// Outputs of the default route older than this are of no use any more: they are dropped instead of sent.

@@ -50,6 +50,7 @@ mod intake;
 mod job;
 mod lane;
 mod machine;
+pub mod needs;
 mod notices;
 mod pace;
 mod passing;

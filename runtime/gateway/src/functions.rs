@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use eyot_core::config::REDUCER_FUEL_MAX;
+use eyot_core::needs::{Need, Needs};
 use eyot_core::{Loaded, Replica};
 use eyot_engine::limits::GUEST_STACK_MIN_BYTES;
 use eyot_engine::{Function, LoadOptions};
@@ -27,19 +28,20 @@ pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 's
     Builder::new().name(name.to_owned()).stack_size(THREAD_STACK_BYTES).spawn(work)
 }
 
-/// Each segment of the log begins with the state of all functions: no more of it than this part of the quota.
-const STATE_PARTS: u64 = 8;
-
 /// Loads every file, or says what is wrong with each that does not load, with the reducer, and with what all of them need of
 /// log and processor. Call it on a thread of [`spawn`].
 pub fn load(files: &[FunctionFile], spool: &Spool, run: Run) -> Result<Vec<Loaded>, Vec<Problem>> {
     let (mut loaded, mut problems, mut names) = (Vec::<Loaded>::new(), Vec::new(), BTreeMap::new());
-    let mut needs = Needs::default();
+    let mut needs = Needs::new(spool.max_bytes, run.fuel_budget_per_s);
     for FunctionFile { path, line } in files {
         let reason = match load_one(path) {
             Ok(function) => {
                 let name = function.function.manifest().name.clone();
-                let found = needs.add(&function.function, spool, run);
+                // A reducer's state is in memory only.
+                let is_reducer = spool.reduce.as_ref().is_some_and(|reduce| reduce.function == name);
+                let need = Need::of(&function.function);
+                let state_bytes = if is_reducer { 0 } else { need.state_bytes };
+                let found = needs.add(&Need { state_bytes, ..need });
                 loaded.push(function);
                 match names.insert(name.clone(), path) {
                     None => match found {
@@ -64,68 +66,6 @@ pub fn load(files: &[FunctionFile], spool: &Spool, run: Run) -> Result<Vec<Loade
         Ok(loaded)
     } else {
         Err(problems)
-    }
-}
-
-/// What all functions so far come to.
-#[derive(Default)]
-struct Needs {
-    state_bytes: u64,
-    fuel_per_s: u128,
-}
-
-impl Needs {
-    fn add(&mut self, function: &Function, spool: &Spool, run: Run) -> Result<(), String> {
-        let manifest = function.manifest();
-        // A reducer's state is in memory only.
-        if spool.reduce.as_ref().is_none_or(|reduce| reduce.function != manifest.name) {
-            self.add_state(function.state_max_bytes(), spool.max_bytes)?;
-        }
-        run.fuel_budget_per_s.map_or(Ok(()), |budget| self.add_fuel(function, budget))
-    }
-
-    fn add_state(&mut self, bytes: u64, max_bytes: u64) -> Result<(), String> {
-        let of_others = self.state_bytes;
-        self.state_bytes += bytes;
-        let (all, allowed) = (self.state_bytes, max_bytes / STATE_PARTS);
-        if bytes == 0 || all <= allowed {
-            return Ok(());
-        }
-        let needed = all.saturating_mul(STATE_PARTS).div_ceil(1 << 20);
-        Err(format!(
-            "may keep {bytes} bytes of state, which makes {all} with the {of_others} of those above; the log takes \
-             {allowed}, an eighth of [spool] max_bytes: raise that to \"{needed}MiB\", or lower [limits] state in a \
-             function.toml"
-        ))
-    }
-
-    fn add_fuel(&mut self, function: &Function, budget: u64) -> Result<(), String> {
-        let manifest = function.manifest();
-        let mut messages_per_h = 0;
-        for trigger in &manifest.triggers {
-            let rate = trigger.rate.ok_or_else(|| {
-                format!(
-                    "does not say how many messages its trigger \"{}\" expects, and [run] fuel_budget is set; write for \
-                     example rate = \"10/s\" there in its function.toml",
-                    trigger.mqtt
-                )
-            })?;
-            messages_per_h += u128::from(rate.per_h);
-        }
-        // After a message that fails the function starts anew.
-        let (fuel, start_fuel) = (manifest.limits.fuel, function.start_fuel());
-        let fuel_per_s = ((u128::from(fuel) + u128::from(start_fuel)) * messages_per_h).div_ceil(3600);
-        let of_others = self.fuel_per_s;
-        self.fuel_per_s += fuel_per_s;
-        let all = self.fuel_per_s;
-        if fuel_per_s == 0 || all <= u128::from(budget) {
-            return Ok(());
-        }
-        Err(format!(
-            "may use {fuel} fuel, and {start_fuel} to start anew, for each of {messages_per_h} messages in an hour: \
-             {fuel_per_s} in a second, which makes {all} with the {of_others} of those above; [run] fuel_budget is {budget}: \
-             raise it, or lower [limits] fuel or the rate of a trigger in a function.toml"
-        ))
     }
 }
 

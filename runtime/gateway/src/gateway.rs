@@ -279,6 +279,8 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         ceiling: Limits::CEILING,
         status_interval_us: micros(config.status_interval),
         ack_flush_us: micros(ACK_FLUSH),
+        fuel_budget_per_s: config.run.fuel_budget_per_s,
+        ..eyot_core::config::Config::default()
     }
 }
 

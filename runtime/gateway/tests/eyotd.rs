@@ -140,7 +140,7 @@ fn what_all_functions_come_to_by_their_rates_is_within_the_fuel_budget() {
     let needles = [
         "gateway.toml:9: function.path: ",
         "50000 fuel, and 2 to start anew, for each of 360000 messages in an hour: 5000200 in a second",
-        "makes 10000400 with the 5000200 of those above; [run] fuel_budget is 10000000",
+        "makes 10000400 with the 5000200 of other functions; [run] fuel_budget is 10000000",
     ];
     assert!(needles.iter().all(|needle| text.contains(needle)) && text.lines().count() == 1, "{text}");
     let text = String::from_utf8(with(&[""]).stderr).unwrap();

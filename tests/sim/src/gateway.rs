@@ -83,6 +83,7 @@ impl Gateway {
             ceiling: Limits::CEILING,
             status_interval_us: 60_000_000,
             ack_flush_us: 500_000,
+            ..Config::default()
         };
         let mut options = Options::for_quota(setup.max_bytes);
         if let Some(planted) = scenario.planted {

@@ -16,7 +16,7 @@ const CONTROL: &str = "eyot/#";
 /// Less than this a single message may exceed.
 const BACKLOGS_BYTES: RangeInclusive<u64> = 64 << 10..=SIZE_MAX_BYTES;
 /// Keys that do not stand in a route.
-const OF_THE_UPLINK: [&str; 6] = ["rate", "max_backlog", "when_full", "order", "down", "url"];
+const OF_THE_UPLINK: [&str; 7] = ["rate", "max_backlog", "when_full", "order", "down", "control", "url"];
 const RATES_PER_S: RangeInclusive<u32> = 1..=1_000_000;
 
 /// Reads the keys of one uplink. `streams` counts those of all uplinks; the first is the local broker's.
@@ -54,7 +54,7 @@ pub fn delivery(name: &str, section: &mut Section<'_, '_>, r: &mut Reader<'_>, s
     let down = down(section, r, routes.iter().flat_map(|route| &route.topics).chain(&topics));
     let name = name.to_owned();
     // How it sends is for its scheme to say.
-    let (batch_max, proven_by_answer) = (None, false);
+    let (batch_max, proven_by_answer, control) = (None, false, false);
     Uplink {
         name,
         topics,
@@ -67,6 +67,7 @@ pub fn delivery(name: &str, section: &mut Section<'_, '_>, r: &mut Reader<'_>, s
         order,
         batch_max,
         proven_by_answer,
+        control,
     }
 }
 

@@ -85,6 +85,7 @@ impl Walk<'_> {
                 let reason = format!("nothing comes down over {}://; remove it or use mqtts://", found.scheme);
                 self.reader.problem(&section.span_of("down"), section.key("down"), reason);
             }
+            let control = self.control(&mut section, found.scheme);
             let at = match found.scheme {
                 "http" | "https" => self.http(&mut section, &found),
                 "s3" => self.s3(&mut section, &found, &span),
@@ -106,10 +107,20 @@ impl Walk<'_> {
                 UplinkAt::Store(place, limits) => (Some(limits.batch_max), !place.proves_itself()),
                 UplinkAt::Mqtt(_) => (None, false),
             };
-            let delivery = eyot_core::config::Uplink { batch_max, proven_by_answer, ..delivery };
+            let delivery = eyot_core::config::Uplink { batch_max, proven_by_answer, control, ..delivery };
             uplinks.push(Uplink { name, delivery, at });
         }
         uplinks
+    }
+
+    /// Whether control messages are taken from it.
+    fn control(&mut self, section: &mut Section<'_, '_>, scheme: &str) -> bool {
+        let is_broker = scheme.starts_with("mqtt");
+        if !is_broker && section.has("control") {
+            let reason = format!("no push and no command comes over {scheme}://; remove it or use mqtts://");
+            self.reader.problem(&section.span_of("control"), section.key("control"), reason);
+        }
+        section.boolean(&mut self.reader, "control").unwrap_or(true) && is_broker
     }
 
     fn mqtt(&mut self, section: &mut Section<'_, '_>, found: &Url<'_>) -> Option<UplinkAt> {

@@ -116,7 +116,8 @@ pub enum Answer {
 pub enum Taken {
     /// Not the whole module: parts are missing at the end.
     Incomplete,
-    /// A module that may be pushed here, now kept.
+    /// A module that may be pushed here, now kept. Its parts are there as well, until [`Task::Forget`]: only when the log has
+    /// what the push leads to is it safe to be without them.
     Ready(Candidate),
     /// A module that may not, or no module. Nothing of it is kept.
     Refused {

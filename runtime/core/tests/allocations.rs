@@ -33,6 +33,7 @@ fn config() -> Config {
         ceiling: Limits::CEILING,
         status_interval_us: 1 << 60,
         ack_flush_us: 1000,
+        ..Config::default()
     }
 }
 

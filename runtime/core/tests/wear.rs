@@ -16,7 +16,6 @@ fn boot(storage: &MemoryStorage, now: Now, budget_bytes: u64) -> Core<MemoryStor
         ack_flush_us: 2_000_000,
         status_interval_us: 1 << 40,
         ..Config::default()
-        ..Config::default()
     };
     Core::open(config, Options::for_quota(64 << 20), storage.clone(), Vec::new(), now, 1).unwrap()
 }

@@ -14,14 +14,11 @@ use crate::format::{
     NEXT_NAME, REWRITE_NAME, SPARE_NAME,
 };
 use crate::reader::{Parsed, Scanner};
-use crate::spool::{Found, Segment};
+use crate::spool::{give_back, Found, Segment};
 use crate::{Lsn, Options, Spool, Storage};
 
 /// This many segments without a readable byte are no torn beginning but a destroyed log.
 const BLANK_SEGMENTS_MAX: usize = 2;
-
-/// What file systems allocate at least.
-const BLOCK_BYTES: u64 = 4096;
 
 /// Takes what recovery finds, in order.
 pub trait Replay {
@@ -127,7 +124,9 @@ impl<S: Storage> Spool<S> {
             let _ = storage.unlink(name);
         }
         storage.sync_dir().map_err(fail("directory"))?;
-        give_back(&storage, &options, &mut old);
+        for segment in &mut old {
+            segment.bytes = give_back(&storage, &options, segment.id, segment.end, segment.bytes);
+        }
         let spare_bytes = match names.iter().any(|name| name == SPARE_NAME) {
             true => take_spare(&storage, options.segment_bytes).ok(),
             false => None,
@@ -149,20 +148,6 @@ impl<S: Storage> Spool<S> {
             replayed_from: replayed.from,
         };
         Ok(Self::from_found(storage, options, fresh, found))
-    }
-}
-
-/// Gives back what was reserved for a segment that ended early, as the last one of each life does: nothing is appended to it
-/// any more, and a gateway that is restarted every day of a long outage must not fill its quota with that.
-fn give_back<S: Storage>(storage: &S, options: &Options, old: &mut VecDeque<Old<S::File>>) {
-    for segment in old.iter_mut() {
-        let used = segment.end.next_multiple_of(BLOCK_BYTES);
-        // One that ended in its time has less left, and is worth more as a spare.
-        let ended_early = segment.bytes.saturating_sub(used) >= options.batch_room();
-        // If the disk refuses, it stays reserved, and counted.
-        if ended_early && storage.trim(&segment.file, used).is_ok() {
-            segment.bytes = used;
-        }
     }
 }
 

@@ -19,6 +19,7 @@ mod rewrite;
 mod room;
 
 use rewrite::Rewriting;
+pub(crate) use room::give_back;
 
 /// Log sequence number of a frame: contiguous from 1 over the life of a log.
 pub type Lsn = u64;
@@ -396,6 +397,9 @@ impl<S: Storage> Spool<S> {
     /// Writes a new segment under a name that recovery ignores: it gets its own when it is durable, so that no name ever
     /// stands for what the file held before.
     fn write_new(&mut self, target: Target, bytes: &[u8]) -> Result<S::File, CommitError> {
+        if let Some(last) = self.segments.back_mut() {
+            last.bytes = give_back(&self.storage, &self.options, last.id, last.end, last.bytes);
+        }
         let (file, reserved, filled) = self.new_file()?;
         self.next_segment = target.segment + 1;
         if let Err(error) = self.storage.write_at(&file, 0, bytes) {

@@ -61,6 +61,8 @@ pub struct Gateway {
     held_back: Option<Option<Publish>>,
     /// For [`Planted::Overtake`].
     overtaken: Option<Message>,
+    /// For [`Planted::AckUnseen`]: messages of this connection that the machine took in and has not acknowledged.
+    unanswered: usize,
 }
 
 impl Gateway {
@@ -107,6 +109,7 @@ impl Gateway {
             planted: scenario.planted,
             held_back: None,
             overtaken: None,
+            unanswered: 0,
         })
     }
 
@@ -114,6 +117,9 @@ impl Gateway {
     pub fn handle(&mut self, now: Now, input: Input, sync_ms: u64) {
         if let (Input::LinkUp { link, .. }, Some(Planted::ReorderOnReconnect)) = (&input, self.planted) {
             self.held_back = (*link == LinkId::uplink(0)).then_some(None);
+        }
+        if let Input::LinkUp { link: LinkId::INTAKE, .. } = input {
+            self.unanswered = 0;
         }
         self.hand_in(now, input);
         self.drain(now, sync_ms);
@@ -126,6 +132,7 @@ impl Gateway {
 
     fn hand_in(&mut self, now: Now, input: Input) {
         if let Input::Message(message) = &input {
+            self.unanswered += usize::from(message.qos > 0);
             self.outside.push_back(Outside::Taken(message.clone()));
         }
         self.core.handle(now, input);
@@ -137,7 +144,10 @@ impl Gateway {
         loop {
             while let Some(effect) = self.core.poll() {
                 match effect {
-                    Effect::Ack { conn, packet_id, .. } => self.outside.push_back(Outside::Ack { conn, packet_id }),
+                    Effect::Ack { conn, packet_id, .. } => {
+                        self.unanswered = self.unanswered.saturating_sub(1);
+                        self.outside.push_back(Outside::Ack { conn, packet_id });
+                    }
                     Effect::Publish(publish) => self.publish(publish),
                     Effect::Sync(commit) => {
                         assert!(self.syncing.is_none(), "two syncs at once");
@@ -154,7 +164,8 @@ impl Gateway {
                 }
             }
             let accepts = self.core.accepts_messages();
-            if !accepts && self.planted == Some(Planted::AckUnseen) {
+            // In their turn, or the broker is the one that finds it.
+            if !accepts && self.unanswered == 0 && self.planted == Some(Planted::AckUnseen) {
                 let unseen = self.inbox.drain(..).filter(|message| message.qos > 0);
                 self.outside.extend(unseen.map(|m| Outside::Ack { conn: m.conn, packet_id: m.packet_id }));
             }

@@ -5,6 +5,23 @@ use super::*;
 /// Segments that frames leave free: one for acknowledgements and notes, one to replace it when it is full.
 const RESERVE_SEGMENTS: u64 = 2;
 
+/// What file systems allocate at least.
+const BLOCK_BYTES: u64 = 4096;
+
+/// Gives back what is reserved behind `end` of a segment that ended early, with its life or by a failure: nothing more is
+/// appended to it. Returns what it takes then. A gateway that is restarted every day of a long outage, or whose disk fails
+/// again and again, must not fill its quota with that.
+pub(crate) fn give_back<S: Storage>(storage: &S, options: &Options, id: u64, end: u64, bytes: u64) -> u64 {
+    let used = end.next_multiple_of(BLOCK_BYTES);
+    // One that ended in its time has less left, and is worth more as a spare.
+    if bytes.saturating_sub(used) < options.batch_room() {
+        return bytes;
+    }
+    // If the disk refuses, it stays reserved, and counted.
+    let trimmed = storage.open(&segment_name(id)).and_then(|file| storage.trim(&file, used));
+    trimmed.map_or(bytes, |()| used)
+}
+
 impl<S: Storage> Spool<S> {
     /// A file for a new segment, under [`NEXT_NAME`]: the spare, or a new one. With it, how much it has room for, and how
     /// much of that was ever written.

@@ -315,6 +315,24 @@ fn opening_a_log_again_and_again_does_not_fill_it() {
     assert!(spool.usage().bytes <= 40 * 4096 + 2 * SEGMENT_BYTES, "{:?}", spool.usage());
 }
 
+/// Each failed sync left the rest of its segment reserved: a few of them took the room that acknowledgements need, and frames
+/// went before it was durable that they could go.
+#[test]
+fn syncs_that_fail_again_and_again_do_not_fill_a_log() {
+    let storage = MemoryStorage::new(1);
+    let (mut spool, _) = open(&storage, 1);
+    spool.set_streams(&[0]);
+    for number in 0..40 {
+        assert!(!spool.is_full(), "{number}: {:?}", spool.usage());
+        append(&mut spool, b"a frame");
+        assert!(commit(&storage, &mut spool), "{number}: {:?}", spool.usage());
+        append(&mut spool, b"another");
+        storage.fail(Operation::SyncData, 1, Fault::FailedSync);
+        assert!(!commit(&storage, &mut spool));
+    }
+    assert!(spool.usage().bytes <= storage.used_bytes());
+}
+
 /// A segment that ended because it was full is kept as it is: it becomes the spare.
 #[test]
 fn what_is_left_of_a_full_segment_stays_reserved() {

@@ -4,16 +4,7 @@ use eyot_engine::{Function, Invocation, LoadError, LoadOptions};
 use eyot_wire::manifest::Manifest;
 
 /// All imports of function interface version 1.
-pub const IMPORTS: &str = r#"
-(import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
-(import "eyot" "log" (func $log (param i32 i32 i32)))
-(import "eyot" "now_ms" (func $now_ms (result i64)))
-(import "eyot" "random" (func $random (param i32 i32) (result i32)))
-(import "eyot" "state_get" (func $state_get (param i32 i32 i32 i32) (result i32)))
-(import "eyot" "state_set" (func $state_set (param i32 i32 i32 i32) (result i32)))
-(import "eyot" "state_delete" (func $state_delete (param i32 i32) (result i32)))
-(import "eyot" "config_get" (func $config_get (param i32 i32 i32 i32) (result i32)))
-"#;
+pub const IMPORTS: &str = include_str!("../../../runtime/engine/tests/common/imports.wat");
 /// One page, of which the attacks use what lies below 32,768, where the input goes.
 pub const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 /// The version of the interface.

@@ -6,16 +6,7 @@ use eyot_engine::{Function, Invocation, LoadError, LoadOptions, Step, Usage};
 use eyot_wire::code::Failure;
 use eyot_wire::manifest::Manifest;
 
-pub const IMPORTS: &str = r#"
-(import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
-(import "eyot" "log" (func $log (param i32 i32 i32)))
-(import "eyot" "now_ms" (func $now_ms (result i64)))
-(import "eyot" "random" (func $random (param i32 i32) (result i32)))
-(import "eyot" "state_get" (func $state_get (param i32 i32 i32 i32) (result i32)))
-(import "eyot" "state_set" (func $state_set (param i32 i32 i32 i32) (result i32)))
-(import "eyot" "state_delete" (func $state_delete (param i32 i32) (result i32)))
-(import "eyot" "config_get" (func $config_get (param i32 i32 i32 i32) (result i32)))
-"#;
+pub const IMPORTS: &str = include_str!("imports.wat");
 
 pub const ABI: &str = r#"(func (export "eyot_abi") (result i32) i32.const 1)"#;
 pub const MEMORY: &str = r#"(memory (export "memory") 1)"#;

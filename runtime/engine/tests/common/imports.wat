@@ -1,0 +1,8 @@
+(import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
+(import "eyot" "log" (func $log (param i32 i32 i32)))
+(import "eyot" "now_ms" (func $now_ms (result i64)))
+(import "eyot" "random" (func $random (param i32 i32) (result i32)))
+(import "eyot" "state_get" (func $state_get (param i32 i32 i32 i32) (result i32)))
+(import "eyot" "state_set" (func $state_set (param i32 i32 i32 i32) (result i32)))
+(import "eyot" "state_delete" (func $state_delete (param i32 i32) (result i32)))
+(import "eyot" "config_get" (func $config_get (param i32 i32 i32 i32) (result i32)))

@@ -231,7 +231,8 @@ impl<S: Storage> Spool<S> {
     fn next_target(&self) -> Target {
         match (&self.current, self.segments.back()) {
             (Some(current), Some(segment))
-                if current.has_checkpoint && segment.end + self.options.batch_room() <= self.options.segment_bytes =>
+                if current.has_checkpoint
+                    && segment.end + self.options.batch_room() <= segment.bytes.min(self.options.segment_bytes) =>
             {
                 Target { segment: current.id, salt: segment.salt, batch: current.next_batch, opens: false }
             }
@@ -400,7 +401,7 @@ impl<S: Storage> Spool<S> {
         if let Some(last) = self.segments.back_mut() {
             last.bytes = give_back(&self.storage, &self.options, last.id, last.end, last.bytes);
         }
-        let (file, reserved, filled) = self.new_file()?;
+        let (file, reserved, filled) = self.new_file(bytes.len() as u64)?;
         self.next_segment = target.segment + 1;
         if let Err(error) = self.storage.write_at(&file, 0, bytes) {
             let error = CommitError::from_io(NEXT_NAME, &error);

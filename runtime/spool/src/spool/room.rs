@@ -23,21 +23,30 @@ pub(crate) fn give_back<S: Storage>(storage: &S, options: &Options, id: u64, end
 }
 
 impl<S: Storage> Spool<S> {
-    /// A file for a new segment, under [`NEXT_NAME`]: the spare, or a new one. With it, how much it has room for, and how
-    /// much of that was ever written.
-    pub(super) fn new_file(&mut self) -> Result<(S::File, u64, u64), CommitError> {
-        let segment_bytes = self.options.segment_bytes;
+    /// A file for a new segment that begins with so many bytes, under [`NEXT_NAME`]: the spare, or a new one. With it, how
+    /// much it has room for, and how much of that was ever written.
+    pub(super) fn new_file(&mut self, bytes: u64) -> Result<(S::File, u64, u64), CommitError> {
         if self.spare_bytes.is_none() && self.has_no_room() {
             // What is appended goes before what is rewritten.
             self.cancel_rewrite();
         }
-        if self.spare_bytes.is_none() && self.has_no_room() {
-            // Last resort: acknowledgements that cannot be written any more make the room to write them. After a crash
-            // the caller finds those frames gone and unacknowledged.
-            self.recycle(&self.acks.clone());
-        }
         // Left over from a commit that failed, or not there.
         let _ = self.storage.unlink(NEXT_NAME);
+        let least_bytes = bytes.next_multiple_of(BLOCK_BYTES);
+        let error = match self.try_new_file(least_bytes) {
+            Err(error) if error.is_full() => error,
+            result => return result,
+        };
+        if self.done_bytes(&self.acks) < least_bytes {
+            return Err(error);
+        }
+        // Last resort: acknowledgements that cannot be written any more make the room to write them. After a crash before
+        // that, the caller finds those frames gone and unacknowledged.
+        self.recycle(&self.acks.clone());
+        self.try_new_file(least_bytes)
+    }
+
+    fn try_new_file(&mut self, least_bytes: u64) -> Result<(S::File, u64, u64), CommitError> {
         if let Some(bytes) = self.spare_bytes.take() {
             // The spare's earlier name must be gone for good before its content is overwritten.
             let renamed = self.storage.rename(SPARE_NAME, NEXT_NAME).and_then(|()| self.storage.sync_dir());
@@ -48,21 +57,35 @@ impl<S: Storage> Spool<S> {
             let _ = self.storage.unlink(NEXT_NAME);
             let _ = self.storage.unlink(SPARE_NAME);
         }
+        let segment_bytes = self.options.segment_bytes;
         let is_over = self.used_bytes() + segment_bytes > self.options.segments_max_bytes();
         if is_over && !(self.lacks_reserve && self.open.first_lsn().is_none()) {
             return Err(CommitError::Full(format!("the quota of {} bytes is used up", self.options.max_bytes)));
         }
-        match self.storage.create(NEXT_NAME, segment_bytes) {
-            Ok(file) => {
-                self.disk_full = false;
-                Ok((file, segment_bytes, 0))
+        let mut bytes = segment_bytes;
+        loop {
+            let error = match self.storage.create(NEXT_NAME, bytes) {
+                Ok(file) => {
+                    self.disk_full = bytes < segment_bytes;
+                    return Ok((file, bytes, 0));
+                }
+                Err(error) => CommitError::from_io(NEXT_NAME, &error),
+            };
+            self.disk_full |= error.is_full();
+            if !error.is_full() || bytes <= least_bytes {
+                return Err(error);
             }
-            Err(error) => {
-                let error = CommitError::from_io(NEXT_NAME, &error);
-                self.disk_full |= error.is_full();
-                Err(error)
-            }
+            // There may be room for less: acknowledgements need little, and make more.
+            bytes = (bytes / 2).next_multiple_of(BLOCK_BYTES).max(least_bytes);
         }
+    }
+
+    /// What the oldest segments take that every stream is done with.
+    fn done_bytes(&self, acks: &Acks) -> u64 {
+        let done = self.done(acks);
+        let followed = self.segments.iter().zip(self.segments.iter().skip(1));
+        let go = followed.take_while(|(s, next)| s.id < self.checkpoint_segment && next.base_lsn <= done + 1);
+        go.map(|(segment, _)| segment.bytes).sum()
     }
 
     /// Whether the quota has room for the reserve beside the segments.
@@ -204,7 +227,9 @@ impl<S: Storage> Spool<S> {
     pub fn is_full(&self) -> bool {
         let target = self.open.target().unwrap_or_else(|| self.next_target());
         let (holds_frames, notes_only_bytes) = match self.segments.back().filter(|_| !target.opens) {
-            Some(current) => (current.base_lsn < self.next_lsn, current.bytes),
+            Some(current) if current.base_lsn == self.next_lsn => (false, current.bytes),
+            // What a full disk had room for is for acknowledgements.
+            Some(current) => (current.bytes >= self.options.segment_bytes, 0),
             None => (self.open.first_lsn().is_some(), 0),
         };
         // A rewrite gives way to what is appended.

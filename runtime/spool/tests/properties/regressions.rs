@@ -70,7 +70,7 @@ fn a_batch_that_cannot_be_written_does_not_grow() {
         spool.ack(0, 1);
         let mut sizes = Vec::new();
         for _ in 0..10 {
-            storage.fail(operation, 1, Fault::Error(io::ErrorKind::StorageFull));
+            storage.fail(operation, 1, Fault::Error(io::ErrorKind::Other));
             assert!(!commit(&storage, &mut spool));
             sizes.push(spool.batch_bytes());
         }
@@ -331,6 +331,43 @@ fn syncs_that_fail_again_and_again_do_not_fill_a_log() {
         assert!(!commit(&storage, &mut spool));
     }
     assert!(spool.usage().bytes <= storage.used_bytes());
+}
+
+/// Of a full disk, a log asked for a whole segment to note acknowledgements in, gave up for it what they were about, and did
+/// not get it: after a crash nobody knew why those frames were gone.
+#[test]
+fn acknowledgements_are_content_with_what_a_full_disk_has_left() {
+    let storage = MemoryStorage::new(1);
+    let (mut spool, _) = open(&storage, 1);
+    spool.set_streams(&[0]);
+    for _ in 0..3 {
+        append(&mut spool, b"a short segment");
+        assert!(commit(&storage, &mut spool));
+        storage.fail(Operation::SyncData, 1, Fault::FailedSync);
+        append(&mut spool, b"the end of it");
+        assert!(!commit(&storage, &mut spool));
+        assert!(commit(&storage, &mut spool));
+    }
+    storage.unlink("spare.log").unwrap();
+    let (mut spool, _) = open(&storage, 2);
+    spool.set_streams(&[0]);
+    let segments = spool.usage().segments;
+    storage.set_capacity(Some(storage.used_bytes()));
+    spool.ack(0, 1);
+    spool.checkpoint(&[7; 10_000]);
+    spool.append(1, b"taken before the disk was known to be full").unwrap();
+    assert!(!commit(&storage, &mut spool), "there is room for nothing");
+    assert_eq!((spool.usage().segments, spool.usage().oldest_lsn), (segments, 1), "the first makes too little");
+    storage.set_capacity(Some(storage.used_bytes() + (40 << 10)));
+    assert!(commit(&storage, &mut spool));
+    assert_eq!((spool.acked_durably(0), spool.usage().oldest_lsn), (1, 2));
+    assert!(spool.is_full(), "what was found is not for frames");
+    assert_eq!(storage.used_bytes(), spool.usage().bytes);
+    storage.set_capacity(None);
+    spool.refresh_spare();
+    assert!(!spool.is_full());
+    append(&mut spool, b"a frame");
+    assert!(commit(&storage, &mut spool));
 }
 
 /// A segment that ended because it was full is kept as it is: it becomes the spare.

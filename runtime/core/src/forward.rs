@@ -20,7 +20,7 @@ use crate::gone::Holes;
 use crate::io::{LinkId, Now, Publish, Stamp};
 use crate::lane::{token, Rank, Traffic};
 use crate::ledger::Ledger;
-use crate::pace::Age;
+use crate::pace::{Age, Gap};
 use crate::passing::{survey, Doom, Passing};
 use crate::recover::KIND_COMMIT;
 use crate::streams::Stream;
@@ -76,7 +76,7 @@ pub(crate) struct Forwarder<F> {
     doom: Option<Doom<F>>,
     /// Bytes of doomed records in `in_flight`: they wait for those before them.
     given_up_bytes: u64,
-    /// Given up, and passed, up to here, which may not be durable; 0 if it is.
+    /// Given up, and passed, up to here, which may not be durable.
     gap: Lsn,
     /// The gap not being durable is all that the next output waits for.
     pub waits_for_gap: bool,
@@ -178,7 +178,7 @@ impl<F: Clone> Forwarder<F> {
     ) -> Result<bool, ReadError> {
         // What waits for a gap goes when that is durable: else there would always be another gap. Where nothing is sent,
         // nothing waits for it.
-        let stays = is_connected && self.has_gap(spool);
+        let stays = is_connected && self.gap(spool) != Gap::None;
         let begun = self.sending.as_ref().filter(|s| s.next_output > 0 || stays).map(|s| s.passing.lsn);
         let after = begun.unwrap_or(self.scanned);
         let doom = match &mut self.doom {
@@ -225,14 +225,14 @@ impl<F: Clone> Forwarder<F> {
                 continue;
             };
             let (passing, is_begun) = (sending.passing, sending.next_output > 0);
-            let has_gap = self.has_gap(spool);
-            self.age.look(now, has_gap);
+            let gap = self.gap(spool);
+            self.age.look(now, gap);
             let may_wait = traffic.conn.is_none() || traffic.has_room(self.rank(), now);
             if let (true, false, Some(reason)) = (may_wait, is_begun, self.worthless(&passing)) {
                 self.give_up(reason, traffic, ledger);
                 continue;
             }
-            if has_gap && !is_begun {
+            if gap != Gap::None && !is_begun {
                 self.waits_for_gap = traffic.conn.is_some() && may_wait && traffic.may_go(now);
                 return Ok(false);
             }
@@ -334,13 +334,16 @@ impl<F: Clone> Forwarder<F> {
         self.age.is_expired(record.received_at_ms).then_some(DropReason::Expired)
     }
 
-    /// Whether a gap that is not durable stands before what is next.
-    fn has_gap<S: Storage<File = F>>(&mut self, spool: &Spool<S>) -> bool {
-        if self.gap > 0 && spool.acked_durably(self.stream) >= self.gap {
-            self.gap = 0;
-        }
+    /// The gap before what is next.
+    fn gap<S: Storage<File = F>>(&self, spool: &Spool<S>) -> Gap {
         // What was given up last waits for those before it.
-        self.gap > 0 || self.in_flight.back().is_some_and(|e| matches!(e.answer, Some(Answer::GivenUp(_))))
+        let waits = self.in_flight.back().is_some_and(|e| matches!(e.answer, Some(Answer::GivenUp(_))));
+        match self.gap {
+            _ if waits => Gap::Waits,
+            gap if spool.acked_durably(self.stream) >= gap => Gap::None,
+            gap if spool.acked_by_commit(self.stream) >= gap => Gap::Closes,
+            _ => Gap::Waits,
+        }
     }
 
     /// Drops the record at hand, when those before it are done with.

@@ -33,14 +33,26 @@ impl Pace {
     }
 }
 
-/// Ages are looked at in steps of a second, or of one part in so many of the limit if that is less.
-const STEP_MAX_MS: u64 = 1000;
-const STEP_PARTS: u64 = 8;
+/// Ages are looked at in steps of half a second, or of one part in so many of the limit if that is less.
+const STEP_MAX_MS: u64 = 500;
+const STEP_PARTS: u64 = 16;
+
+/// What was given up before the next output, and is to be durable before that is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gap {
+    /// Nothing.
+    None,
+    /// It waits for those before it, or for a disk that has no room for it.
+    Waits,
+    /// The commit under way makes it durable.
+    Closes,
+}
 
 /// How old the outputs of a stream may become.
 ///
-/// Ages are looked at in steps, and not while what was given up last is not durable: in a stream that is too slow for
-/// what enters it, each output would else become too old while it waits for the gap in front of it.
+/// Ages are looked at in steps, and not from when a gap closes until a step after it has closed: in a stream that is too
+/// slow for what enters it, each output would else become too old while it waits for the gap in front of it. So nothing is
+/// sent that was too old by more than two steps and a sync.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Age {
     /// In milliseconds; for ever if none.
@@ -48,6 +60,8 @@ pub(crate) struct Age {
     /// The wall clock when ages were last looked at.
     as_of_ms: i64,
     look_again_us: u64,
+    /// The gap that was there was about to be closed.
+    closes: bool,
 }
 
 impl Age {
@@ -59,17 +73,16 @@ impl Age {
         self.ttl_ms.is_some()
     }
 
-    /// Time has passed; `has_gap` if something was given up and that is not durable.
-    pub fn look(&mut self, now: Now, has_gap: bool) {
+    /// Time has passed, and there is this gap.
+    pub fn look(&mut self, now: Now, gap: Gap) {
         let Some(ttl_ms) = self.ttl_ms else { return };
-        if now.mono_us < self.look_again_us && !has_gap {
-            return;
-        }
-        if !has_gap {
+        let has_closed = std::mem::replace(&mut self.closes, gap == Gap::Closes) && gap == Gap::None;
+        if has_closed {
+            self.look_again_us = now.mono_us + step_us(ttl_ms);
+        } else if gap != Gap::Closes && now.mono_us >= self.look_again_us {
             self.as_of_ms = now.unix_ms;
+            self.look_again_us = now.mono_us + step_us(ttl_ms);
         }
-        // What waited for a gap has a step's time to be sent.
-        self.look_again_us = now.mono_us + 1000 * STEP_MAX_MS.min(ttl_ms / STEP_PARTS);
     }
 
     /// Whether what came at `received_at_ms` is of no use any more. What came, or is looked at, before the clock was set
@@ -80,6 +93,10 @@ impl Age {
         let age_ms = u64::try_from(self.as_of_ms.saturating_sub(received_at_ms)).unwrap_or(0);
         clocks_are_set && age_ms > ttl_ms
     }
+}
+
+fn step_us(ttl_ms: u64) -> u64 {
+    1000 * STEP_MAX_MS.min(ttl_ms / STEP_PARTS)
 }
 
 #[cfg(test)]
@@ -112,7 +129,7 @@ mod tests {
     /// An age limit of a second, as it is when it is looked at.
     fn age_at(unix_ms: i64) -> Age {
         let mut age = Age::new(Some(1000));
-        age.look(Now { mono_us: 0, unix_ms }, false);
+        age.look(Now { mono_us: 0, unix_ms }, Gap::None);
         age
     }
 
@@ -128,18 +145,32 @@ mod tests {
     }
 
     #[test]
-    fn ages_are_looked_at_in_steps_and_not_behind_a_gap() {
+    fn ages_are_looked_at_in_steps_and_not_while_a_gap_closes() {
         let at = |ms: u64| Now { mono_us: ms * 1000, unix_ms: SET_MS + ms as i64 };
         let mut age = age_at(SET_MS);
-        age.look(at(124), false);
-        assert!(!age.is_expired(SET_MS - 1000), "an eighth of a second has not passed");
-        age.look(at(125), false);
+        age.look(at(61), Gap::None);
+        assert!(!age.is_expired(SET_MS - 1000), "a sixteenth of a second has not passed");
+        age.look(at(62), Gap::None);
         assert!(age.is_expired(SET_MS - 1000));
-        age.look(at(1000), true);
-        assert!(!age.is_expired(SET_MS - 100), "there is a gap");
-        age.look(at(1001), false);
-        assert!(!age.is_expired(SET_MS - 100), "what waited for it has a step's time to be sent");
-        age.look(at(1125), false);
-        assert!(age.is_expired(SET_MS - 100));
+        age.look(at(500), Gap::Closes);
+        assert!(!age.is_expired(SET_MS - 900), "the gap is about to be closed");
+        age.look(at(501), Gap::None);
+        age.look(at(562), Gap::None);
+        assert!(!age.is_expired(SET_MS - 900), "what waited for it has a step's time to be sent");
+        age.look(at(563), Gap::None);
+        assert!(age.is_expired(SET_MS - 900));
+    }
+
+    /// On a full disk a gap stays for as long as that is full: what stood behind it was sent, however old, when it closed.
+    #[test]
+    fn ages_are_looked_at_while_a_gap_has_to_wait() {
+        let at = |ms: u64| Now { mono_us: ms * 1000, unix_ms: SET_MS + ms as i64 };
+        let mut age = age_at(SET_MS);
+        for ms in (0..60_000).step_by(100) {
+            age.look(at(ms), Gap::Waits);
+        }
+        age.look(at(60_000), Gap::Closes);
+        age.look(at(60_010), Gap::None);
+        assert!(age.is_expired(SET_MS + 58_800));
     }
 }

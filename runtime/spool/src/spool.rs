@@ -299,6 +299,11 @@ impl<S: Storage> Spool<S> {
         self.acks_durable.get(stream)
     }
 
+    /// How far `stream` will durably be done when the commit under way is; 0 if there is none.
+    pub fn acked_by_commit(&self, stream: u8) -> Lsn {
+        self.flying.as_ref().map_or(0, |flying| flying.acks.get(stream))
+    }
+
     /// Whose acknowledgements hold segments back. With none, nothing is held back. Removes what none of them needs any
     /// more: a power cut may have undone that, and a full log would have no commit to do it again.
     pub fn set_streams(&mut self, streams: &[u8]) {

@@ -18,8 +18,8 @@ use crate::stream::Seen;
 
 /// What an uplink with a rate may send beyond it within a second: it makes up for a pause of a tenth.
 const CATCH_UP_PERCENT: usize = 15;
-/// What is on its way when it grows too old is not called back.
-const TTL_SLACK_MS: i64 = 60_000;
+/// Ages are looked at in steps, and what waits for a sync then has a step's time.
+const TTL_SLACK_MS: i64 = 1100;
 
 /// The outputs of one message take less than this.
 const MESSAGE_BYTES: u64 = 200;

@@ -1,6 +1,7 @@
 //! Histories by seed. `EYOT_SIM_SEEDS` sets how many, `EYOT_SIM_SEED` plays one again.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
@@ -22,6 +23,8 @@ const SPAN_MS: u64 = if IS_SLOW { HOUR_MS / 30 } else { HOUR_MS };
 const SEEDS: u64 = if IS_SLOW { 20 } else { 100 };
 /// Histories in which a planted mistake must show.
 const PLANTED_SEEDS: u64 = 40;
+/// Of what failed besides the first, so much is shown.
+const LINE_CHARS: usize = 200;
 /// Hours of chaos.
 const CHAOS_HOURS: u64 = if IS_SLOW { 1 } else { 72 };
 
@@ -29,18 +32,21 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
-/// Plays a scenario; one that fails is made smaller, and the message says how to play it again.
-fn check(scenario: &Scenario, span_ms: u64) -> Tally {
-    play(scenario, span_ms).unwrap_or_else(|message| {
-        let smaller = smallest(scenario, span_ms, message.clone());
-        panic!(
-            "seed {}: {message}\nsmaller, with\n  {}\nit says: {}\n{:#?}",
-            scenario.seed,
-            smaller.command(),
-            smaller.message,
-            smaller.scenario
-        )
-    })
+/// Plays a scenario that must not fail.
+fn check(scenario: &Scenario, span_ms: u64) {
+    play(scenario, span_ms).unwrap_or_else(|message| fail(scenario, span_ms, message));
+}
+
+/// What fails is made smaller, and the message says how to play it again.
+fn fail(scenario: &Scenario, span_ms: u64, message: String) -> ! {
+    let smaller = smallest(scenario, span_ms, message.clone());
+    panic!(
+        "seed {}: {message}\nsmaller, with\n  {}\nit says: {}\n{:#?}",
+        scenario.seed,
+        smaller.command(),
+        smaller.message,
+        smaller.scenario
+    )
 }
 
 #[test]
@@ -48,6 +54,7 @@ fn seeds() {
     let count = number("EYOT_SIM_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(0);
     let total = Mutex::new(Tally::default());
+    let failed = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
             scope.spawn(|| loop {
@@ -55,14 +62,23 @@ fn seeds() {
                 if seed >= count {
                     return;
                 }
-                let tally = check(&Scenario::draw(seed), SPAN_MS);
-                total.lock().unwrap().add(tally);
+                match play(&Scenario::draw(seed), SPAN_MS) {
+                    Ok(tally) => total.lock().unwrap().add(tally),
+                    Err(message) => drop(failed.lock().unwrap().insert(seed, message)),
+                }
             });
         }
     });
     let Tally { published, boots, power_cuts } = total.into_inner().unwrap();
     let minutes = SPAN_MS / 60_000;
     println!("{count} seeds of {minutes} minutes: {published} messages, {boots} starts, {power_cuts} power cuts");
+    let failed = failed.into_inner().unwrap();
+    for (seed, message) in &failed {
+        println!("seed {seed}: {}", message.chars().take(LINE_CHARS).collect::<String>());
+    }
+    if let Some((seed, message)) = failed.into_iter().next() {
+        fail(&Scenario::draw(seed), SPAN_MS, message);
+    }
     assert!(count < 5 || power_cuts > 0, "no seed had a power cut: the faults are not armed");
 }
 

@@ -79,7 +79,7 @@ step_e2e() {
 }
 
 step_demo() {
-    cargo run --release --quiet --bin eyot -- demo --json
+    cargo run --release --quiet --bin eyot -- demo --messages 20000 --json
 }
 
 step_bench() {

@@ -14,6 +14,8 @@ use crate::ledger::{Account, Ledger};
 pub(crate) struct Status<'a> {
     pub gateway: &'a str,
     pub online: bool,
+    /// The broker of the sensors has answered our subscriptions, on the connection we have now.
+    pub subscribed: bool,
     pub version: &'a str,
     pub unix_ms: i64,
     pub uptime_s: u64,

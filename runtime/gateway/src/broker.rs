@@ -5,9 +5,13 @@
 //! a word; it forgets everything when the process ends; it has no access control; it refuses clients with keep alive 0.
 //! Where sensors must not lose data, run a real broker beside the gateway and give its `mqtt://` URL.
 //!
+//! A message that nobody subscribes to is acknowledged and gone. So the session of whoever must not miss any stands before
+//! the port opens: see [`Session`].
+//!
 //! rumqttd panics, and the process with it, on some of what clients send; `guard` stands before it.
 
 mod guard;
+mod session;
 
 use std::future::Future;
 use std::io;
@@ -15,9 +19,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::task::Poll;
 use std::thread::JoinHandle;
 
+use rumqttd::local::LinkBuilder;
 use rumqttd::{ConnectionSettings, LinkType, Router, RouterConfig, Server, ServerSettings};
 
 use guard::Guard;
+pub use session::Session;
 
 /// Clients connected at the same time.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -41,14 +47,15 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Listens on `addr`; port 0 takes any that is free. Fails if the port is taken.
-    pub fn start(addr: SocketAddr) -> io::Result<Self> {
-        // rumqttd binds by itself and does not tell to which port.
-        let local_addr = TcpListener::bind(addr)?.local_addr()?;
+    /// Listens on `addr`; port 0 takes any that is free. Fails if the port is taken. What is published is kept for
+    /// `session` from the first message on.
+    pub fn start(addr: SocketAddr, session: Option<Session>) -> io::Result<Self> {
+        let local_addr = free(addr)?;
         let (stop, stopped) = flume::bounded(0);
         let (ready, started) = flume::bounded(1);
-        let thread =
-            std::thread::Builder::new().name("broker".to_owned()).spawn(move || serve(local_addr, &ready, &stopped))?;
+        let thread = std::thread::Builder::new()
+            .name("broker".to_owned())
+            .spawn(move || serve(local_addr, session, &ready, &stopped))?;
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the broker's thread ended")))?;
         Ok(Self { local_addr, stop: Some(stop), thread: Some(thread) })
     }
@@ -73,14 +80,31 @@ impl Drop for Embedded {
     }
 }
 
-fn serve(addr: SocketAddr, ready: &flume::Sender<io::Result<()>>, stopped: &flume::Receiver<()>) {
+/// `addr`, with a port that is free in place of port 0: rumqttd binds by itself and does not tell to which. Fails if the
+/// port is taken.
+pub fn free(addr: SocketAddr) -> io::Result<SocketAddr> {
+    TcpListener::bind(addr)?.local_addr()
+}
+
+fn serve(
+    addr: SocketAddr,
+    session: Option<Session>,
+    ready: &flume::Sender<io::Result<()>>,
+    stopped: &flume::Receiver<()>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return drop(ready.send(Err(error))),
     };
     let router = Router::new(0, router_config()).spawn();
-    let mut server = Server::new(server_settings(addr), router, Guard::new());
+    let mut server = Server::new(server_settings(addr), router.clone(), Guard::new());
     runtime.block_on(async {
+        if let Some(Session { client_id, filters }) = session {
+            let id = guard::plain(&client_id);
+            if let Err(error) = session::establish(LinkBuilder::new(&id, router), filters).await {
+                return drop(ready.send(Err(io::Error::other(error))));
+            }
+        }
         let mut serving = std::pin::pin!(server.start(LinkType::Remote));
         // The first poll binds; what is pending after it listens.
         let first = std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await;

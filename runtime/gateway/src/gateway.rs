@@ -15,7 +15,7 @@ use eyot_wire::manifest::Limits;
 use eyot_wire::module::PAYLOAD_MAX_BYTES;
 use flume::{Receiver, Sender};
 
-use crate::broker::Embedded;
+use crate::broker::{self, Embedded, Session};
 use crate::config::{BrokerAt, Config, Problem, Reduce};
 use crate::driver::{Clock, Driver, Inbox, Orders};
 use crate::functions;
@@ -101,8 +101,9 @@ impl Gateway {
     /// # Errors
     /// What of [`StartError`] is wrong; nothing is left running.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let (broker, endpoint) = local_broker(&config)?;
+        let (embedded, endpoint) = local_broker(&config)?;
         let metrics = config.metrics.map(listen).transpose()?;
+        let client_id = links::intake_id(&config);
         let metrics_addr = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
         let links = links::plan(&config, &endpoint);
         let (control, control_rx) = flume::bounded(CONTROL_MAX);
@@ -129,7 +130,7 @@ impl Gateway {
         .map_err(StartError::Threads)?;
         let waker = core.thread().clone();
         let mut gateway = Self {
-            broker,
+            broker: None,
             orders,
             waker: waker.clone(),
             core: Some(core),
@@ -142,6 +143,12 @@ impl Gateway {
 
         let gone = || StartError::Threads(io::Error::other("the core's thread ended"));
         let subscriptions = started.recv().map_err(|_| gone())??;
+        if let Some(addr) = embedded {
+            // Sensors may be quicker than our intake: its session is there before them.
+            let session = Session { client_id, filters: subscriptions.clone() };
+            let started = Embedded::start(addr, Some(session));
+            gateway.broker = Some(started.map_err(|error| StartError::Listen { addr, error })?);
+        }
         let wake = Arc::new(move || waker.unpark());
         let metrics = metrics.map(|listener| (listener, Ask { questions, wake: wake.clone() }));
         let events = Events { control, messages, wake };
@@ -217,19 +224,19 @@ fn join(thread: &mut Option<JoinHandle<()>>) {
     }
 }
 
-/// Starts the embedded broker if it is wanted; answers where links find theirs.
-fn local_broker(config: &Config) -> Result<(Option<Embedded>, Endpoint), StartError> {
+/// Where the embedded broker is to listen, if it is wanted, and where links find theirs.
+fn local_broker(config: &Config) -> Result<(Option<SocketAddr>, Endpoint), StartError> {
     match &config.broker.at {
         BrokerAt::Remote(endpoint) => Ok((None, endpoint.clone())),
         BrokerAt::Embedded(addr) => {
-            let broker = Embedded::start(*addr).map_err(|error| StartError::Listen { addr: *addr, error })?;
-            let host = match broker.local_addr.ip() {
+            let addr = broker::free(*addr).map_err(|error| StartError::Listen { addr: *addr, error })?;
+            let host = match addr.ip() {
                 ip if !ip.is_unspecified() => ip,
                 IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
                 IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
             };
-            let endpoint = Endpoint { host: host.to_string(), port: broker.local_addr.port(), tls: None };
-            Ok((Some(broker), endpoint))
+            let endpoint = Endpoint { host: host.to_string(), port: addr.port(), tls: None };
+            Ok((Some(addr), endpoint))
         }
     }
 }

@@ -82,10 +82,15 @@ impl Planned {
     }
 }
 
+/// What the intake is called at its broker.
+pub(crate) fn intake_id(config: &Config) -> String {
+    config.broker.client_id.clone().unwrap_or_else(|| format!("eyot-{}", config.id))
+}
+
 /// All links in the order of their ids: intake, local, uplinks.
 pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
     let broker = &config.broker;
-    let base = broker.client_id.clone().unwrap_or_else(|| format!("eyot-{}", config.id));
+    let base = intake_id(config);
     let will = offline(&config.id);
     let options = |version: Version, client_id: String, login: &Option<(String, String)>, inflight_max: u16| Options {
         version,

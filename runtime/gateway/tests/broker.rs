@@ -9,7 +9,7 @@ use std::time::Duration;
 use eyot_gateway::broker::{Embedded, CONNECTIONS_MAX};
 
 fn start() -> Embedded {
-    Embedded::start("127.0.0.1:0".parse().unwrap()).unwrap()
+    Embedded::start("127.0.0.1:0".parse().unwrap(), None).unwrap()
 }
 
 fn connect(client_id: &str) -> Vec<u8> {

@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use common::function::{echo, module, spinner};
@@ -14,6 +15,8 @@ use common::{free_port, options, plain, Client, Mosquitto, TempDir, PATIENCE};
 use eyot_gateway::config::Config;
 use eyot_gateway::mqtt::Version;
 use eyot_gateway::{Gateway, StartError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 /// Configuration with this broker URL, an uplink if there is one, and the echo function.
 fn config(dir: &TempDir, broker: &str, cloud: Option<SocketAddr>) -> Config {
@@ -107,6 +110,50 @@ async fn all_arrive(receiver: &mut Client, seen: &mut BTreeSet<u64>, count: u64)
         seen.insert(std::str::from_utf8(&message.payload).unwrap().parse().unwrap());
     }
     assert_eq!(seen.iter().copied().collect::<Vec<_>>(), (1..=count).collect::<Vec<_>>());
+}
+
+/// Connects the moment the port opens, on a thread that does nothing else, and publishes numbers at QoS 1.
+fn hasty(broker: SocketAddr, numbers: RangeInclusive<u8>) -> std::thread::JoinHandle<()> {
+    let mut packets = b"\x10\x11\0\x04MQTT\x04\x02\0\x3c\0\x05hasty".to_vec();
+    let mut answers = vec![0x20, 2, 0, 0];
+    for n in numbers {
+        packets.extend(b"\x32\x14\0\x0dsensors/7/raw\0");
+        packets.push(n);
+        packets.extend(format!("{n:03}").as_bytes());
+        answers.extend([0x40, 2, 0, n]);
+    }
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            loop {
+                let socket = TcpSocket::new_v4().unwrap();
+                // From another address than the broker's: a port that tries long enough reaches itself.
+                socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+                let Ok(mut stream) = socket.connect(broker).await else { continue };
+                let mut answer = vec![0; answers.len()];
+                if stream.write_all(&packets).await.is_ok() && stream.read_exact(&mut answer).await.is_ok() {
+                    return assert_eq!(answer, answers);
+                }
+            }
+        });
+    })
+}
+
+#[tokio::test]
+async fn an_embedded_broker_keeps_what_is_published_before_the_intake_is_there() {
+    let dir = TempDir::new();
+    let cloud = Mosquitto::any();
+    let mut receiver = client(cloud.addr(), "receiver", &["cloud/#"]).await;
+    let mut seen = BTreeSet::new();
+    // The sensor is not quicker each time.
+    for round in 0..10 {
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let sensor = hasty(addr, round * 20 + 1..=round * 20 + 20);
+        let gateway = start(config(&dir, &format!("embedded://{addr}"), Some(cloud.addr()))).await;
+        blocking(|| sensor.join().unwrap()).await;
+        all_arrive(&mut receiver, &mut seen, u64::from(round) * 20 + 20).await;
+        assert!(blocking(move || gateway.stop()).await);
+    }
 }
 
 #[tokio::test]

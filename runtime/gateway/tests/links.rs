@@ -49,7 +49,7 @@ async fn messages_pass_mosquitto_in_both_versions() {
 
 #[tokio::test]
 async fn the_embedded_broker_serves_both_versions_on_one_port() {
-    let broker = Embedded::start(([127, 0, 0, 1], 0).into()).unwrap();
+    let broker = Embedded::start(([127, 0, 0, 1], 0).into(), None).unwrap();
     for (from, to) in PAIRS {
         there_and_acknowledged(broker.local_addr, from, to).await;
     }
@@ -57,15 +57,15 @@ async fn the_embedded_broker_serves_both_versions_on_one_port() {
 
 #[tokio::test]
 async fn the_embedded_broker_stops_and_tells_a_taken_port() {
-    let broker = Embedded::start(([127, 0, 0, 1], 0).into()).unwrap();
+    let broker = Embedded::start(([127, 0, 0, 1], 0).into(), None).unwrap();
     let addr = broker.local_addr;
-    let taken = Embedded::start(addr).map(|_| ()).unwrap_err();
+    let taken = Embedded::start(addr, None).map(|_| ()).unwrap_err();
     assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
     let mut client = Client::start(plain(addr), options(Version::V5, "c", &["a"]), 100);
     client.up().await;
     broker.stop();
     assert!(matches!(client.next().await, Next::Event(LinkEvent::Down { conn }) if conn == client.conn));
-    let again = Embedded::start(addr).unwrap();
+    let again = Embedded::start(addr, None).unwrap();
     client.up().await;
     drop(again);
 }

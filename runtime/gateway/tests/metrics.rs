@@ -68,6 +68,7 @@ async fn a_scrape_shows_the_ledger_of_that_moment() {
     let dropped: f64 = dropped.map(|line| line.split(' ').next_back().unwrap().parse::<f64>().unwrap()).sum();
     assert_eq!(received, accounted + dropped, "{page}");
     assert_eq!(value("eyot_function_invocations_total{function=\"echo\"}"), received);
+    assert_eq!(value("eyot_subscribed"), 1.0);
     assert_eq!((value("eyot_ledger_balanced"), value("eyot_spool_state{state=\"ok\"}")), (1.0, 1.0));
     assert!(value("eyot_outputs_received_total{stream=\"local\"}") >= 1.0 && value("eyot_spool_bytes") > 0.0);
     assert!(page.contains(r#"eyot_build{gateway="barn-7",version=""#), "{page}");

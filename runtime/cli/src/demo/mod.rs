@@ -25,7 +25,7 @@ use eyot_gateway::{Config, Gateway};
 
 use self::cloud::Cloud;
 use self::proxy::Proxy;
-use self::report::{Ledger, Outcome, Progress};
+use self::report::{Ledger, Outcome, Progress, Status};
 use self::traffic::{Plan, Traffic};
 use crate::error::Error;
 use crate::file;
@@ -129,8 +129,8 @@ impl Demo {
                 (Some(dir), path)
             }
         };
-        let local = Embedded::start(any_port()).map_err(failed("the local broker"))?;
-        let far = Embedded::start(any_port()).map_err(failed("the cloud's broker"))?;
+        let local = Embedded::start(any_port(), None).map_err(failed("the local broker"))?;
+        let far = Embedded::start(any_port(), None).map_err(failed("the cloud's broker"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -141,6 +141,8 @@ impl Demo {
         let cloud = Cloud::listen(&runtime, far.local_addr);
         cloud.wait_until_ready(STALL_TIMEOUT).map_err(failed("the cloud's subscriber"))?;
         let gateway = start(&config)?;
+        // A broker keeps messages for a session from its first subscription on; earlier ones have no receiver.
+        until_subscribed(&gateway)?;
         let traffic =
             Traffic::start(&runtime, local.local_addr, Plan { messages: args.messages, rate, seed: args.seed });
         Ok(Self {
@@ -222,7 +224,7 @@ impl Demo {
         let mut moved = ((0, 0), Instant::now());
         loop {
             self.look();
-            let ledger = self.ledger()?;
+            let ledger = status(self.gateway.as_ref())?.ledger;
             let missing = self.traffic.published().expected.len() as u64 > self.cloud.distinct();
             if ledger.pending == 0 && !missing || moved.1.elapsed() >= STALL_TIMEOUT {
                 return Ok(ledger);
@@ -233,16 +235,27 @@ impl Demo {
             }
         }
     }
-
-    fn ledger(&self) -> Result<Ledger, Error> {
-        let status = self.gateway.as_ref().and_then(Gateway::status);
-        let text = status.ok_or_else(|| Error::failed("the gateway", "gives no status", "its log above says why"))?;
-        Ledger::parse(&text)
-    }
 }
 
 fn start(config: &Config) -> Result<Gateway, Error> {
     Gateway::start(config.clone()).map_err(|e| Error::failed("the gateway", e, "see the reason"))
+}
+
+fn status(gateway: Option<&Gateway>) -> Result<Status, Error> {
+    let text = gateway.and_then(Gateway::status);
+    let gone = || Error::failed("the gateway", "gives no status", "its log above says why");
+    Status::parse(&text.ok_or_else(gone)?)
+}
+
+fn until_subscribed(gateway: &Gateway) -> Result<(), Error> {
+    let started = Instant::now();
+    while !status(Some(gateway))?.subscribed {
+        if started.elapsed() >= STALL_TIMEOUT {
+            return Err(Error::failed("the gateway", "does not subscribe", "its log above says why"));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
 }
 
 fn config(data_dir: &Path, local: SocketAddr, cloud: SocketAddr) -> Result<Config, Error> {
@@ -265,4 +278,18 @@ path = {module:?}
     );
     Config::parse(Path::new("demo.toml"), &text)
         .map_err(|e| Error::failed("the demonstration's configuration", e, "report it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sensors_begin_when_the_gateway_has_subscribed() {
+        for seed in 0..5 {
+            let args = Args { messages: 30, rate: None, seed, data_dir: None, json: true };
+            let demo = Demo::start(&args, 500).unwrap();
+            assert!(status(demo.gateway.as_ref()).unwrap().subscribed, "the first readings would have no receiver");
+        }
+    }
 }

@@ -62,19 +62,20 @@ pub struct Ledger {
     pub balanced: bool,
 }
 
+/// What the demonstration reads in a status document.
 #[derive(Deserialize)]
-struct Status {
-    ledger: Ledger,
+pub struct Status {
+    pub subscribed: bool,
+    pub ledger: Ledger,
 }
 
-impl Ledger {
-    /// Reads it out of a status document.
+impl Status {
+    /// Reads it.
     ///
     /// # Errors
     /// It is not one.
-    pub fn parse(status: &str) -> Result<Self, Error> {
-        let parsed: Result<Status, _> = serde_json::from_str(status);
-        parsed.map(|s| s.ledger).map_err(|e| Error::failed("the status document", e, "report it"))
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        serde_json::from_str(text).map_err(|e| Error::failed("the status document", e, "report it"))
     }
 }
 

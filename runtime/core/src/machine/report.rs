@@ -72,6 +72,7 @@ impl<S: Storage> Core<S> {
         let status = Status {
             gateway: &self.config.gateway_id,
             online: true,
+            subscribed: self.intake_conn.is_some(),
             version: self.config.version,
             unix_ms: self.now.unix_ms,
             uptime_s: (self.now.mono_us - self.started_us) / 1_000_000,

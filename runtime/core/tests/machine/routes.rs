@@ -289,3 +289,20 @@ fn a_link_that_says_nothing_by_itself_is_connected_when_it_has_accepted_somethin
         assert!(!connected(&bench));
     }
 }
+
+#[test]
+fn the_status_says_whether_the_sensors_broker_has_our_subscriptions() {
+    let mut bench = Bench::new(Vec::new());
+    let subscribed = |bench: &Bench| {
+        let status: serde_json::Value = serde_json::from_slice(&bench.core.status_json()).unwrap();
+        status["subscribed"] == true
+    };
+    for _ in 0..2 {
+        bench.connect(LinkId::LOCAL, 10);
+        assert!(!subscribed(&bench), "results can go out, and that is all");
+        bench.connect(LinkId::INTAKE, 10);
+        assert!(subscribed(&bench));
+        bench.disconnect(LinkId::INTAKE);
+        assert!(!subscribed(&bench));
+    }
+}

@@ -109,7 +109,7 @@ impl Protocol for Guard {
 }
 
 /// A client id without the characters that rumqttd refuses; different ids stay different.
-fn plain(id: &str) -> String {
+pub fn plain(id: &str) -> String {
     let mut out = String::with_capacity(id.len());
     for character in id.chars() {
         match character {

@@ -97,6 +97,7 @@ pub fn render(status: &[u8]) -> Option<String> {
     )];
     page.gauge("build", "The gateway and its version, as labels", build);
     page.gauge("uptime_seconds", "Since the start", one("/uptime_s"));
+    page.gauge("subscribed", "1 while the broker of the sensors has our subscriptions", one("/subscribed"));
     page.gauge("messages_in_flight", "Messages that functions are busy with, and those behind them", one("/in_flight"));
 
     if let Some(ledger) = status.get("ledger") {

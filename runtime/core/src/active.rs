@@ -8,6 +8,7 @@ use eyot_wire::code::Failure;
 use eyot_wire::manifest::{Manifest, OnError};
 
 use crate::breaker::{Breaker, Change};
+use crate::deploy::guard::{Baseline, Guard};
 use crate::instances::{Free, Instances};
 use crate::job::{Job, Parcel, Replica};
 use crate::notices::Notices;
@@ -58,6 +59,17 @@ pub(crate) struct Active {
     /// Messages it was not run on.
     pub held_back: u64,
     pub breaker: Breaker,
+    pub content_sha256: [u8; 32],
+    /// It begins with nothing: it is to be changed as soon as nothing of it is under way.
+    pub is_frozen: bool,
+    /// No message wakes it any more.
+    pub is_leaving: bool,
+    /// It is gone, and only its place is left.
+    pub is_gone: bool,
+    /// While it is on probation.
+    pub guard: Option<Guard>,
+    /// Why it is to be taken back.
+    pub tripped: Option<String>,
 }
 
 /// What a reducer makes of an output.
@@ -119,7 +131,42 @@ impl Active {
             passed: 0,
             held_back: 0,
             breaker: Breaker::new(),
+            content_sha256: loaded.content_sha256,
+            is_frozen: false,
+            is_leaving: false,
+            is_gone: false,
+            guard: None,
+            tripped: None,
         }
+    }
+
+    /// Nothing of it is under way: it can be changed.
+    pub fn is_quiet(&self) -> bool {
+        self.instances.are_quiet()
+    }
+
+    /// Nothing waits for it either: it can go.
+    pub fn is_idle(&self) -> bool {
+        self.is_quiet() && self.waiting.is_empty() && self.tries.is_empty()
+    }
+
+    /// How it did.
+    pub fn baseline(&self) -> Baseline {
+        Baseline { messages: self.invocations, failures: self.failures, fuel: self.fuel }
+    }
+
+    /// Another version, or another configuration, takes its place: with what waits for it, and without its history.
+    pub fn become_new(&mut self, loaded: Loaded) -> Option<Loaded> {
+        let (function, replica) = self.instances.dissolve()?;
+        let (sha256, content_sha256) = (self.sha256, self.content_sha256);
+        let new = Self {
+            waiting: std::mem::take(&mut self.waiting),
+            tries: std::mem::take(&mut self.tries),
+            is_frozen: self.is_frozen,
+            ..Self::new(loaded)
+        };
+        *self = new;
+        Some(Loaded { function, sha256, content_sha256, replica })
     }
 
     /// A message begins here, if the last one was short, and ends here if it is short.
@@ -130,6 +177,9 @@ impl Active {
         pack: &mut dyn FnMut() -> Parcel,
         shop: &mut Shop<'_>,
     ) -> Start {
+        if self.is_frozen {
+            return Start::Busy;
+        }
         if !self.breaker.admits(shop.mono_us) {
             self.held_back += 1;
             self.tries.remove(&work.ticket);
@@ -237,6 +287,7 @@ impl Active {
         self.invocations += 1;
         self.fuel += fuel;
         self.emits_refused += emits_refused;
+        self.watch(result.as_ref().err().map(Failure::word), fuel, shop.mono_us);
         if let Err(failure) = result {
             self.failures += 1;
             self.last_failure = Some(failure.word());
@@ -253,6 +304,16 @@ impl Active {
             None => {}
         }
         None
+    }
+
+    /// While it is on probation, finds out whether it has to go; then it begins with nothing more.
+    fn watch(&mut self, failure: Option<&'static str>, fuel: u64, mono_us: u64) {
+        let Some(guard) = &mut self.guard else { return };
+        if guard.is_over(mono_us) {
+            self.guard = None;
+        } else if let Some(reason) = guard.note(failure, fuel) {
+            (self.guard, self.tripped, self.is_frozen) = (None, Some(reason), true);
+        }
     }
 
     /// It failed on this message: milliseconds until it is to be run again. A trial is run once.

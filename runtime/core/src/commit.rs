@@ -1,10 +1,9 @@
 //! Commit: records gather in a batch, one sync makes the batch durable, and only then is anything acknowledged.
 
 use eyot_spool::{AppendError, Commit, CommitError, Lsn, Spool, Storage};
-use serde::Serialize;
 
 use crate::ledger::Ledger;
-use crate::recover::{encode_checkpoint, encode_ledger, KIND_COMMIT, KIND_LEDGER};
+use crate::recover::{encode_checkpoint, encode_ledger, Kept, KIND_COMMIT, KIND_DEPLOYED, KIND_LEDGER};
 
 /// A batch of this size is committed without waiting for the window.
 pub const BATCH_BYTES: usize = 64 << 10;
@@ -112,9 +111,9 @@ impl<S: Storage> Committer<S> {
 
     /// Must precede every change of ledger or state that a record will stand for: the checkpoint of a new segment
     /// describes what was before its first record.
-    pub fn prepare<T: Serialize>(&mut self, ledger: &Ledger, states: impl FnOnce() -> T) {
+    pub fn prepare<'k>(&mut self, ledger: &Ledger, kept: impl FnOnce() -> Kept<'k>) {
         if self.spool.wants_checkpoint() {
-            encode_checkpoint(ledger, states(), &mut self.scratch);
+            encode_checkpoint(ledger, &kept(), &mut self.scratch);
             self.spool.checkpoint(&self.scratch);
         }
     }
@@ -124,6 +123,12 @@ impl<S: Storage> Committer<S> {
         let lsn = self.spool.append(KIND_COMMIT, record)?;
         self.batch_since_us.get_or_insert(mono_us);
         Ok(lsn)
+    }
+
+    /// Adds what a deployment did to the batch, and writes that at once. Returns the number of the batch.
+    pub fn append_deployed(&mut self, deployed: &[u8], mono_us: u64) -> Result<u64, AppendError> {
+        self.spool.note(KIND_DEPLOYED, deployed)?;
+        Ok(self.ledger_changed_for_good(mono_us))
     }
 
     /// Number of the open batch: when [`synced`](Self::synced) reports this or a higher one, the batch is durable.
@@ -215,12 +220,12 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Starts a commit if one is due. `hurry` makes it due now.
-    pub fn step<T: Serialize>(
+    pub fn step<'k>(
         &mut self,
         mono_us: u64,
         hurry: bool,
         ledger: &Ledger,
-        states: impl FnOnce() -> T,
+        kept: impl FnOnce() -> Kept<'k>,
     ) -> Step<S::File> {
         if self.in_flight || self.held || self.is_idle() {
             return Step::Nothing;
@@ -235,7 +240,7 @@ impl<S: Storage> Committer<S> {
         if !due {
             return Step::Nothing;
         }
-        match self.begin(ledger, states) {
+        match self.begin(ledger, kept) {
             Ok(Some(commit)) => {
                 self.in_flight = true;
                 self.open_batch += 1;
@@ -258,15 +263,15 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Ends the batch with the ledger if that is not what the records say. With every try: it may have changed.
-    fn begin<T: Serialize>(
+    fn begin<'k>(
         &mut self,
         ledger: &Ledger,
-        states: impl FnOnce() -> T,
+        kept: impl FnOnce() -> Kept<'k>,
     ) -> Result<Option<Commit<S::File>>, CommitError> {
         if self.flush_due_us.is_none() {
             return self.spool.begin_commit();
         }
-        self.prepare(ledger, states);
+        self.prepare(ledger, kept);
         encode_ledger(ledger, &mut self.scratch);
         self.spool.begin_commit_with(KIND_LEDGER, &self.scratch)
     }

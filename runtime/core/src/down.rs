@@ -16,11 +16,13 @@ pub(crate) struct Downlink {
     filters: Vec<String>,
     /// Messages that wait for their commit, with its number; as many as the broker sends without an acknowledgement.
     unacked: VecDeque<(u64, ConnId, u16)>,
+    /// Place of the first of them in the line of all there ever were.
+    first: u64,
 }
 
 impl Downlink {
     pub fn new(link: LinkId, filters: &[String]) -> Self {
-        Self { link, filters: filters.to_vec(), unacked: VecDeque::new() }
+        Self { link, filters: filters.to_vec(), unacked: VecDeque::new(), first: 0 }
     }
 
     /// Whether a topic is to come down. A broker that kept our session also keeps filters we have no more.
@@ -33,14 +35,30 @@ impl Downlink {
         self.unacked.push_back((batch, conn, packet_id));
     }
 
+    /// A message that is acknowledged when it is [done](Self::done). Returns its place in the line.
+    pub fn admit_flying(&mut self, conn: ConnId, packet_id: u16) -> u64 {
+        self.admit(u64::MAX, conn, packet_id);
+        self.first + self.unacked.len() as u64 - 1
+    }
+
+    /// The message at this place is done with. Of a connection that is gone, nothing is in the line any more.
+    pub fn done(&mut self, place: u64) {
+        let index = place.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        if let Some((batch, ..)) = index.and_then(|index| self.unacked.get_mut(index)) {
+            *batch = 0;
+        }
+    }
+
     /// The next acknowledgement that is due, with all batches up to `durable` on disk.
     pub fn next_due(&mut self, durable: u64) -> Option<(ConnId, u16)> {
         self.unacked.front().filter(|(batch, ..)| *batch <= durable)?;
+        self.first += 1;
         self.unacked.pop_front().map(|(_, conn, packet_id)| (conn, packet_id))
     }
 
     /// The connection ended or is a new one: the broker delivers again whatever it was not answered.
     pub fn reconnected(&mut self) {
+        self.first += self.unacked.len() as u64;
         self.unacked.clear();
     }
 }

@@ -1,4 +1,4 @@
-//! Which functions a message wakes, and whose turn it is; `settle`: what comes of it.
+//! Which functions a message wakes, and whose turn it is; `settle`: what comes of it; `places`: functions that come, change and go.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -15,6 +15,7 @@ use crate::ledger::Ledger;
 use crate::streams::{Routed, Streams};
 use crate::triggers::Triggers;
 
+mod places;
 mod settle;
 
 pub(crate) use settle::Outcome;
@@ -109,7 +110,7 @@ impl Functions {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Active> {
-        self.active.iter()
+        self.active.iter().filter(|active| !active.is_gone)
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Active> {
@@ -118,7 +119,7 @@ impl Functions {
 
     /// The one of this name.
     pub fn get(&self, name: &str) -> Option<&Active> {
-        self.active.iter().find(|active| *active.name == *name)
+        self.iter().find(|active| *active.name == *name)
     }
 
     /// Of these functions, takes the one that reduces backlogs: no message wakes it.

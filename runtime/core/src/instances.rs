@@ -46,6 +46,22 @@ impl Instances {
         }
     }
 
+    /// Whether all of them are here, and none has run for a message that is not in the log yet, as far as that matters.
+    pub fn are_quiet(&self) -> bool {
+        !self.is_held && self.home.is_some() && self.count == 1 + self.spare.len()
+    }
+
+    /// The first instance, if it is here.
+    pub fn home(&self) -> Option<&Function> {
+        self.home.as_deref()
+    }
+
+    /// Takes the first one out for good, with what makes more of it.
+    pub fn dissolve(&mut self) -> Option<(Function, Option<Replica>)> {
+        self.spare.clear();
+        Some((*self.home.take()?, self.replica.take()))
+    }
+
     /// As of the last message in the log.
     pub fn state(&self) -> &Arc<State> {
         self.home.as_ref().map_or(&self.kept, |home| home.state())

@@ -102,6 +102,14 @@ impl Intake {
         self.last_arrival_us = mono_us;
     }
 
+    /// The message at this place, which is in no batch, is done with.
+    pub fn done(&mut self, place: u64) {
+        let index = place.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        let Some(unacked) = index.and_then(|index| self.unacked.get_mut(index)) else { return };
+        unacked.batch = 0;
+        self.flying -= 1;
+    }
+
     /// When a burst counts as over; none while messages do not come in bursts.
     pub fn burst_ends_us(&self) -> Option<u64> {
         (self.bursts && self.open > 0).then(|| self.last_arrival_us + self.silence_us)

@@ -297,6 +297,48 @@ pub enum Notice {
     },
     /// The commit window keeps the flash within its budget again.
     WearWithinBudget,
+    /// Another version of a function, or another configuration, is in force.
+    Deployed {
+        /// The function's name.
+        function: String,
+        /// Its version.
+        version: String,
+        /// It was not here before.
+        is_new: bool,
+    },
+    /// A version was taken back.
+    RolledBack {
+        /// The function's name.
+        function: String,
+        /// The version that is in force now.
+        version: String,
+        /// Why.
+        reason: String,
+    },
+    /// A function was removed by a command.
+    FunctionRemoved {
+        /// Its name.
+        function: String,
+    },
+    /// A push was refused.
+    PushRejected {
+        /// Name and version, if they are known.
+        function: Option<String>,
+        /// Reason and remedy.
+        reason: String,
+    },
+    /// A command was refused.
+    CommandRefused {
+        /// Reason and remedy.
+        reason: String,
+    },
+    /// The module of a function that was pushed cannot be loaded from the store.
+    ModuleLost {
+        /// The function's name.
+        function: String,
+        /// Reason and remedy.
+        reason: String,
+    },
     /// The log holds frames that do not read back.
     LogDamaged {
         /// How many.

@@ -17,6 +17,7 @@
 //! - `job`: what takes longer, on its way to a worker and back; `flight`: the messages that are not in the log meanwhile.
 //! - `dead`: what becomes of failures and refusals.
 //! - `breaker`: leaves a function alone that fails on message after message.
+//! - [`deploy`]: which version of a function is in force, and how it comes to be.
 //! - `down`: messages from an uplink, which pass no function on their way to the local broker.
 //! - `wear`: what commits cost the flash, and how long a message may wait to share one.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.
@@ -40,6 +41,7 @@ mod bodies;
 mod breaker;
 mod commit;
 mod dead;
+pub mod deploy;
 mod down;
 mod flight;
 mod forward;

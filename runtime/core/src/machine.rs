@@ -12,6 +12,7 @@ use crate::active::{Active, Loaded};
 use crate::backlog::Quotas;
 use crate::commit::{Committer, Room, Step};
 use crate::config::{Config, Priority, WhenFull};
+use crate::deploy::plan::Deployer;
 use crate::down::Downlink;
 use crate::flight::Flight;
 use crate::forward::Forwarder;
@@ -21,15 +22,20 @@ use crate::io::{ConnId, Effect, Input, LinkId, Message, Notice, Now, Publish};
 use crate::lane::Lane;
 use crate::ledger::Ledger;
 use crate::notices::{Item, Notices, NOTICE_INTERVAL_US};
+use crate::recover::Kept;
 use crate::streams::Streams;
 use crate::wear::{self, Wear};
 
 mod arrive;
+mod control;
+mod deploy;
 mod letters;
 mod live;
 mod open;
 mod report;
+mod restore;
 mod room;
+mod swap;
 mod thin;
 
 use live::Succession;
@@ -56,6 +62,9 @@ pub struct Core<S: Storage> {
     thinner: Thinner<S::File>,
     /// State of functions that are not here at present: it comes back with them.
     orphans: States,
+    deployer: Deployer,
+    /// The last batch that is durable.
+    durable: u64,
     /// Messages that are not in the log yet.
     flight: Flight,
     intake: Intake,
@@ -89,7 +98,7 @@ impl<S: Storage> Core<S> {
     /// The smallest set of topic filters that covers every trigger.
     pub fn subscriptions(&self) -> Vec<String> {
         let mut filters: Vec<&str> = Vec::new();
-        for trigger in self.functions.iter().flat_map(|a| &a.manifest.triggers) {
+        for trigger in self.functions.iter().filter(|a| !a.is_leaving).flat_map(|a| &a.manifest.triggers) {
             let filter = trigger.mqtt.as_str();
             if filters.iter().any(|f| eyot_wire::topic::covers(f, filter)) {
                 continue;
@@ -164,6 +173,7 @@ impl<S: Storage> Core<S> {
             .chain(told)
             .chain(retry)
             .chain(self.grace_until_us)
+            .chain(self.deployer.staging.due_us())
             .min()
     }
 
@@ -182,7 +192,7 @@ impl<S: Storage> Core<S> {
             Input::Synced { commit, result } if self.thinner.awaits(commit) => self.rewrite_synced(commit, result),
             Input::Synced { commit, result } => self.synced(commit, result),
             Input::Ran(job) => self.ran(*job),
-            Input::Answer(_) => {}
+            Input::Answer(answer) => self.answered(*answer),
             Input::Tick => self.more = true,
             Input::Drain => {
                 self.draining = true;
@@ -199,6 +209,7 @@ impl<S: Storage> Core<S> {
         }
         self.more = false;
         self.timers();
+        self.deploy();
         self.keep_quotas();
         // First the disk: what can be forwarded is worked out while it is busy.
         self.commit();
@@ -228,7 +239,10 @@ impl<S: Storage> Core<S> {
         }
         self.notices.pop().map(|item| match item {
             Item::Notice(notice) => Effect::Notice(notice),
-            Item::Log { function, level, line } => Effect::FunctionLog { function, level, line },
+            Item::Log { function, level, line } => {
+                self.publish_log(&function, level, &line);
+                Effect::FunctionLog { function, level, line }
+            }
         })
     }
 
@@ -311,11 +325,11 @@ impl<S: Storage> Core<S> {
     }
 }
 
-/// All state, borrowed, in the shape of [`States`].
-fn states<'a>(functions: &'a Functions, orphans: &'a States) -> BTreeMap<&'a str, BTreeMap<&'a [u8], &'a [u8]>> {
+/// All that a checkpoint has besides the ledger, borrowed.
+fn kept<'a>(functions: &'a Functions, orphans: &'a States, deployer: &'a Deployer) -> Kept<'a> {
     let absent = orphans
         .iter()
         .map(|(name, state)| (name.as_str(), state.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect()));
     let present = functions.iter().map(|a| (&*a.name, a.instances.state().iter().collect()));
-    absent.chain(present).collect()
+    Kept { states: absent.chain(present).collect(), registry: &deployer.registry }
 }

@@ -1,9 +1,12 @@
 //! Recovery: from checkpoint and frames back to ledger and state.
 
+use std::collections::BTreeMap;
+
 use eyot_spool::{Lsn, Replay};
 use eyot_wire::record::Record;
 use serde::{Deserialize, Serialize};
 
+use crate::deploy::registry::{Deployed, Registry};
 use crate::finished::FinishedList;
 use crate::functions::States;
 use crate::gone::Toll;
@@ -15,6 +18,9 @@ pub const KIND_COMMIT: u8 = 1;
 /// Closing note: the whole ledger as of this place, in postcard.
 pub const KIND_LEDGER: u8 = 0x60;
 
+/// Note: [what a deployment did](crate::deploy::registry::Deployed).
+pub const KIND_DEPLOYED: u8 = 0x61;
+
 const CHECKPOINT_VERSION: u8 = 5;
 
 /// Everything that is not in the log behind it.
@@ -25,12 +31,20 @@ struct Checkpoint<L, S> {
     states: S,
 }
 
-/// Writes a checkpoint: the ledger and every function's state, by name.
-pub(crate) fn encode_checkpoint<S: Serialize>(ledger: &Ledger, states: S, out: &mut Vec<u8>) {
+/// What a checkpoint has besides the ledger, borrowed.
+pub(crate) struct Kept<'a> {
+    /// In the shape of [`States`].
+    pub states: BTreeMap<&'a str, BTreeMap<&'a [u8], &'a [u8]>>,
+    pub registry: &'a Registry,
+}
+
+/// Writes a checkpoint: the ledger, every function's state by name, and which versions are in force.
+pub(crate) fn encode_checkpoint(ledger: &Ledger, kept: &Kept<'_>, out: &mut Vec<u8>) {
     out.clear();
     let taken = std::mem::take(out);
-    let checkpoint = Checkpoint { version: CHECKPOINT_VERSION, ledger, states };
-    if let Ok(grown) = postcard::to_extend(&(checkpoint, &ledger.wear, ledger.rewrites, &ledger.finished), taken) {
+    let checkpoint = Checkpoint { version: CHECKPOINT_VERSION, ledger, states: &kept.states };
+    let whole = (checkpoint, &ledger.wear, ledger.rewrites, &ledger.finished, kept.registry);
+    if let Ok(grown) = postcard::to_extend(&whole, taken) {
         *out = grown;
     }
 }
@@ -50,11 +64,13 @@ struct Tail {
     wear: Counted,
     rewrites: u64,
     finished: FinishedList,
+    registry: Registry,
 }
 
 impl Tail {
-    fn put_into(self, ledger: &mut Ledger) {
+    fn put_into(self, ledger: &mut Ledger) -> Registry {
         (ledger.wear, ledger.rewrites, ledger.finished) = (self.wear, self.rewrites, self.finished);
+        self.registry
     }
 }
 
@@ -63,7 +79,8 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, Tail)> {
     let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
     let Ok((wear, rest)) = postcard::take_from_bytes(rest) else { return Some((value, Tail::default())) };
     let (rewrites, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
-    Some((value, Tail { wear, rewrites, finished: postcard::from_bytes(rest).unwrap_or_default() }))
+    let (finished, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
+    Some((value, Tail { wear, rewrites, finished, registry: postcard::from_bytes(rest).unwrap_or_default() }))
 }
 
 /// Collects what the spool replays.
@@ -71,6 +88,7 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, Tail)> {
 pub(crate) struct Recovery {
     pub ledger: Ledger,
     pub states: States,
+    pub registry: Registry,
     pub malformed: u64,
     /// What the newest rewrite of the log dropped. The ledger may not know it yet.
     pub toll: Option<Toll>,
@@ -86,7 +104,7 @@ impl Replay for Recovery {
         match decode::<Checkpoint<Ledger, States>>(bytes) {
             Some((checkpoint, tail)) if checkpoint.version == CHECKPOINT_VERSION => {
                 self.ledger = checkpoint.ledger;
-                tail.put_into(&mut self.ledger);
+                self.registry = tail.put_into(&mut self.ledger);
                 self.states = checkpoint.states;
             }
             _ => self.malformed += 1,
@@ -102,6 +120,9 @@ impl Replay for Recovery {
     }
 
     fn note(&mut self, kind: u8, body: &[u8]) {
+        if kind == KIND_DEPLOYED {
+            return self.deployed(body);
+        }
         match decode::<Ledger>(body) {
             Some((ledger, tail)) if kind == KIND_LEDGER => {
                 self.ledger = ledger;
@@ -113,6 +134,14 @@ impl Replay for Recovery {
 }
 
 impl Recovery {
+    fn deployed(&mut self, body: &[u8]) {
+        match Deployed::decode(body) {
+            Some(deployed) if self.registry.apply(&deployed) => deployed.state.apply(&deployed.name, &mut self.states),
+            Some(_) => {}
+            None => self.malformed += 1,
+        }
+    }
+
     fn commit(&mut self, _lsn: Lsn, record: &Record<'_>) {
         let mut mask = 0;
         for output in record.outputs() {
@@ -160,11 +189,12 @@ mod tests {
         let mut ledger = Ledger { without_output: 3, wear, rewrites: 5, ..Ledger::default() };
         ledger.keep_finished(&StreamAccount::new(1, "cloud~7".to_owned(), 7, 0));
         let (mut checkpoint, mut note) = (Vec::new(), Vec::new());
-        encode_checkpoint(&ledger, States::new(), &mut checkpoint);
+        let registry = Registry { number: 9, ..Registry::default() };
+        encode_checkpoint(&ledger, &Kept { states: BTreeMap::new(), registry: &registry }, &mut checkpoint);
         encode_ledger(&ledger, &mut note);
         let mut recovery = Recovery::default();
         recovery.checkpoint(&checkpoint);
-        assert_eq!(recovery.ledger, ledger);
+        assert_eq!((&recovery.ledger, &recovery.registry), (&ledger, &registry));
         let mut recovery = Recovery::default();
         recovery.note(KIND_LEDGER, &note);
         assert_eq!((recovery.ledger, recovery.malformed), (ledger.clone(), 0));

@@ -1,10 +1,14 @@
 //! The documents `eyot/<gw>/status` and `eyot/<gw>/function/<name>`.
 
+use std::collections::VecDeque;
+
 use eyot_wire::code::DropReason;
+use eyot_wire::control::PushReport;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
 use crate::active::Active;
+use crate::deploy::plan::Document;
 use crate::finished::Finished;
 use crate::functions::Functions;
 use crate::ledger::{Account, Ledger};
@@ -29,6 +33,9 @@ pub(crate) struct Status<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub finished: Vec<FinishedStatus<'a>>,
     pub ledger: LedgerStatus<'a>,
+    /// What became of the last pushes, the oldest first.
+    #[serde(skip_serializing_if = "VecDeque::is_empty")]
+    pub pushes: &'a VecDeque<PushReport>,
     pub log_lines_dropped: u64,
     /// Refused outputs that no dead letter could be kept of, since the start.
     pub letters_dropped: u64,
@@ -139,6 +146,53 @@ impl<'a> FunctionReport<'a> {
             reason: active.last_failure.filter(|_| active.breaker.is_open()),
         }
     }
+}
+
+/// The version in force, where a function's topic says something else.
+#[derive(Serialize)]
+pub(crate) struct InForce {
+    version: String,
+    sha256: String,
+}
+
+impl InForce {
+    pub fn new(active: &Active) -> Self {
+        Self { version: active.manifest.version.to_string(), sha256: hex::encode(active.sha256) }
+    }
+}
+
+/// What a function's own topic says in place of [`FunctionReport`].
+#[derive(Serialize)]
+pub(crate) struct Told<'a> {
+    #[serde(flatten)]
+    pub document: &'a Document,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<InForce>,
+}
+
+/// A line on `eyot/<gw>/log/<name>`.
+#[derive(Serialize)]
+pub(crate) struct LogLine<'a> {
+    pub function: &'a str,
+    pub level: &'a str,
+    pub line: &'a str,
+    pub unix_ms: i64,
+}
+
+/// A line of the audit log.
+#[derive(Serialize)]
+pub(crate) struct AuditLine<'a> {
+    pub unix_ms: i64,
+    /// "push", "rollback" or another command.
+    pub action: &'a str,
+    pub function: &'a str,
+    /// Short names of the keys that signed it, "unsigned", or "probation" for what the gateway did by itself.
+    pub by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    pub done: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
 }
 
 #[derive(Serialize)]

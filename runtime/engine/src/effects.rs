@@ -52,6 +52,17 @@ pub enum Level {
 }
 
 impl Level {
+    /// One word, as in logs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+
     fn from_number(number: i32) -> Self {
         match number {
             0 => Self::Error,

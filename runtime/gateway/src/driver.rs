@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use eyot_core::io::{Effect, Input, Job, LinkId, Message, Now};
+use eyot_core::io::{Answer, Effect, Input, Job, LinkId, Message, Now};
 use eyot_core::Core;
 use eyot_spool::{Commit, Storage};
 use flume::{Receiver, Sender};
@@ -17,6 +17,8 @@ use crate::mqtt;
 use crate::mqtt::link::LinkEvent;
 use crate::mqtt::queue::MessageReceiver;
 use crate::outbox::Outbox;
+use crate::store::Store;
+use crate::tasks::Tasks;
 use crate::workers::Workers;
 
 /// Inputs taken before effects are looked after.
@@ -55,6 +57,14 @@ pub struct Inbox {
     pub messages: MessageReceiver,
     /// Who wants the status document.
     pub questions: Receiver<Sender<Vec<u8>>>,
+}
+
+/// What is done away from the core's thread, and how.
+pub struct Help {
+    /// Threads for functions that take long, at most.
+    pub workers: usize,
+    /// For what is pushed.
+    pub store: Store,
 }
 
 /// The clock as the core sees it.
@@ -100,6 +110,8 @@ pub struct Driver<S: Storage> {
     syncer: JoinHandle<()>,
     workers: Workers,
     ran: Receiver<Box<Job>>,
+    tasks: Tasks,
+    answers: Receiver<Box<Answer>>,
     /// Link and connection of the last message: what happened before the first of a connection is in the other queue.
     last_from: (u8, u64),
     draining: bool,
@@ -107,7 +119,7 @@ pub struct Driver<S: Storage> {
 }
 
 impl<S: Storage> Driver<S> {
-    /// Starts the thread that syncs files of `storage` for `core`. There will be at most so many `workers`.
+    /// Starts the thread that syncs files of `storage` for `core`.
     pub fn new(
         core: Core<S>,
         storage: S,
@@ -115,14 +127,15 @@ impl<S: Storage> Driver<S> {
         orders: Orders,
         inbox: Inbox,
         outbox: Outbox,
-        workers: usize,
+        help: Help,
     ) -> io::Result<Self> {
         let (syncs, to_sync) = flume::bounded(SYNCS_MAX);
         let (synced_tx, synced) = flume::bounded(SYNCS_MAX);
         let waker = thread::current();
         let work = move || sync(&storage, &to_sync, &synced_tx, &waker);
         let syncer = thread::Builder::new().name("sync".to_owned()).spawn(work)?;
-        let (workers, ran) = Workers::new(workers, thread::current());
+        let (workers, ran) = Workers::new(help.workers, thread::current());
+        let (tasks, answers) = Tasks::new(help.store, thread::current());
         Ok(Self {
             core,
             clock,
@@ -134,6 +147,8 @@ impl<S: Storage> Driver<S> {
             syncer,
             workers,
             ran,
+            tasks,
+            answers,
             last_from: (0, 0),
             draining: false,
             drained: false,
@@ -170,6 +185,7 @@ impl<S: Storage> Driver<S> {
         }
         drop((self.core, self.syncs));
         self.workers.end();
+        self.tasks.end(goodbye);
         // The storage is free for the next to open only when no thread holds it.
         let _ = self.syncer.join();
     }
@@ -183,6 +199,11 @@ impl<S: Storage> Driver<S> {
         for _ in 0..self.ran.len() {
             let Ok(job) = self.ran.try_recv() else { break };
             self.core.handle(self.clock.now(), Input::Ran(job));
+            busy = true;
+        }
+        for _ in 0..self.answers.len() {
+            let Ok(answer) = self.answers.try_recv() else { break };
+            self.core.handle(self.clock.now(), Input::Answer(answer));
             busy = true;
         }
         // Bounded by what the queue holds at most: this must not go on as long as links are busy.
@@ -239,7 +260,8 @@ impl<S: Storage> Driver<S> {
                 Effect::FunctionLog { function, level, line } => journal::function_log(&function, level, &line),
                 Effect::Notice(notice) => journal::notice(&notice),
                 Effect::Drained => self.drained = true,
-                Effect::Task(_) | Effect::Subscribe(_) => {}
+                Effect::Task(task) => self.tasks.give(task),
+                Effect::Subscribe(filters) => self.outbox.subscribe(filters),
             }
         }
         self.outbox.flush();

@@ -17,7 +17,7 @@ use flume::{Receiver, Sender};
 
 use crate::broker::{self, Embedded, Session};
 use crate::config::{BrokerAt, Config, Problem, Reduce};
-use crate::driver::{Clock, Driver, Inbox, Orders};
+use crate::driver::{Clock, Driver, Help, Inbox, Orders};
 use crate::functions;
 use crate::links::{self, Planned};
 use crate::metrics::Ask;
@@ -26,6 +26,7 @@ use crate::mqtt::link::Events;
 use crate::mqtt::queue::queue;
 use crate::mqtt::transport::Endpoint;
 use crate::outbox::Outbox;
+use crate::store::Store;
 
 /// Most time for committing and syncing what is here, when asked to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -253,10 +254,15 @@ fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result
     let storage = FileStorage::open(&config.data_dir).map_err(not_usable)?;
     let clock = Clock::start();
     let spool = eyot_spool::Options::for_quota(config.spool.max_bytes);
-    let core = Core::open(core_config(config), spool, storage.clone(), loaded, clock.now(), fastrand::u64(..))?;
+    let ids = std::iter::once(config.id.clone()).chain(config.groups.iter().map(|group| format!("@{group}")));
+    let configured = loaded.iter().zip(&config.functions).map(|(loaded, file)| (loaded.sha256, file.path.clone()));
+    let mut store = Store::open(&config.data_dir, config.trust.clone(), ids.collect(), configured.collect())
+        .map_err(StartError::DataDir)?;
+    let mut core = Core::open(core_config(config), spool, storage.clone(), loaded, clock.now(), fastrand::u64(..))?;
+    core.restore(&mut store);
     let subscriptions = core.subscriptions();
-    let driver =
-        Driver::new(core, storage, clock, orders, inbox, outbox, config.run.workers).map_err(StartError::Threads)?;
+    let help = Help { workers: config.run.workers, store };
+    let driver = Driver::new(core, storage, clock, orders, inbox, outbox, help).map_err(StartError::Threads)?;
     Ok((driver, subscriptions))
 }
 
@@ -271,6 +277,10 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     eyot_core::config::Config {
         gateway_id: config.id.clone(),
+        groups: config.groups.clone(),
+        staging_max_bytes: config.deploy.staging_max_bytes,
+        parts_ttl_us: micros(config.deploy.parts_ttl),
+        fuel_budget_per_s: config.run.fuel_budget_per_s,
         version: env!("CARGO_PKG_VERSION"),
         uplinks: config.uplinks.iter().map(|u| u.delivery.clone()).collect(),
         when_full: config.spool.when_full,
@@ -286,8 +296,6 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         ceiling: Limits::CEILING,
         status_interval_us: micros(config.status_interval),
         ack_flush_us: micros(ACK_FLUSH),
-        fuel_budget_per_s: config.run.fuel_budget_per_s,
-        ..eyot_core::config::Config::default()
     }
 }
 

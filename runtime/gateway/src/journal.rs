@@ -72,6 +72,18 @@ pub fn notice(notice: &Notice) {
             );
         }
         Notice::WearWithinBudget => info!("the flash takes no more than [spool] wear_budget again"),
+        Notice::Deployed { function, version, is_new } => {
+            info!(%function, %version, is_new, "a version is in force");
+        }
+        Notice::RolledBack { function, version, reason } => {
+            warn!(%function, %version, %reason, "the version after it was taken back");
+        }
+        Notice::FunctionRemoved { function } => info!(%function, "removed by a command"),
+        Notice::PushRejected { function, reason } => warn!(function, %reason, "a push was refused"),
+        Notice::CommandRefused { reason } => warn!(%reason, "a command was refused"),
+        Notice::ModuleLost { function, reason } => {
+            error!(%function, %reason, "a function that was pushed cannot be loaded; push it again");
+        }
         Notice::LogDamaged { frames } => {
             error!(frames, "the log holds damaged frames; they are counted as dropped. Check the disk under data_dir");
         }

@@ -13,6 +13,7 @@
 //! - [`links`]: which links there are, and the thread they run on.
 //! - [`driver`]: the thread that runs the core: inputs in, effects out.
 //! - [`workers`]: the threads that run what takes longer.
+//! - [`store`]: modules that were pushed, in files; [`tasks`]: the thread that sees to them.
 //! - [`outbox`]: effects to the links' queues.
 //! - [`journal`]: notices and function logs to the daemon's log.
 //! - [`envelope`]: outputs for uplinks without user properties.
@@ -31,6 +32,8 @@ pub mod links;
 pub mod metrics;
 pub mod mqtt;
 pub mod outbox;
+pub mod store;
+pub mod tasks;
 pub mod uplink;
 pub mod workers;
 

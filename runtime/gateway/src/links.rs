@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use crate::outbox::LinkEnd;
 use crate::uplink::batch::Limits;
 use crate::uplink::runner::Uplink;
 use crate::uplink::Place;
+use eyot_wire::control::ControlTopic;
 use eyot_wire::module::PAYLOAD_MAX_BYTES;
 
 /// Room in a link's queue beside what its window can fill.
@@ -42,6 +43,8 @@ pub(crate) struct Planned {
     name: String,
     kind: Kind,
     commands: (mpsc::Sender<Command>, mpsc::Receiver<Command>),
+    filters: Arc<Mutex<Vec<String>>>,
+    control: Vec<String>,
     reset: Arc<AtomicBool>,
 }
 
@@ -55,24 +58,40 @@ type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl Planned {
     fn new(id: u8, name: &str, kind: Kind, queue: usize) -> Self {
         let commands = mpsc::channel(queue + COMMANDS_SPARE);
-        Self { id, name: name.to_owned(), kind, commands, reset: Arc::default() }
+        Self {
+            id,
+            name: name.to_owned(),
+            kind,
+            commands,
+            filters: Arc::default(),
+            control: Vec::new(),
+            reset: Arc::default(),
+        }
     }
 
     /// The core's end.
     pub fn end(&self) -> LinkEnd {
-        LinkEnd { name: self.name.clone(), commands: self.commands.0.clone(), reset: self.reset.clone() }
+        let (filters, control) = (self.filters.clone(), self.control.clone());
+        LinkEnd {
+            name: self.name.clone(),
+            commands: self.commands.0.clone(),
+            filters,
+            control,
+            reset: self.reset.clone(),
+        }
     }
 
     fn start(self, events: &Events, subscriptions: &[String]) -> Running {
-        let Self { id, name, kind, commands: (_, commands), reset } = self;
+        let Self { id, name, kind, commands: (_, commands), filters, control, reset } = self;
         let (events, seed) = (events.clone(), fastrand::u64(..));
         match kind {
             Kind::Broker { endpoint, mut options, envelope } => {
                 if id == eyot_core::io::LinkId::INTAKE.0 {
-                    options.filters = subscriptions.to_vec();
+                    options.filters = control.iter().chain(subscriptions).cloned().collect();
                 }
+                filters.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&options.filters);
                 let options = Arc::from(options);
-                Box::pin(Link { name, id, endpoint, options, envelope, events, commands, reset, seed }.run())
+                Box::pin(Link { name, id, endpoint, options, filters, envelope, events, commands, reset, seed }.run())
             }
             Kind::Store { place, limits, gateway } => {
                 let store = place.store(&gateway, &name);
@@ -104,6 +123,7 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
         login: login.clone(),
         will: Some(will.clone()),
         filters: Vec::new(),
+        large: Vec::new(),
         no_local: false,
         gateway: config.id.clone(),
     };
@@ -113,9 +133,15 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
         envelope,
     };
 
-    let intake = Options { clean_start: false, ..options(broker.version, base.clone(), &broker.login, 100) };
+    let (control, large) = control(config);
+    let intake = Options {
+        clean_start: false,
+        large: large.clone(),
+        ..options(broker.version, base.clone(), &broker.login, 100)
+    };
     // MQTT 3.1.1 has no receive maximum: as many acknowledgements as there are packet ids may come at once.
     let mut out = vec![Planned::new(0, "intake", to_broker(local, intake, false), usize::from(u16::MAX))];
+    out.iter_mut().for_each(|intake| intake.control.clone_from(&control));
     // The intake speaks for both of its connections.
     let delivery =
         Options { will: None, ..options(broker.version, format!("{base}-local"), &broker.login, LOCAL_INFLIGHT) };
@@ -126,10 +152,12 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
                 let named = || format!("eyot-{}-{}", config.id, uplink.name);
                 let mut options = options(*version, client_id.clone().unwrap_or_else(named), login, *inflight);
                 let mut queue = usize::from(*inflight);
-                if !uplink.delivery.down.is_empty() {
+                let from_there = if uplink.delivery.control { control.as_slice() } else { &[] };
+                if !uplink.delivery.down.is_empty() || !from_there.is_empty() {
                     // What comes down while we are away is to wait for us.
                     (options.clean_start, options.no_local) = (false, true);
-                    options.filters.clone_from(&uplink.delivery.down);
+                    options.filters = from_there.iter().chain(&uplink.delivery.down).cloned().collect();
+                    options.large.clone_from(&large);
                     queue += usize::from(u16::MAX);
                 }
                 (to_broker(endpoint, options, *envelope), queue)
@@ -142,6 +170,14 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
         out.push(Planned::new(id, &uplink.name, kind, queue));
     }
     out
+}
+
+/// The filters of this gateway's control topics and those of its groups, and the topics of whole modules.
+fn control(config: &Config) -> (Vec<String>, Vec<String>) {
+    let groups = config.groups.iter().map(|group| format!("@{group}"));
+    let ids: Vec<String> = std::iter::once(config.id.clone()).chain(groups).collect();
+    let filters = ids.iter().flat_map(|id| ControlTopic::filters(id)).collect();
+    (filters, ids.iter().map(|id| format!("eyot/{id}/push")).collect())
 }
 
 /// Topic and document of the will: the status of a gateway that is not there.

@@ -1,7 +1,7 @@
 //! Effects of the core into the links' queues.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use eyot_core::io::{LinkId, Publish};
 use tokio::sync::mpsc::Sender;
@@ -16,6 +16,10 @@ pub struct LinkEnd {
     pub name: String,
     /// Its queue.
     pub commands: Sender<Command>,
+    /// What it subscribes to.
+    pub filters: Arc<Mutex<Vec<String>>>,
+    /// Of that, whatever functions there are.
+    pub control: Vec<String>,
     /// Starts its connection anew.
     pub reset: Arc<AtomicBool>,
 }
@@ -45,6 +49,15 @@ impl Outbox {
         let stamp = stamp.map(|s| Stamp { epoch: s.epoch, seq: s.seq });
         let publish = mqtt::Publish { token, topic, payload, retain, stamp, received_at_ms };
         self.gather(link, Command::Publish { conn, publish });
+    }
+
+    /// The intake is to be subscribed to these filters, besides the control topics.
+    pub fn subscribe(&mut self, triggers: Vec<String>) {
+        if let Some((end, _)) = self.links.get(usize::from(LinkId::INTAKE.0)) {
+            let filters = end.control.iter().cloned().chain(triggers).collect();
+            *end.filters.lock().unwrap_or_else(PoisonError::into_inner) = filters;
+        }
+        self.gather(LinkId::INTAKE, Command::Subscribe);
     }
 
     fn gather(&mut self, link: LinkId, command: Command) {

@@ -75,6 +75,7 @@ fn session(version: Version) -> Session {
         packet_max_bytes: PACKET_MAX_BYTES,
         login: None,
         will: None,
+        large: Vec::new(),
         filters: vec!["a".to_owned(), "b".to_owned()],
         no_local: false,
         gateway: "g".to_owned(),

@@ -26,6 +26,7 @@ fn options(version: Version) -> Options {
         packet_max_bytes: PACKET_MAX_BYTES,
         login: Some(("ada".to_owned(), "secret".to_owned())),
         will: Some(("eyot/barn-7/status".to_owned(), Bytes::from_static(b"{}"))),
+        large: Vec::new(),
         filters: Vec::new(),
         no_local: false,
         gateway: "barn-7".to_owned(),

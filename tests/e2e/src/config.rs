@@ -26,6 +26,8 @@ pub struct Config {
     pub allow_unsigned: bool,
     /// Text at the end.
     pub more: String,
+    /// `trust.keys`.
+    pub trust_keys: Vec<String>,
 }
 
 /// One `[[uplink]]`.
@@ -64,6 +66,7 @@ impl Config {
             functions: Vec::new(),
             allow_unsigned: true,
             more: String::new(),
+            trust_keys: Vec::new(),
         }
     }
 
@@ -88,7 +91,7 @@ impl Config {
         if !self.spool.is_empty() {
             let _ = write!(text, "\n[spool]\n{}\n", self.spool);
         }
-        let _ = write!(text, "\n[trust]\nallow_unsigned = {}\n", self.allow_unsigned);
+        let _ = write!(text, "\n[trust]\nallow_unsigned = {}\nkeys = {:?}\n", self.allow_unsigned, self.trust_keys);
         for path in &self.functions {
             let _ = write!(text, "\n[[function]]\npath = {path:?}\n");
         }

@@ -83,7 +83,7 @@ fn dependencies_point_one_way() {
         ("spool", &["wire"]),
         ("engine", &["wire"]),
         ("trust", &["wire"]),
-        ("core", &["wire", "engine", "spool"]),
+        ("core", &["wire", "engine", "spool", "trust"]),
         ("gateway", &["wire", "engine", "spool", "trust", "core"]),
     ];
     let mut broken = Vec::new();

@@ -21,6 +21,9 @@ const MALFORMED: Verdict = (0, None, Some(DropReason::Malformed));
 
 impl<S: Storage> Core<S> {
     pub(super) fn message(&mut self, from: LinkId, message: &Message) {
+        if let Some(topic) = self.control_topic(from, &message.topic) {
+            return self.control(from, topic, message);
+        }
         if !self.accepts_messages() {
             // Not acknowledged, so a broker with QoS 1 delivers it again on the next connection.
             if message.qos == 0 {
@@ -110,7 +113,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// Begins with what waits for a function, as far as it has instances.
-    fn go_on(&mut self, place: usize) {
+    pub(super) fn go_on(&mut self, place: usize) {
         while let Some(number) = self.functions.first_waiting(place) {
             let Some(ticket) = self.flight.get(number) else { break };
             let may_leave = self.flight.may_go_on(number);
@@ -254,8 +257,8 @@ impl<S: Storage> Core<S> {
     }
 
     /// Must precede every change that the next record will stand for.
-    fn prepare(&mut self) {
-        self.committer.prepare(&self.ledger, || states(&self.functions, &self.orphans));
+    pub(super) fn prepare(&mut self) {
+        self.committer.prepare(&self.ledger, || kept(&self.functions, &self.orphans, &self.deployer));
     }
 
     /// Acknowledges the message when the open batch is durable.

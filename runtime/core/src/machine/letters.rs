@@ -11,6 +11,7 @@ impl<S: Storage> Core<S> {
             committer: &mut self.committer,
             functions: &self.functions,
             orphans: &self.orphans,
+            deployer: &self.deployer,
             record: &mut self.record,
             notices: &mut self.notices,
             now: self.now,
@@ -32,6 +33,7 @@ struct Desk<'a, S: Storage> {
     committer: &'a mut Committer<S>,
     functions: &'a Functions,
     orphans: &'a States,
+    deployer: &'a Deployer,
     record: &'a mut Builder,
     notices: &'a mut Notices,
     now: Now,
@@ -56,7 +58,7 @@ impl<S: Storage> Desk<'_, S> {
         if !self.committer.takes_letters() {
             return false;
         }
-        self.committer.prepare(ledger, || states(self.functions, self.orphans));
+        self.committer.prepare(ledger, || kept(self.functions, self.orphans, self.deployer));
         let mut routes = Vec::new();
         // Whatever the ledger then has that is in no record is written with it when the stream passes the output.
         self.outlets.route(topic, payload, ledger, &mut routes);

@@ -6,6 +6,7 @@ use eyot_spool::{OpenError as SpoolError, Options, Spool, Storage};
 
 use super::*;
 use crate::config::REDUCER_FUEL_MAX;
+use crate::deploy::staging::Staging;
 use crate::ledger::STREAMS_MAX;
 use crate::pace::Pace;
 use crate::recover::Recovery;
@@ -55,7 +56,7 @@ impl<S: Storage> Core<S> {
         let fresh = rng.u64(EPOCHS);
         let mut spool = Spool::open(storage, spool, fresh, &mut recovery)?;
         let damaged = spool.usage().damaged_frames + recovery.malformed;
-        let Recovery { mut ledger, mut states, toll, .. } = recovery;
+        let Recovery { mut ledger, mut states, toll, registry, .. } = recovery;
         toll.iter().for_each(|toll| ledger.pay(toll));
 
         let end = spool.next_lsn().saturating_sub(1);
@@ -72,8 +73,7 @@ impl<S: Storage> Core<S> {
         let lanes = lanes(&config, &streams, &ledger, &spool);
         spool.set_streams(&ledger.streams.iter().map(|s| s.stream).collect::<Vec<_>>());
 
-        let downlinks = (0..).map(LinkId::uplink).zip(&config.uplinks).map(|(link, u)| Downlink::new(link, &u.down));
-        let downlinks = downlinks.collect();
+        let links = (0..).map(LinkId::uplink).zip(&config.uplinks);
         Ok(Self {
             max_bytes,
             streams,
@@ -85,10 +85,12 @@ impl<S: Storage> Core<S> {
             reducer,
             thinner: Thinner::default(),
             orphans: states,
+            deployer: Deployer::new(registry, Staging::new(config.staging_max_bytes, config.parts_ttl_us)),
+            durable: 0,
             flight: Flight::default(),
             intake: Intake::new(config.receive_max),
             intake_conn: None,
-            downlinks,
+            downlinks: links.map(|(link, uplink)| Downlink::new(link, &uplink.down)).collect(),
             lanes,
             successions: Vec::new(),
             record: Builder::default(),

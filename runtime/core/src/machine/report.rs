@@ -1,9 +1,10 @@
 //! Status and function documents: when and where they are published.
 
 use super::*;
+use crate::deploy::plan::Document;
 use crate::status::{
-    AccountStatus, BacklogStatus, FinishedStatus, FunctionList, FunctionReport, LedgerStatus, SpoolStatus, Status,
-    UplinkStatus,
+    AccountStatus, AuditLine, BacklogStatus, FinishedStatus, FunctionList, FunctionReport, InForce, LedgerStatus,
+    LogLine, SpoolStatus, Status, Told, UplinkStatus,
 };
 
 impl<S: Storage> Core<S> {
@@ -27,10 +28,67 @@ impl<S: Storage> Core<S> {
         all.filter_map(|(link, conn)| Some((link?, conn?))).collect()
     }
 
+    /// Publishes a document on a control topic of this gateway.
+    pub(super) fn publish_control(&mut self, topic: &str, document: &impl serde::Serialize, retain: bool) {
+        let topic = Bytes::from(format!("eyot/{}/{topic}", self.config.gateway_id));
+        let payload = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
+        for (link, conn) in self.targets() {
+            let (topic, payload) = (topic.clone(), payload.clone());
+            let publish = Publish { link, conn, token: 0, topic, payload, retain, stamp: None, received_at_ms: 0 };
+            self.effects.push_back(Effect::Publish(publish));
+        }
+    }
+
+    /// What a function's topic says in place of what is in force, and what is in force besides.
+    pub(super) fn publish_document(&mut self, document: &Document, retain: bool) {
+        let active = self.functions.get(&document.name).map(InForce::new);
+        self.publish_control(&format!("function/{}", document.name), &Told { document, active }, retain);
+    }
+
+    /// A function is gone: nothing is retained on its topic any more.
+    pub(super) fn clear_document(&mut self, name: &str) {
+        let topic = Bytes::from(format!("eyot/{}/function/{name}", self.config.gateway_id));
+        for (link, conn) in self.targets() {
+            self.effects.push_back(retained(link, conn, topic.clone(), Bytes::new()));
+        }
+    }
+
+    /// A line a function logged, for those who follow it.
+    pub(super) fn publish_log(&mut self, function: &str, level: eyot_engine::Level, line: &str) {
+        let line = LogLine { function, level: level.word(), line, unix_ms: self.now.unix_ms };
+        self.publish_control(&format!("log/{function}"), &line, false);
+    }
+
+    /// A control action, for the audit log: in the store, and for whoever listens.
+    pub(super) fn audit(
+        &mut self,
+        action: &str,
+        function: &str,
+        by: &str,
+        push: Option<[u8; 32]>,
+        result: Result<(), &str>,
+    ) {
+        let line = AuditLine {
+            unix_ms: self.now.unix_ms,
+            action,
+            function,
+            by,
+            sha256: push.map(hex::encode),
+            done: result.is_ok(),
+            reason: result.err().map(crate::deploy::registry::cut),
+        };
+        self.publish_control("audit", &line, false);
+        let line = serde_json::to_string(&line).unwrap_or_default();
+        self.deployer.tasks.push_back(crate::task::Task::Audit { line });
+    }
+
     /// Tells all connections which functions were quarantined, or are not any more.
     pub(super) fn publish_changed_functions(&mut self) {
         while let Some(name) = self.notices.changed.pop() {
-            let Some(active) = self.functions.get(&name) else { continue };
+            let Some(active) = self.functions.get(&name).filter(|_| !self.deployer.documents.contains_key(&*name))
+            else {
+                continue;
+            };
             let (topic, document) = function_document(&self.config.gateway_id, active);
             for (link, conn) in self.targets() {
                 self.effects.push_back(retained(link, conn, topic.clone(), document.clone()));
@@ -41,9 +99,16 @@ impl<S: Storage> Core<S> {
 
     /// Tells a new connection which functions are here, each on its topic.
     pub(super) fn publish_functions(&mut self, link: LinkId, conn: ConnId) {
-        for active in self.functions.iter().chain(&self.reducer) {
+        let told = |active: &&Active| !self.deployer.documents.contains_key(&*active.name);
+        for active in self.functions.iter().chain(&self.reducer).filter(told) {
             let (topic, document) = function_document(&self.config.gateway_id, active);
             self.effects.push_back(retained(link, conn, topic, document));
+        }
+        for document in self.deployer.documents.values() {
+            let active = self.functions.get(&document.name).map(InForce::new);
+            let topic = Bytes::from(format!("eyot/{}/function/{}", self.config.gateway_id, document.name));
+            let payload = Bytes::from(serde_json::to_vec(&Told { document, active }).unwrap_or_default());
+            self.effects.push_back(retained(link, conn, topic, payload));
         }
     }
 
@@ -98,6 +163,7 @@ impl<S: Storage> Core<S> {
             uplinks: uplinks.collect(),
             finished: self.ledger.finished().map(FinishedStatus::new).collect(),
             ledger: LedgerStatus::new(&self.ledger),
+            pushes: &self.deployer.outcomes,
             log_lines_dropped: self.notices.log_lines_dropped,
             letters_dropped: self.notices.letters_dropped,
         };

@@ -39,19 +39,26 @@ impl<S: Storage> Core<S> {
                 let took_us = self.now.mono_us.saturating_sub(self.sync_since_us);
                 self.intake.synced(took_us);
                 self.committer.sync_took(took_us);
-                while let Some((conn, packet_id)) = self.intake.next_due(durable) {
-                    self.effects.push_back(Effect::Ack { link: LinkId::INTAKE, conn, packet_id });
-                }
-                for down in &mut self.downlinks {
-                    let link = down.link;
-                    let due = std::iter::from_fn(|| down.next_due(durable));
-                    self.effects.extend(due.map(|(conn, packet_id)| Effect::Ack { link, conn, packet_id }));
-                }
+                self.durable = durable;
+                self.acknowledge();
+                self.change_is_durable(durable);
                 if std::mem::take(&mut self.committer.failed) {
                     self.notices.push(Notice::StorageRecovered);
                 }
             }
             Err(error) => self.storage_failed(&error),
+        }
+    }
+
+    /// Acknowledges what is due.
+    pub(super) fn acknowledge(&mut self) {
+        while let Some((conn, packet_id)) = self.intake.next_due(self.durable) {
+            self.effects.push_back(Effect::Ack { link: LinkId::INTAKE, conn, packet_id });
+        }
+        for down in &mut self.downlinks {
+            let (link, durable) = (down.link, self.durable);
+            let due = std::iter::from_fn(|| down.next_due(durable));
+            self.effects.extend(due.map(|(conn, packet_id)| Effect::Ack { link, conn, packet_id }));
         }
     }
 
@@ -69,7 +76,8 @@ impl<S: Storage> Core<S> {
         let fills_blocks = self.committer.spool.batch_bytes() >= EARLY_BYTES;
         let early = fills_blocks && self.intake.is_half_way() && self.wear.state() == wear::State::Ok;
         let hurry = self.draining || self.intake.is_complete(mono_us) || early;
-        match self.committer.step(mono_us, hurry, &self.ledger, || states(&self.functions, &self.orphans)) {
+        match self.committer.step(mono_us, hurry, &self.ledger, || kept(&self.functions, &self.orphans, &self.deployer))
+        {
             Step::Nothing => {}
             Step::Sync(commit) => {
                 self.intake.committed(mono_us, self.committer.window_us(), in_full);

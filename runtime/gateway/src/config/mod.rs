@@ -18,6 +18,9 @@
 //! | `spool.reduce.function` | none | name of the function that makes less of the backlog; no message wakes it |
 //! | `spool.reduce.at` | `"80%"` | from which part of `spool.max_bytes` on, 10% to 95% |
 //! | `run.fuel_budget` | none | fuel in a second, as `"200_000_000/s"`: functions are refused whose `[limits] fuel`, and what a new start takes, times the `rate` of their triggers, comes to more all together |
+//! | `gateway.groups` | none | groups of gateways it belongs to, as `"barns"`: it takes pushes and commands for `eyot/@barns/…` as well; at most 16 |
+//! | `deploy.staging_max` | `16MiB` | most bytes of pushes that are not whole yet, 1MiB to 1GiB |
+//! | `deploy.parts_ttl` | `24h` | how long their parts are kept after the last one came, 1m to 30d |
 //! | `trust.keys` | none | public keys that may push any function: lines of OpenSSH `.pub` files, or the bytes in hex or base64; at most 1024 with those of `[[trust.key]]` |
 //! | `trust.revoked` | none | keys, or their ids, that are trusted no more, wherever else they stand |
 //! | `trust.allow_unsigned` | false | whether functions that no trusted key signed may be pushed |
@@ -41,6 +44,7 @@
 //! | | `[[uplink.route]]` `name`, `topics` | none | outputs with a stream of their own; the first route that matches wins |
 //! | | `route.priority` | `"normal"` | or `"high"`, `"low"`: what is sent first, and given up last |
 //! | | `route.ttl` | the uplink's | as `ttl` |
+//! | | `control` | true for MQTT | whether pushes and commands are taken from there; say `false` where the broker closes connections that subscribe to `eyot/<id>/push` |
 //! | `mqtt`, `mqtts` | `client_id` | `eyot-<id>-<name>` | MQTT client id |
 //! | | `username`, `password_file`, `password_env` | none | as above |
 //! | | `protocol` | 5 | or 4 |
@@ -71,6 +75,7 @@
 //! `broker.protocol` is then the one the gateway itself uses.
 
 mod delivery;
+mod deploy;
 mod metrics;
 mod problem;
 mod read;
@@ -89,6 +94,8 @@ use std::time::Duration;
 
 pub use eyot_core::config::WhenFull;
 use eyot_trust::policy::Policy;
+
+pub use deploy::Deploy;
 pub use problem::{ConfigError, Problem, PROBLEMS_MAX, PROBLEM_MAX_CHARS};
 pub use reduce::Reduce;
 pub use run::Run;
@@ -112,6 +119,8 @@ pub const SIZE_MAX_BYTES: u64 = 16 << 40;
 pub struct Config {
     /// Gateway id: one topic level, at most 64 bytes.
     pub id: String,
+    /// Groups it belongs to: what is meant for `@<group>` is meant for it.
+    pub groups: Vec<String>,
     /// Where the log is.
     pub data_dir: PathBuf,
     /// How often the status document is renewed.
@@ -126,6 +135,8 @@ pub struct Config {
     pub run: Run,
     /// Where metrics are served, if at all.
     pub metrics: Option<SocketAddr>,
+    /// Room for pushes.
+    pub deploy: Deploy,
     /// Who may push functions.
     pub trust: Policy,
     /// Functions present at first boot.

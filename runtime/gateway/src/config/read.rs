@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use eyot_trust::policy::Policy;
+use eyot_wire::manifest::is_name;
 use tokio_rustls::rustls::pki_types::ServerName;
 use toml::de::DeTable;
 use toml::Spanned;
@@ -13,10 +14,10 @@ use toml::Spanned;
 use super::section::{At, Reader, Section};
 use super::url::{self, Url};
 use super::*;
-use super::{run, spool};
+use super::{deploy, run, spool};
 use crate::mqtt::transport::{self, Endpoint, TlsFiles};
 
-use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES, RECEIVE_MAX_DEFAULT};
+use eyot_core::config::{FUNCTIONS_MAX, GATEWAY_ID_MAX_BYTES as ID_MAX_BYTES, GROUPS_MAX, RECEIVE_MAX_DEFAULT};
 
 const CLIENT_ID_MAX_BYTES: usize = 256;
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
@@ -46,12 +47,13 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
     let (document, reader) = document(text);
     let mut walk = Walk { reader, base, data_dir: PathBuf::new() };
     let mut root = Section::document(document.get_ref());
-    let (id, status_interval) = walk.gateway(&mut root);
+    let (id, groups, status_interval) = walk.gateway(&mut root);
     let broker = walk.broker(&mut root);
     let uplinks = walk.uplinks(&mut root, broker.as_ref().map(|broker| &broker.at));
     let spool = spool::read(&mut walk.reader, &mut root);
     let run = run::read(&mut walk.reader, &mut root);
     let metrics = metrics::read(&mut walk.reader, &mut root);
+    let deploy = deploy::read(&mut walk.reader, &mut root);
     let trust = trust::read(&mut walk.reader, &mut root);
     let functions = walk.functions(&mut root);
     root.finish(&mut walk.reader);
@@ -59,6 +61,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
     match (broker, walk.reader.finish()) {
         (Some(broker), (found, warnings)) if found.problems.is_empty() => Ok(Config {
             id,
+            groups,
             data_dir,
             status_interval,
             broker,
@@ -66,6 +69,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
             spool,
             run,
             metrics,
+            deploy,
             trust,
             functions,
             warnings,
@@ -85,7 +89,7 @@ pub fn read_trust(text: &str) -> Result<Policy, ConfigError> {
 }
 
 impl Walk<'_> {
-    fn gateway(&mut self, root: &mut Section<'_, '_>) -> (String, Duration) {
+    fn gateway(&mut self, root: &mut Section<'_, '_>) -> (String, Vec<String>, Duration) {
         let r = &mut self.reader;
         let mut section = root.table(r, "gateway");
         let id = section.string(r, "id");
@@ -108,8 +112,20 @@ impl Walk<'_> {
             r.problem(&section.span_of("data_dir"), section.key("data_dir"), format!("\"{data_dir}\" {reason}"));
         }
         let status_interval = section.duration(r, "status_interval", STATUS_INTERVAL, STATUS_INTERVALS);
+        let mut groups = Vec::new();
+        for At { value, span } in section.strings(r, "groups") {
+            let reason = match value {
+                _ if !is_name(value) => "is no group's name; use a-z, 0-9 and -, up to 32",
+                _ if groups.len() == GROUPS_MAX => "is one group too many; a gateway belongs to 16 at most",
+                _ => {
+                    groups.push(value.to_owned());
+                    continue;
+                }
+            };
+            r.problem(&span, section.key("groups"), format!("\"{value}\" {reason}"));
+        }
         section.finish(r);
-        (id, status_interval)
+        (id, groups, status_interval)
     }
 
     fn broker(&mut self, root: &mut Section<'_, '_>) -> Option<Broker> {

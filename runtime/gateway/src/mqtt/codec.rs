@@ -59,6 +59,8 @@ pub enum Incoming {
         /// In the order of its filters.
         refusals: Vec<Option<String>>,
     },
+    /// An end of subscriptions answered.
+    UnsubAck,
     /// Ping answered.
     PingResp,
     /// The broker closes.
@@ -181,6 +183,7 @@ fn read_v4(head: Head, frame: Bytes) -> Result<Incoming, Malformed> {
                 .map(|code| (*code == v4::SubscribeReasonCode::Failure).then(|| "refused".to_owned()))
                 .collect(),
         },
+        v4::Packet::UnsubAck(_) => Incoming::UnsubAck,
         _ => return Err(Malformed::new("an unexpected packet")),
     })
 }
@@ -216,6 +219,7 @@ fn read_v5(head: Head, frame: Bytes) -> Result<Incoming, Malformed> {
                 })
                 .collect(),
         },
+        v5::Packet::UnsubAck(_) => Incoming::UnsubAck,
         _ => return Err(Malformed(format!("an unexpected packet of {} bytes", head.packet_bytes))),
     })
 }

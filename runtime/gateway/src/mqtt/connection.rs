@@ -44,7 +44,8 @@ pub(super) struct Connection<'a> {
 impl<'a> Connection<'a> {
     pub fn new(link: &'a mut Link, conn: u64, io: Box<dyn Io>) -> Self {
         let (reader, writer) = tokio::io::split(io);
-        let session = Session::new(link.options.clone(), 0);
+        let mut session = Session::new(link.options.clone(), 0);
+        session.subscribe(&link.filters());
         Self {
             link,
             conn,
@@ -182,6 +183,10 @@ impl<'a> Connection<'a> {
                 self.session.publish(publish)?;
             }
             Command::Ack { .. } | Command::Publish { .. } => {}
+            Command::Subscribe => {
+                let filters = self.link.filters();
+                self.session.subscribe(&filters);
+            }
             Command::Batch(commands) => {
                 for command in commands {
                     self.obey(command)?;

@@ -1,10 +1,12 @@
 //! CONNECT and SUBSCRIBE, in rumqttc's packets.
 
+use std::collections::BTreeMap;
+
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::{v4, QoS as QoS4};
 use rumqttc::v5::mqttbytes::{v5, QoS as QoS5};
 
-use super::session::{Options, FILTERS_PER_SUBSCRIBE};
+use super::session::{Options, FILTERS_PER_SUBSCRIBE, LARGE_MAX_BYTES};
 use super::Version;
 
 /// Appends CONNECT to an empty buffer. rumqttc cannot fail on what configuration admits.
@@ -36,7 +38,9 @@ fn connect_v5(options: &Options, out: &mut BytesMut) -> bool {
     let mut properties = v5::ConnectProperties::new();
     properties.session_expiry_interval = Some(if options.clean_start { 0 } else { options.session_expiry_s });
     properties.receive_maximum = Some(options.receive_max);
-    properties.max_packet_size = u32::try_from(options.packet_max_bytes).ok();
+    // What is larger the broker discards without a word.
+    let most = if options.large.is_empty() { options.packet_max_bytes } else { LARGE_MAX_BYTES };
+    properties.max_packet_size = u32::try_from(most).ok();
     properties.topic_alias_max = Some(0);
     let connect = v5::Connect {
         keep_alive: options.keep_alive_s,
@@ -57,10 +61,11 @@ fn connect_v5(options: &Options, out: &mut BytesMut) -> bool {
 
 /// Appends a SUBSCRIBE for each group of filters; answers how many. Their packet ids count down from 65,535, away from
 /// those of publishes.
-pub fn subscribe(options: &Options, out: &mut BytesMut) -> usize {
-    let groups = options.filters.chunks(FILTERS_PER_SUBSCRIBE);
+pub fn subscribe(options: &Options, filters: &[String], asked: &mut Asked, out: &mut BytesMut) -> usize {
+    let groups = filters.chunks(FILTERS_PER_SUBSCRIBE);
     let count = groups.len();
-    for (packet_id, filters) in (0..=u16::MAX).rev().zip(groups) {
+    for filters in groups {
+        let packet_id = asked.add(filters);
         let written = match options.version {
             Version::V4 => {
                 let filters = filters.iter().map(|f| v4::SubscribeFilter::new(f.clone(), QoS4::AtLeastOnce));
@@ -85,7 +90,50 @@ pub fn subscribe(options: &Options, out: &mut BytesMut) -> usize {
     count
 }
 
-/// The filters that a SUBSCRIBE with this packet id asked for; none if there was none.
-pub fn filters_of(filters: &[String], packet_id: u16) -> &[String] {
-    filters.chunks(FILTERS_PER_SUBSCRIBE).nth(usize::from(u16::MAX - packet_id)).unwrap_or_default()
+/// Appends UNSUBSCRIBE for these filters.
+pub fn unsubscribe(options: &Options, filters: &[String], asked: &mut Asked, out: &mut BytesMut) {
+    for filters in filters.chunks(FILTERS_PER_SUBSCRIBE) {
+        // Answered by UNSUBACK, which says nothing that matters.
+        let packet_id = asked.next();
+        let written = match options.version {
+            Version::V4 => v4::Unsubscribe { pkid: packet_id, topics: filters.to_vec() }.write(out).is_ok(),
+            Version::V5 => {
+                let (pkid, filters, properties) = (packet_id, filters.to_vec(), None);
+                v5::Unsubscribe { pkid, filters, properties }.write(out).is_ok()
+            }
+        };
+        debug_assert!(written, "UNSUBSCRIBE fits a packet");
+    }
+}
+
+/// Subscriptions that are not answered, by their packet ids. These come from the end that publishes do not reach.
+#[derive(Debug, Default)]
+pub struct Asked {
+    waiting: BTreeMap<u16, Vec<String>>,
+    count: u16,
+}
+
+impl Asked {
+    fn next(&mut self) -> u16 {
+        // As many as there are between the largest window and the end.
+        let packet_id = u16::MAX - self.count;
+        self.count = (self.count + 1) % 1024;
+        packet_id
+    }
+
+    fn add(&mut self, filters: &[String]) -> u16 {
+        let packet_id = self.next();
+        self.waiting.insert(packet_id, filters.to_vec());
+        packet_id
+    }
+
+    /// The filters that a SUBSCRIBE with this packet id asked for.
+    pub fn take(&mut self, packet_id: u16) -> Option<Vec<String>> {
+        self.waiting.remove(&packet_id)
+    }
+
+    /// Whether all are answered.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use flume::Sender;
@@ -81,6 +81,8 @@ pub enum Command {
         /// The publish.
         publish: Publish,
     },
+    /// [`Link::filters`] have changed.
+    Subscribe,
     /// Several commands, in order.
     Batch(Vec<Command>),
     /// Publish the will's document, disconnect and end.
@@ -116,6 +118,8 @@ pub struct Link {
     pub endpoint: Endpoint,
     /// How to talk to it.
     pub options: Arc<Options>,
+    /// What to subscribe to now; the options have what it was at start.
+    pub filters: Arc<Mutex<Vec<String>>>,
     /// Wrap stamped payloads, see [`envelope`](crate::envelope).
     pub envelope: bool,
     /// Where events go.
@@ -171,6 +175,11 @@ pub(crate) async fn while_away<F: Future>(commands: &mut Receiver<Command>, unti
 }
 
 impl Link {
+    /// As they are now.
+    pub(super) fn filters(&self) -> Vec<String> {
+        self.filters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Runs until [`Command::Finish`], or until the other ends of its queues are gone.
     pub async fn run(mut self) {
         let mut jitter = fastrand::Rng::with_seed(self.seed);

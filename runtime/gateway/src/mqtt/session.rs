@@ -7,8 +7,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::{Buf, BytesMut};
+use eyot_wire::topic::TOPIC_MAX_BYTES;
 
 use super::codec::{self, Accepted, Head, Incoming, Malformed, Outgoing};
+use super::handshake::Asked;
 use super::inflight::Inflight;
 pub use super::options::Options;
 use super::{handshake, Event, Message, Publish};
@@ -19,6 +21,10 @@ pub const ANSWER_TIMEOUT_US: u64 = 10_000_000;
 pub const WAITING_MAX: usize = 64;
 /// Filters in one SUBSCRIBE.
 pub const FILTERS_PER_SUBSCRIBE: usize = 64;
+
+mod control;
+
+pub use control::LARGE_MAX_BYTES;
 
 const QUOTA_EXCEEDED: u8 = 0x97;
 const PACKET_ID_IN_USE: u8 = 0x91;
@@ -50,7 +56,7 @@ pub enum SessionError {
 #[derive(Debug)]
 enum State {
     Connecting,
-    Subscribing { unanswered: usize },
+    Subscribing,
     Up,
 }
 
@@ -59,6 +65,9 @@ enum State {
 pub struct Session {
     options: std::sync::Arc<Options>,
     state: State,
+    asked: Asked,
+    /// What it subscribes to.
+    filters: Vec<String>,
     out: BytesMut,
     events: VecDeque<Event>,
     inflight: Inflight,
@@ -87,6 +96,8 @@ impl Session {
         handshake::connect(&options, &mut out);
         Self {
             state: State::Connecting,
+            asked: Asked::default(),
+            filters: options.filters.clone(),
             out,
             events: VecDeque::new(),
             inflight: Inflight::new(options.inflight_max),
@@ -147,7 +158,11 @@ impl Session {
 
     /// Cuts one packet off the input, if it is there.
     fn cut(&mut self, head: Head, input: &mut BytesMut) -> Result<Option<Incoming>, SessionError> {
-        let most = self.options.packet_max_bytes;
+        let Some(most) = self.packet_max_bytes(head, input) else {
+            // Until the topic is here, which is at its front.
+            input.reserve(TOPIC_MAX_BYTES);
+            return Ok(None);
+        };
         if head.packet_bytes <= most {
             if input.len() < head.packet_bytes {
                 input.reserve(head.packet_bytes - input.len());
@@ -175,7 +190,7 @@ impl Session {
             (Incoming::ConnAck(accepted), State::Connecting) => Ok(self.accepted(now_us, &accepted)),
             (Incoming::Disconnect(reason), _) => Err(SessionError::Closed(reason)),
             (_, State::Connecting) => Err(Malformed("a packet before CONNACK".to_owned()).into()),
-            (Incoming::SubAck { packet_id, refusals }, State::Subscribing { .. }) => {
+            (Incoming::SubAck { packet_id, refusals }, State::Subscribing | State::Up) => {
                 self.subscribed(packet_id, refusals)
             }
             (Incoming::Publish(message), _) => self.message(message),
@@ -185,6 +200,7 @@ impl Session {
                 codec::put_ack(&mut self.out, 0x70, packet_id);
                 Ok(None)
             }
+            (Incoming::UnsubAck, State::Subscribing | State::Up) => Ok(None),
             (Incoming::PingResp, State::Up) => {
                 self.answer_due_us = None;
                 Ok(None)
@@ -201,14 +217,14 @@ impl Session {
         if let Some(seconds) = accepted.keep_alive_s {
             self.keep_alive_us = u64::from(seconds) * 1_000_000;
         }
-        let unanswered = handshake::subscribe(&self.options, &mut self.out);
-        self.state = State::Subscribing { unanswered };
+        handshake::subscribe(&self.options, &self.filters, &mut self.asked, &mut self.out);
+        self.state = State::Subscribing;
         self.answer_due_us = Some(now_us + ANSWER_TIMEOUT_US);
         self.up_if_subscribed()
     }
 
     fn up_if_subscribed(&mut self) -> Option<Event> {
-        if !matches!(self.state, State::Subscribing { unanswered: 0 }) {
+        if !matches!(self.state, State::Subscribing) || !self.asked.is_empty() {
             return None;
         }
         self.state = State::Up;
@@ -223,7 +239,7 @@ impl Session {
     }
 
     fn subscribed(&mut self, packet_id: u16, refusals: Vec<Option<String>>) -> Result<Option<Event>, SessionError> {
-        let asked = handshake::filters_of(&self.options.filters, packet_id);
+        let asked = self.asked.take(packet_id).unwrap_or_default();
         if asked.is_empty() || asked.len() != refusals.len() {
             return Err(Malformed("a SUBACK that answers none of our subscriptions".to_owned()).into());
         }
@@ -231,9 +247,6 @@ impl Session {
             if let Some(reason) = refusal {
                 self.events.push_back(Event::FilterRefused { filter: filter.clone(), reason });
             }
-        }
-        if let State::Subscribing { unanswered } = &mut self.state {
-            *unanswered = unanswered.saturating_sub(1);
         }
         let up = self.up_if_subscribed();
         self.events.extend(up);
@@ -344,7 +357,7 @@ impl Session {
             } else if now_us >= due_us {
                 return Err(SessionError::Timeout(match self.state {
                     State::Connecting => "CONNECT",
-                    State::Subscribing { .. } => "SUBSCRIBE",
+                    State::Subscribing => "SUBSCRIBE",
                     State::Up => "PINGREQ",
                 }));
             }

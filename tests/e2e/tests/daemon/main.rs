@@ -12,6 +12,7 @@ mod long;
 mod memory;
 mod metrics;
 mod payloads;
+mod push;
 mod quota;
 mod reduce;
 mod routes;

@@ -1,0 +1,144 @@
+//! Changes that are asked for, and the one under way: one at a time, in the order they came.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use eyot_wire::control::PushReport;
+use serde::Serialize;
+
+use crate::active::Loaded;
+use crate::deploy::registry::{Build, Registry};
+use crate::deploy::staging::Staging;
+use crate::io::LinkId;
+use crate::task::{Authorized, Task};
+
+/// Changes that wait, at most; commands beyond are refused.
+pub const WAITING_MAX: usize = 64;
+/// Outcomes of pushes that the status document shows.
+pub const OUTCOMES_MAX: usize = 8;
+/// Functions that are not here whose rejection is retained on their topic, over the life of the process: names come from
+/// strangers.
+pub const REJECTED_MAX: usize = 32;
+
+/// Something to be done.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// A push that may be whole, of so many parts.
+    Push([u8; 32], u32),
+    /// A command.
+    Order(Authorized),
+    /// A function that does worse than the version before.
+    TakeBack(Arc<str>, String),
+}
+
+/// Who asked for a change, and is to hear of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// The push it is.
+    pub push: Option<[u8; 32]>,
+    /// The command it is.
+    pub order: Option<Authorized>,
+    /// For the audit log: key or cause.
+    pub by: String,
+}
+
+/// What is to become of a function.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// This build comes in force.
+    Advance(Build),
+    /// The one in force is taken back for this one; why.
+    TakeBack(Build, String),
+    /// Its configuration is this.
+    Configure(Vec<(String, String)>),
+    /// It goes.
+    Remove,
+}
+
+/// A change under way.
+pub(crate) enum Stage {
+    /// Parts are put together and verified.
+    Taking,
+    /// An instance is being made.
+    Loading { name: String, sha256: [u8; 32], change: Change, origin: Origin },
+    /// It waits for the moment between two messages.
+    Ready { name: String, change: Change, origin: Origin, loaded: Option<Box<Loaded>> },
+    /// It is in the log, which is durable with this batch.
+    Committing { name: String, change: Change, origin: Origin, batch: u64, is_new: bool, gone: Vec<[u8; 32]> },
+}
+
+/// What a function's own topic says while it is not simply "active".
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Document {
+    pub name: String,
+    pub version: String,
+    pub sha256: String,
+    pub state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// An acknowledgement that waits for a task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Receipt {
+    pub link: LinkId,
+    pub place: Option<u64>,
+    pub bytes: u64,
+}
+
+/// All of it.
+pub(crate) struct Deployer {
+    pub registry: Registry,
+    pub staging: Staging,
+    pub waiting: VecDeque<Request>,
+    pub stage: Option<Stage>,
+    pub receipts: BTreeMap<u64, Receipt>,
+    pub next_ticket: u64,
+    pub tasks: VecDeque<Task>,
+    pub outcomes: VecDeque<PushReport>,
+    /// By function, what its topic says in place of "active".
+    pub documents: BTreeMap<String, Document>,
+    /// The version before, ready to run, while the present one is on probation.
+    pub warm: BTreeMap<String, Box<Loaded>>,
+    /// The filters that the intake is subscribed to.
+    pub subscribed: Vec<String>,
+}
+
+impl Deployer {
+    pub fn new(registry: Registry, staging: Staging) -> Self {
+        Self {
+            registry,
+            staging,
+            waiting: VecDeque::new(),
+            stage: None,
+            receipts: BTreeMap::new(),
+            next_ticket: 1,
+            tasks: VecDeque::new(),
+            outcomes: VecDeque::new(),
+            documents: BTreeMap::new(),
+            warm: BTreeMap::new(),
+            subscribed: Vec::new(),
+        }
+    }
+
+    /// Bytes of parts on their way to the store.
+    pub fn bytes_under_way(&self) -> u64 {
+        self.receipts.values().map(|receipt| receipt.bytes).sum()
+    }
+
+    /// Remembers what became of a push.
+    pub fn remember(&mut self, report: PushReport) {
+        self.outcomes.retain(|known| known.sha256 != report.sha256);
+        self.outcomes.push_back(report);
+        while self.outcomes.len() > OUTCOMES_MAX {
+            self.outcomes.pop_front();
+        }
+    }
+
+    /// Whether a rejection may be retained under this name.
+    pub fn may_reject(&self, name: &str) -> bool {
+        self.registry.functions.contains_key(name)
+            || self.documents.contains_key(name)
+            || self.documents.len() < REJECTED_MAX
+    }
+}

@@ -1,0 +1,63 @@
+//! Functions that come, change and go: each keeps its place meanwhile, because what is in flight knows it by that.
+
+use std::sync::Arc;
+
+use super::*;
+
+impl Functions {
+    /// Where the one of this name is, as long as it is there.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.active.iter().position(|active| *active.name == *name && !active.is_gone)
+    }
+
+    /// The one at this place.
+    pub fn at_mut(&mut self, place: usize) -> Option<&mut Active> {
+        self.active.get_mut(place)
+    }
+
+    /// One more. `may_reuse`: nothing in flight knows the places of functions that are gone.
+    pub fn add(&mut self, loaded: Loaded, may_reuse: bool) -> usize {
+        let free = self.active.iter().position(|active| active.is_gone).filter(|_| may_reuse);
+        let active = Active::new(loaded);
+        let place = match free.and_then(|place| Some((place, self.active.get_mut(place)?))) {
+            Some((place, gone)) => {
+                *gone = active;
+                place
+            }
+            None => {
+                self.active.push(active);
+                self.active.len() - 1
+            }
+        };
+        self.retrigger();
+        place
+    }
+
+    /// From now on no message wakes it, or messages do again.
+    pub fn set_leaving(&mut self, place: usize, is_leaving: bool) {
+        if let Some(active) = self.active.get_mut(place) {
+            active.is_leaving = is_leaving;
+        }
+        self.retrigger();
+    }
+
+    /// It is idle, and goes.
+    pub fn remove(&mut self, place: usize) {
+        if let Some(active) = self.active.get_mut(place) {
+            active.instances.dissolve();
+            (active.is_leaving, active.is_gone) = (true, true);
+        }
+        self.retrigger();
+    }
+
+    /// Triggers may have changed.
+    pub fn retrigger(&mut self) {
+        self.triggers = Triggers::of(&self.active);
+    }
+
+    /// A function that is to be taken back, and why.
+    pub fn next_tripped(&mut self) -> Option<(Arc<str>, String)> {
+        let active = self.active.iter_mut().find(|active| active.tripped.is_some())?;
+        Some((Arc::clone(&active.name), active.tripped.take()?))
+    }
+}

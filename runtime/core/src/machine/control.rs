@@ -1,0 +1,262 @@
+//! Control messages: parts of pushes to the store, commands to be read, and what the store answers.
+
+use eyot_wire::control::{Command, ControlTopic, OrderReport, PushReport, PushState, ORDER_MAX_BYTES};
+use eyot_wire::module::MODULE_MAX_BYTES;
+
+use super::*;
+use crate::deploy::plan::{Receipt, Request, WAITING_MAX};
+use crate::deploy::staging::{Missing, Verdict};
+use crate::task::{Answer, Authorized, Taken, Task, Unauthorized, TASKS_MAX};
+
+/// What every control topic begins with.
+const PREFIX: &[u8] = b"eyot/";
+
+impl<S: Storage> Core<S> {
+    /// What a message asks of this gateway, if it is a control message for it.
+    pub(super) fn control_topic(&self, from: LinkId, topic: &[u8]) -> Option<ControlTopic> {
+        if !topic.starts_with(PREFIX) || !self.takes_control(from) {
+            return None;
+        }
+        let topic = std::str::from_utf8(topic).ok()?;
+        let groups = self.config.groups.iter().map(|group| format!("@{group}"));
+        let mut ids = std::iter::once(self.config.gateway_id.clone()).chain(groups);
+        ids.find_map(|id| ControlTopic::parse(&id, topic))
+    }
+
+    fn takes_control(&self, from: LinkId) -> bool {
+        let uplinks = (0..).map(LinkId::uplink).zip(&self.config.uplinks);
+        from == LinkId::INTAKE || uplinks.into_iter().any(|(link, uplink)| link == from && uplink.control)
+    }
+
+    /// Takes a control message. It is acknowledged when its part is in the store, or when it is known what becomes of it.
+    pub(super) fn control(&mut self, from: LinkId, topic: ControlTopic, message: &Message) {
+        self.more = true;
+        let place = (message.qos > 0).then(|| self.line_up(from, message)).flatten();
+        let bytes = message.payload.len() as u64;
+        let receipt = Receipt { link: from, place, bytes };
+        let is_busy = self.deployer.receipts.len() >= TASKS_MAX
+            || self.deployer.bytes_under_way().saturating_add(bytes) > self.config.staging_max_bytes.max(bytes);
+        match topic {
+            // Not acknowledged by a word: whoever sends parts is asked for them again.
+            _ if is_busy => self.acknowledge_control(receipt),
+            ControlTopic::Push if message.payload.len() > MODULE_MAX_BYTES => {
+                self.refuse_whole(format!("a module has at most {MODULE_MAX_BYTES} bytes"));
+                self.acknowledge_control(receipt);
+            }
+            ControlTopic::Push => self.keep(None, 0, message, receipt),
+            ControlTopic::Part { sha256, number } => self.part(sha256, number, message, receipt),
+            ControlTopic::Command if message.payload.len() > ORDER_MAX_BYTES => {
+                self.notices
+                    .push(Notice::CommandRefused { reason: format!("it has more than {ORDER_MAX_BYTES} bytes") });
+                self.acknowledge_control(receipt);
+            }
+            ControlTopic::Command => {
+                let ticket = self.issue(receipt);
+                self.deployer.tasks.push_back(Task::Read { ticket, text: message.payload.clone() });
+            }
+        }
+    }
+
+    fn line_up(&mut self, from: LinkId, message: &Message) -> Option<u64> {
+        let Message { conn, packet_id, .. } = *message;
+        if from == LinkId::INTAKE {
+            return Some(self.intake.admit_flying(conn, packet_id, self.now.mono_us));
+        }
+        let down = self.downlinks.iter_mut().find(|down| down.link == from)?;
+        Some(down.admit_flying(conn, packet_id))
+    }
+
+    fn issue(&mut self, receipt: Receipt) -> u64 {
+        let ticket = self.deployer.next_ticket;
+        self.deployer.next_ticket += 1;
+        self.deployer.receipts.insert(ticket, receipt);
+        ticket
+    }
+
+    fn keep(&mut self, push: Option<[u8; 32]>, number: u32, message: &Message, receipt: Receipt) {
+        let ticket = self.issue(receipt);
+        self.deployer.tasks.push_back(Task::Keep { ticket, push, number, bytes: message.payload.clone() });
+    }
+
+    fn part(&mut self, push: [u8; 32], number: u32, message: &Message, receipt: Receipt) {
+        let (verdict, forgotten) = self.deployer.staging.admit(push, number, receipt.bytes, self.now.mono_us);
+        self.deployer.tasks.extend(forgotten.map(|push| Task::Forget { push }));
+        match verdict {
+            Verdict::Keep => self.keep(Some(push), number, message, receipt),
+            Verdict::Known => self.acknowledge_control(receipt),
+            Verdict::Refused(reason) => {
+                self.deployer.staging.forget(&push);
+                self.deployer.tasks.push_back(Task::Forget { push });
+                self.acknowledge_control(receipt);
+                self.reject(push, None, &reason);
+            }
+        }
+    }
+
+    fn acknowledge_control(&mut self, receipt: Receipt) {
+        let Some(place) = receipt.place else { return };
+        if receipt.link == LinkId::INTAKE {
+            self.intake.done(place);
+        } else if let Some(down) = self.downlinks.iter_mut().find(|down| down.link == receipt.link) {
+            down.done(place);
+        }
+        self.acknowledge();
+    }
+
+    /// The store has done something.
+    pub(super) fn answered(&mut self, answer: Answer) {
+        self.more = true;
+        match answer {
+            Answer::Kept { ticket, push, number, bytes, result } => {
+                let is_kept = result.is_ok();
+                let is_whole = !self.deployer.staging.is_expecting(&push, number);
+                match (is_kept, is_whole) {
+                    (true, true) => self.deployer.staging.whole(push, bytes, self.now.mono_us),
+                    (_, false) => self.deployer.staging.kept(&push, number, bytes, is_kept),
+                    (false, true) => {}
+                }
+                if let Err(error) = result {
+                    let reason = format!("the gateway cannot keep it: {error}; check its disk, and send it again");
+                    self.report_push(push, PushState::Rejected, None, Some(&reason));
+                }
+                if let Some(receipt) = self.deployer.receipts.remove(&ticket) {
+                    self.acknowledge_control(receipt);
+                }
+            }
+            Answer::Ordered { ticket, result } => {
+                if let Some(receipt) = self.deployer.receipts.remove(&ticket) {
+                    self.acknowledge_control(receipt);
+                }
+                match result {
+                    Ok(authorized) => self.ordered(authorized),
+                    Err(Unauthorized { claimed, reason }) => {
+                        self.notices.push(Notice::CommandRefused { reason: reason.clone() });
+                        if let Some(order) = claimed {
+                            self.report_order(&order.nonce, &order.command, Err(&reason));
+                        }
+                    }
+                }
+            }
+            Answer::Taken { push, result } => self.taken(push, result),
+            Answer::Loaded { sha256, result } => self.loaded(sha256, result),
+        }
+    }
+
+    fn ordered(&mut self, authorized: Authorized) {
+        let order = &authorized.order;
+        let now_s = u64::try_from(self.now.unix_ms / 1000).unwrap_or(0);
+        let admitted = self.deployer.registry.admit(&order.nonce, now_s).map_err(str::to_owned);
+        let is_waiting = self.deployer.waiting.iter().any(|request| match request {
+            Request::Order(other) => other.order.nonce == order.nonce,
+            _ => false,
+        });
+        let refused = match admitted {
+            Err(reason) => Some(reason),
+            Ok(()) if is_waiting => Some("is waiting already, under the same nonce".to_owned()),
+            Ok(()) if self.deployer.waiting.len() >= WAITING_MAX => {
+                Some(format!("is one too many: {WAITING_MAX} changes wait; send it again later"))
+            }
+            Ok(()) => None,
+        };
+        match refused {
+            Some(reason) => self.report_order(&order.nonce, &order.command, Err(&reason)),
+            None => self.deployer.waiting.push_back(Request::Order(authorized)),
+        }
+    }
+
+    fn taken(&mut self, push: [u8; 32], result: Taken) {
+        match result {
+            Taken::Incomplete => {
+                self.deployer.staging.incomplete(&push);
+                self.deployer.stage = None;
+                self.report_push(push, PushState::Receiving, None, None);
+            }
+            Taken::Ready(candidate) => self.consider(push, candidate),
+            Taken::Refused { release, reason } => {
+                self.deployer.stage = None;
+                self.deployer.staging.forget(&push);
+                let release = release.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
+                self.reject(push, release, &reason);
+            }
+            Taken::Failed(error) => {
+                self.deployer.stage = None;
+                self.deployer.staging.incomplete(&push);
+                let reason = format!("the gateway cannot read or keep it: {error}; check its disk, and send it again");
+                self.report_push(push, PushState::Rejected, None, Some(&reason));
+            }
+        }
+    }
+
+    fn refuse_whole(&mut self, reason: String) {
+        self.notices.push(Notice::PushRejected { function: None, reason });
+    }
+
+    /// A push is refused: those who watch it and the function's topic hear why.
+    pub(super) fn reject(&mut self, push: [u8; 32], release: Option<(&str, &str)>, reason: &str) {
+        self.notices.push(Notice::PushRejected {
+            function: release.map(|(name, version)| format!("{name} {version}")),
+            reason: reason.to_owned(),
+        });
+        self.report_push(push, PushState::Rejected, release, Some(reason));
+        self.audit("push", release.map_or("", |(name, _)| name), "", Some(push), Err(reason));
+        if let Some((name, version)) = release {
+            self.tell(name, version, push, "rejected", Some(reason));
+        }
+    }
+
+    /// Publishes what became of a push, or what it waits for.
+    pub(super) fn report_push(
+        &mut self,
+        push: [u8; 32],
+        state: PushState,
+        release: Option<(&str, &str)>,
+        reason: Option<&str>,
+    ) {
+        let Missing { bytes, numbers, next } = self.deployer.staging.missing(&push);
+        let report = PushReport {
+            sha256: hex::encode(push),
+            state,
+            name: release.map(|(name, _)| name.to_owned()),
+            version: release.map(|(_, version)| version.to_owned()),
+            reason: reason.map(str::to_owned),
+            bytes,
+            missing: numbers,
+            next,
+        };
+        self.publish_control(&format!("push/{}", report.sha256), &report, false);
+        self.deployer.remember(report);
+        self.status_due_us = self.now.mono_us;
+    }
+
+    /// Publishes what became of a command.
+    pub(super) fn report_order(&mut self, nonce: &str, command: &Command, result: Result<(), &str>) {
+        let report = OrderReport {
+            nonce: nonce.to_owned(),
+            command: command.word().to_owned(),
+            function: command.function().to_owned(),
+            done: result.is_ok(),
+            reason: result.err().map(str::to_owned),
+        };
+        if eyot_wire::control::is_nonce(nonce) {
+            self.publish_control(&format!("command/{nonce}"), &report, false);
+        }
+    }
+
+    /// Asks for what is missing, lets go of what nobody goes on with, and finds what may be whole.
+    pub(super) fn look_after_pushes(&mut self) {
+        let mono_us = self.now.mono_us;
+        while let Some(push) = self.deployer.staging.next_expired(mono_us) {
+            self.deployer.tasks.push_back(Task::Forget { push });
+            self.reject(push, None, "nobody sent the rest of it; send it again");
+        }
+        while let Some((push, _)) = self.deployer.staging.next_to_ask(mono_us) {
+            self.report_push(push, PushState::Receiving, None, None);
+        }
+        while let Some((push, parts)) = self.deployer.staging.next_whole(mono_us) {
+            self.deployer.waiting.push_back(Request::Push(push, parts));
+            self.report_push(push, PushState::Staged, None, None);
+        }
+        let tasks = self.deployer.tasks.drain(..);
+        self.effects.extend(tasks.map(|task| Effect::Task(Box::new(task))));
+    }
+}

@@ -1,0 +1,344 @@
+//! Deployment: from a verified module or a command to another version in force, between two messages.
+//!
+//! The function that changes begins with nothing more until nothing of it is under way. Then the change goes into the log, as
+//! a note of its own with the state that belongs to it, and the function goes on when that is durable: a power cut leaves the
+//! old version with its state or the new one with its own. Messages wait meanwhile, and none is lost or run twice.
+
+use eyot_wire::control::{Command, PushState};
+
+use super::restore::active_build;
+use super::*;
+use crate::deploy::plan::{Change, Document, Origin, Request, Stage};
+use crate::deploy::registry::{build, Entry};
+use crate::needs::{Need, Needs};
+use crate::task::{Authorized, Candidate, Fresh, Overrides, Task};
+
+impl<S: Storage> Core<S> {
+    /// Goes on with the change under way, and begins with the next.
+    pub(super) fn deploy(&mut self) {
+        while let Some((name, reason)) = self.functions.next_tripped() {
+            self.deployer.waiting.push_front(Request::TakeBack(name, reason));
+        }
+        self.look_after_pushes();
+        if self.deployer.stage.is_none() && !self.draining {
+            if let Some(request) = self.deployer.waiting.pop_front() {
+                self.begin_change(request);
+                self.more = true;
+            }
+        }
+        self.try_swap();
+        self.look_after_pushes();
+    }
+
+    fn begin_change(&mut self, request: Request) {
+        match request {
+            Request::Push(push, parts) => {
+                self.deployer.stage = Some(Stage::Taking);
+                self.deployer.tasks.push_back(Task::Take { push, parts });
+            }
+            Request::TakeBack(name, reason) => {
+                let origin = Origin { by: "probation".to_owned(), ..Origin::default() };
+                let to = self.deployer.registry.functions.get(&*name).and_then(|entry| entry.previous.first().cloned());
+                match to {
+                    Some(to) => self.load(&name, Change::TakeBack(to, reason), origin),
+                    None => self.set_frozen(&name, false),
+                }
+            }
+            Request::Order(authorized) => {
+                let (nonce, command) = (authorized.order.nonce.clone(), authorized.order.command.clone());
+                if let Err(reason) = self.begin_order(authorized) {
+                    self.report_order(&nonce, &command, Err(&reason));
+                }
+            }
+        }
+    }
+
+    /// What is known of a function: from the registry, or that it came with the configuration file.
+    pub(super) fn entry(&self, name: &str) -> Option<Entry> {
+        let known = self.deployer.registry.functions.get(name).cloned();
+        let here = || self.functions.get(name).map(|active| Entry::of(active_build(active)));
+        match known {
+            Some(entry) if entry.active.is_some() || self.functions.get(name).is_none() => Some(entry),
+            Some(entry) => here().map(|new| Entry { overrides: entry.overrides, ..new }),
+            None => here(),
+        }
+    }
+
+    fn begin_order(&mut self, authorized: Authorized) -> Result<(), String> {
+        let name = authorized.order.command.function().to_owned();
+        let origin = Origin { by: authorized.signer.clone(), push: None, order: Some(authorized.clone()) };
+        if self.reducer.as_ref().is_some_and(|reducer| *reducer.name == *name) {
+            return Err(format!("\"{name}\" is the reducer of [spool.reduce]; change it in the configuration file"));
+        }
+        let none_here = || format!("no function here is called \"{name}\"; see `eyot list`");
+        let entry = self.entry(&name).ok_or_else(none_here)?;
+        match authorized.order.command {
+            Command::Rollback { to, .. } => {
+                let kept = entry.previous.iter().chain(entry.taken_back.iter().map(|back| &back.build));
+                let mut kept = kept.filter(|build| to.as_ref().is_none_or(|to| build.is_called(to)));
+                let to = kept.next().cloned().ok_or_else(|| match to {
+                    Some(to) => {
+                        format!("version {to} of \"{name}\" is not kept here; push it again under a higher version")
+                    }
+                    None => format!("there is no version of \"{name}\" before the present one; push another"),
+                })?;
+                let reason = format!("rolled back by {}", authorized.signer);
+                self.load(&name, Change::TakeBack(to, reason), origin);
+            }
+            Command::Promote { .. } => {
+                let back = entry.shadow.or(entry.taken_back.map(|back| back.build));
+                let to = back.ok_or_else(|| format!("no version of \"{name}\" waits to be promoted; push one"))?;
+                self.load(&name, Change::Advance(to), origin);
+            }
+            Command::Remove { .. } => {
+                let place = self.functions.place(&name).ok_or_else(none_here)?;
+                self.functions.set_leaving(place, true);
+                self.deployer.stage = Some(Stage::Ready { name, change: Change::Remove, origin, loaded: None });
+            }
+            Command::Config { set, unset, .. } => {
+                let mut overrides: BTreeMap<String, String> = entry.overrides.into_iter().collect();
+                unset.iter().for_each(|key| drop(overrides.remove(key)));
+                overrides.extend(set);
+                self.load(&name, Change::Configure(overrides.into_iter().collect()), origin);
+            }
+            Command::Capture { .. } => return Err("captures are not taken by this version of eyotd".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// A verified module: may it come?
+    pub(super) fn consider(&mut self, push: [u8; 32], candidate: Candidate) {
+        let Candidate { manifest, content_sha256, signers } = candidate;
+        let (name, version) = (manifest.name.clone(), manifest.version.to_string());
+        let build = build(&manifest, push, content_sha256);
+        let by = if signers.is_empty() { "unsigned".to_owned() } else { signers.join(", ") };
+        let origin = Origin { push: Some(push), order: None, by };
+        let entry = self.entry(&name).unwrap_or_default();
+        self.deployer.stage = None;
+        match entry.history().admit(&build.release()) {
+            Ok(eyot_trust::release::Admission::Unchanged) => {
+                self.put_away(push);
+                self.report_push(push, PushState::Unchanged, Some((&name, &version)), None);
+            }
+            Ok(eyot_trust::release::Admission::Replaces) => match self.has_place(&name) {
+                Ok(()) => self.load(&name, Change::Advance(build), origin),
+                Err(reason) => self.refuse(&name, &version, &origin, &reason),
+            },
+            Err(error) => self.refuse(&name, &version, &origin, &error.to_string()),
+        }
+    }
+
+    fn has_place(&mut self, name: &str) -> Result<(), String> {
+        if self.reducer.as_ref().is_some_and(|reducer| *reducer.name == *name) {
+            return Err(format!("is called \"{name}\" like the reducer of [spool.reduce]; give it another name"));
+        }
+        let is_new = self.functions.get(name).is_none();
+        if is_new && self.functions.iter().count() >= crate::config::FUNCTIONS_MAX
+            || !self.deployer.registry.has_room_for(name)
+        {
+            return Err("is one function too many; remove another with `eyot remove`".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Has an instance made, unless one is at hand.
+    fn load(&mut self, name: &str, change: Change, origin: Origin) {
+        let (entry, active) = (self.entry(name).unwrap_or_default(), self.functions.get(name));
+        let (sha256, overrides): (Option<[u8; 32]>, Overrides) = match &change {
+            Change::Advance(build) | Change::TakeBack(build, _) => (Some(build.sha256), entry.overrides),
+            Change::Configure(overrides) => (active.map(|active| active.sha256), overrides.clone()),
+            Change::Remove => (None, Vec::new()),
+        };
+        let Some(sha256) = sha256 else { return };
+        // What came with the configuration file is not in the store; the way back leads there.
+        let keep = active.map(|active| active.sha256).filter(|_| !self.deployer.registry.functions.contains_key(name));
+        let name = name.to_owned();
+        let warm = self.deployer.warm.remove(&name).filter(|loaded| loaded.sha256 == sha256);
+        if let (Change::TakeBack(..), Some(loaded)) = (&change, warm) {
+            self.set_frozen(&name, true);
+            self.deployer.stage = Some(Stage::Ready { name, change, origin, loaded: Some(loaded) });
+            return;
+        }
+        self.deployer.tasks.push_back(Task::Load { sha256, overrides, keep });
+        self.deployer.stage = Some(Stage::Loading { name, sha256, change, origin });
+    }
+
+    /// The instance is made.
+    pub(super) fn loaded(&mut self, sha256: [u8; 32], result: Result<Fresh, String>) {
+        match self.deployer.stage.take() {
+            Some(Stage::Loading { name, sha256: wanted, change, origin }) if wanted == sha256 => {
+                let checked = result.and_then(|Fresh(loaded)| self.has_means(&name, &loaded).map(|()| loaded));
+                match checked {
+                    Ok(loaded) => {
+                        self.set_frozen(&name, true);
+                        let loaded = Some(Box::new(loaded));
+                        self.deployer.stage = Some(Stage::Ready { name, change, origin, loaded });
+                    }
+                    Err(reason) => self.fail(&name, &change, &origin, &reason),
+                }
+            }
+            other => self.deployer.stage = other,
+        }
+    }
+
+    /// Whether all functions together stay within what log and processor have, with this one in place of what it replaces.
+    fn has_means(&self, name: &str, loaded: &Loaded) -> Result<(), String> {
+        let mut needs = Needs::new(self.max_bytes, self.config.fuel_budget_per_s);
+        for active in self.functions.iter().filter(|active| *active.name != *name) {
+            if let Some(function) = active.instances.home() {
+                // Those that are here were admitted before.
+                let _ = needs.add(&Need::of(function));
+            }
+        }
+        needs.add(&Need::of(&loaded.function))
+    }
+
+    fn set_frozen(&mut self, name: &str, is_frozen: bool) {
+        let Some(place) = self.functions.place(name) else { return };
+        if let Some(active) = self.functions.at_mut(place) {
+            active.is_frozen = is_frozen;
+        }
+        if !is_frozen {
+            self.functions.set_leaving(place, false);
+            self.go_on(place);
+            self.land();
+        }
+    }
+
+    /// Makes the change, if nothing of the function is under way and the log has room for it.
+    fn try_swap(&mut self) {
+        match self.deployer.stage.take() {
+            Some(Stage::Ready { name, change, origin, loaded }) if self.is_at_rest(&name, &change) => {
+                self.swap(name, change, origin, loaded);
+            }
+            stage => self.deployer.stage = stage,
+        }
+    }
+
+    fn is_at_rest(&mut self, name: &str, change: &Change) -> bool {
+        let is_at_rest = match self.functions.get(name) {
+            None => true,
+            Some(active) if matches!(change, Change::Remove) => active.is_idle(),
+            Some(active) => active.is_quiet(),
+        };
+        is_at_rest && self.committer.takes_letters()
+    }
+
+    /// A change that is durable is told to all, and the function goes on.
+    pub(super) fn change_is_durable(&mut self, durable: u64) {
+        let stage = self.deployer.stage.take_if(|s| matches!(s, Stage::Committing { batch, .. } if *batch <= durable));
+        let Some(Stage::Committing { name, change, origin, is_new, gone, .. }) = stage else { return };
+        self.set_frozen(&name, false);
+        for sha256 in gone {
+            self.deployer.tasks.push_back(Task::Discard { sha256 });
+        }
+        if let Some(push) = origin.push {
+            self.deployer.staging.forget(&push);
+            self.deployer.tasks.push_back(Task::Forget { push });
+        }
+        self.subscribe();
+        self.announce(&name, &change, is_new);
+        let release =
+            self.functions.get(&name).map(|active| (active.name.clone(), active.manifest.version.to_string()));
+        if let (Some(push), Some((name, version))) = (origin.push, &release) {
+            self.report_push(push, PushState::Active, Some((name, version)), None);
+        }
+        if let Some(authorized) = &origin.order {
+            self.report_order(&authorized.order.nonce, &authorized.order.command, Ok(()));
+        }
+        self.audit(word(&change, &origin), &name, &origin.by, origin.push, Ok(()));
+        self.more = true;
+    }
+
+    /// The function's topic says what is in force, and the log of the daemon what happened.
+    fn announce(&mut self, name: &str, change: &Change, is_new: bool) {
+        let version = self.functions.get(name).map(|active| active.manifest.version.to_string()).unwrap_or_default();
+        self.deployer.documents.remove(name);
+        match change {
+            Change::TakeBack(_, reason) => {
+                let back = self.deployer.registry.functions.get(name).and_then(|entry| entry.taken_back.clone());
+                if let Some(back) = back {
+                    let (version, sha256) = (back.build.version.to_string(), back.build.sha256);
+                    self.tell(name, &version, sha256, "rolled-back", Some(reason));
+                }
+                self.notices.push(Notice::RolledBack { function: name.to_owned(), version, reason: reason.clone() });
+            }
+            Change::Remove => {
+                self.clear_document(name);
+                self.notices.push(Notice::FunctionRemoved { function: name.to_owned() });
+            }
+            Change::Advance(_) | Change::Configure(_) => {
+                self.notices.changed.push(name.into());
+                self.notices.push(Notice::Deployed { function: name.to_owned(), version, is_new });
+            }
+        }
+        self.status_due_us = self.now.mono_us;
+    }
+
+    /// What a function's topic says in place of what is in force.
+    pub(super) fn tell(&mut self, name: &str, version: &str, sha: [u8; 32], state: &'static str, reason: Option<&str>) {
+        let document = Document {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            sha256: hex::encode(sha),
+            state,
+            reason: reason.map(|reason| crate::deploy::registry::cut(reason).to_owned()),
+        };
+        let is_retained = self.functions.get(name).is_some() || self.deployer.may_reject(name);
+        if is_retained {
+            self.deployer.documents.insert(name.to_owned(), document.clone());
+        }
+        self.publish_document(&document, is_retained);
+    }
+
+    /// A change that cannot be made leaves all as it was.
+    pub(super) fn fail(&mut self, name: &str, change: &Change, origin: &Origin, reason: &str) {
+        self.deployer.stage = None;
+        self.set_frozen(name, false);
+        match (&origin.order, change) {
+            (Some(authorized), _) => {
+                let (nonce, command) = (authorized.order.nonce.clone(), authorized.order.command.clone());
+                self.report_order(&nonce, &command, Err(reason));
+                self.audit(command.word(), name, &origin.by, None, Err(reason));
+            }
+            (None, Change::Advance(build)) => self.refuse(name, &build.version.to_string(), origin, reason),
+            (None, _) => {
+                let reason = format!("it should be rolled back, and cannot: {reason}");
+                self.notices.push(Notice::PushRejected { function: Some(name.to_owned()), reason });
+            }
+        }
+    }
+
+    fn refuse(&mut self, name: &str, version: &str, origin: &Origin, reason: &str) {
+        let Some(push) = origin.push else { return };
+        self.deployer.stage = None;
+        self.put_away(push);
+        self.reject(push, Some((name, version)), reason);
+    }
+
+    /// Parts and module of a push that came to nothing.
+    fn put_away(&mut self, push: [u8; 32]) {
+        self.deployer.staging.forget(&push);
+        self.deployer.tasks.push_back(Task::Forget { push });
+        if !self.deployer.registry.modules().contains(&push) {
+            self.deployer.tasks.push_back(Task::Discard { sha256: push });
+        }
+    }
+
+    /// The intake's filters, if they have changed.
+    fn subscribe(&mut self) {
+        let filters = self.subscriptions();
+        if filters != self.deployer.subscribed {
+            self.deployer.subscribed.clone_from(&filters);
+            self.effects.push_back(Effect::Subscribe(filters));
+        }
+    }
+}
+
+fn word(change: &Change, origin: &Origin) -> &'static str {
+    match (&origin.order, change) {
+        (Some(authorized), _) => authorized.order.command.word(),
+        (None, Change::TakeBack(..)) => "rollback",
+        (None, _) => "push",
+    }
+}

@@ -1,0 +1,79 @@
+//! Deployment, at the start: the versions in force that were when the gateway ended.
+
+use super::*;
+use crate::deploy::guard::Guard;
+use crate::deploy::registry::{build, Build, Entry};
+use crate::task::Shelf;
+
+impl<S: Storage> Core<S> {
+    /// Puts the versions in force that were when the gateway ended: to be called once, after [`open`](Self::open).
+    pub fn restore(&mut self, shelf: &mut dyn Shelf) {
+        for (name, entry) in self.deployer.registry.functions.clone() {
+            self.restore_one(&name, &entry, shelf);
+        }
+        shelf.retain(&self.deployer.registry.modules());
+        self.deployer.staging.restore(&shelf.parts(), self.now.mono_us);
+        self.deployer.subscribed = self.subscriptions();
+    }
+
+    fn restore_one(&mut self, name: &str, entry: &Entry, shelf: &mut dyn Shelf) {
+        if self.reducer.as_ref().is_some_and(|reducer| *reducer.name == *name) {
+            return;
+        }
+        let place = self.functions.place(name);
+        let configured = place.and_then(|place| self.functions.at_mut(place)).map(|active| active_build(active));
+        // What came with the configuration file and is newer than all that was pushed is a way to deploy, too.
+        if configured.as_ref().is_some_and(|build| entry.is_older_than(build)) {
+            return;
+        }
+        let Some(active) = &entry.active else {
+            return place.into_iter().for_each(|place| self.functions.remove(place));
+        };
+        if configured.as_ref().is_some_and(|build| build.sha256 == active.sha256) && entry.overrides.is_empty() {
+            return;
+        }
+        match shelf.load(&active.sha256, &entry.overrides) {
+            Ok(loaded) => {
+                let at = self.put(name, loaded, true);
+                if let (Some(baseline), Some(active)) = (entry.baseline, self.functions.at_mut(at)) {
+                    active.guard = Some(Guard::new(baseline, self.now.mono_us));
+                }
+                if let Some(state) = self.orphans.remove(name) {
+                    self.set_state(at, &state);
+                }
+            }
+            Err(reason) => {
+                self.notices.push(Notice::ModuleLost { function: name.to_owned(), reason });
+            }
+        }
+    }
+
+    /// In place of the function of this name, or as one more. The state stays.
+    fn put(&mut self, name: &str, loaded: Loaded, may_reuse: bool) -> usize {
+        match self.functions.place(name) {
+            Some(place) => {
+                if let Some(active) = self.functions.at_mut(place) {
+                    let state = active.instances.state().as_ref().clone();
+                    active.become_new(loaded);
+                    active.instances.set_state(state);
+                }
+                self.functions.retrigger();
+                place
+            }
+            None => self.functions.add(loaded, may_reuse),
+        }
+    }
+
+    pub(super) fn set_state(&mut self, place: usize, entries: &BTreeMap<Vec<u8>, Vec<u8>>) {
+        let mut state = eyot_engine::State::default();
+        entries.iter().for_each(|(key, value)| state.set(key, value));
+        if let Some(active) = self.functions.at_mut(place) {
+            active.instances.set_state(state);
+        }
+    }
+}
+
+/// The build that a function is of.
+pub(super) fn active_build(active: &Active) -> Build {
+    build(&active.manifest, active.sha256, active.content_sha256)
+}

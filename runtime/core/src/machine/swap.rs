@@ -1,0 +1,117 @@
+//! Deployment, between two messages: the change goes into the log, and the machine does what the log says.
+
+use super::*;
+use crate::deploy::guard::Guard;
+use crate::deploy::plan::{Change, Origin, Stage};
+use crate::deploy::registry::{Build, Deployed, Entry, StateChange};
+
+impl<S: Storage> Core<S> {
+    pub(super) fn swap(&mut self, name: String, change: Change, origin: Origin, mut loaded: Option<Box<Loaded>>) {
+        let old_entry = self.deployer.registry.functions.get(&name).cloned();
+        let mut entry = self.entry(&name).unwrap_or_default();
+        let from = entry.active.clone();
+        let baseline = self.functions.get(&name).map(Active::baseline);
+        match &change {
+            Change::Advance(build) => {
+                entry.advance(build.clone());
+                entry.baseline = baseline.filter(|_| from.is_some());
+            }
+            Change::TakeBack(build, reason) => entry.take_back(build, reason),
+            Change::Configure(overrides) => entry.overrides.clone_from(overrides),
+            Change::Remove => {
+                let highest = entry.highest.take();
+                entry = Entry { highest, ..Entry::default() };
+            }
+        }
+        let state = match self.state_change(&name, &change, from.as_ref(), entry.active.as_ref(), loaded.as_deref_mut())
+        {
+            Ok(state) => state,
+            Err(reason) => return self.fail(&name, &change, &origin, &reason),
+        };
+        self.prepare();
+        let nonce = origin.order.as_ref().map(|a| (a.order.nonce.clone(), a.order.expires));
+        let number = self.deployer.registry.number + 1;
+        let deployed = Deployed::new(number, &name, Some(entry.clone()), nonce, state);
+        let batch = match self.committer.append_deployed(&deployed.encode(), self.now.mono_us) {
+            Ok(batch) => batch,
+            Err(error) => return self.fail(&name, &change, &origin, &error.to_string()),
+        };
+        let is_new = self.functions.get(&name).is_none();
+        self.put_in_force(&name, &change, &deployed, loaded);
+        let kept = self.deployer.registry.modules();
+        let needed = old_entry.iter().flat_map(Entry::modules).chain(origin.push);
+        let gone = needed.filter(|sha256| !kept.contains(sha256)).collect();
+        self.deployer.stage = Some(Stage::Committing { name, change, origin, batch, is_new, gone });
+        self.more = true;
+    }
+
+    /// What becomes of the state when `from` gives way to `to`.
+    fn state_change(
+        &mut self,
+        name: &str,
+        change: &Change,
+        from: Option<&Build>,
+        to: Option<&Build>,
+        loaded: Option<&mut Loaded>,
+    ) -> Result<StateChange, String> {
+        let (Some(from), Some(to)) = (from, to) else {
+            return Ok(if matches!(change, Change::Remove) { StateChange::Drop } else { StateChange::Keep });
+        };
+        let (from, to) = (from.version.major, to.version.major);
+        if from == to {
+            return Ok(StateChange::Keep);
+        }
+        let old = self.functions.get(name).map(|active| active.instances.state().as_ref().clone());
+        match (change, loaded, old) {
+            (Change::Advance(_), Some(loaded), Some(old)) if loaded.function.has_migrate() && !old.is_empty() => {
+                *loaded.function.state_mut() = old;
+                loaded.function.migrate(from).map_err(|failure| {
+                    format!("cannot take over the state of version {from}: eyot_migrate: {failure}; the version before stays")
+                })?;
+                let state = loaded.function.state().iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+                Ok(StateChange::Migrate { from, state })
+            }
+            _ => Ok(StateChange::Aside { from, to }),
+        }
+    }
+
+    /// The machine does what the log now says.
+    fn put_in_force(&mut self, name: &str, change: &Change, deployed: &Deployed, loaded: Option<Box<Loaded>>) {
+        self.deployer.registry.apply(deployed);
+        let place = self.functions.place(name);
+        if let Some(active) = place.and_then(|place| self.functions.at_mut(place)) {
+            let entries: BTreeMap<_, _> =
+                active.instances.state().iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+            if !entries.is_empty() {
+                self.orphans.insert(name.to_owned(), entries);
+            }
+        }
+        deployed.state.apply(name, &mut self.orphans);
+        let state = self.orphans.remove(name).unwrap_or_default();
+        let may_reuse = self.flight.is_empty();
+        match (place, loaded) {
+            (Some(place), Some(loaded)) => {
+                let mono_us = self.now.mono_us;
+                let Some(active) = self.functions.at_mut(place) else { return };
+                let old = active.become_new(*loaded);
+                let baseline = deployed.entry.as_ref().and_then(|entry| entry.baseline);
+                active.guard = baseline.map(|baseline| Guard::new(baseline, mono_us));
+                let is_on_probation = active.guard.is_some();
+                if let Some(old) = old.filter(|_| is_on_probation && matches!(change, Change::Advance(_))) {
+                    self.deployer.warm.insert(name.to_owned(), Box::new(old));
+                }
+                self.functions.retrigger();
+                self.set_state(place, &state);
+            }
+            (None, Some(loaded)) => {
+                let place = self.functions.add(*loaded, may_reuse);
+                if let Some(active) = self.functions.at_mut(place) {
+                    active.is_frozen = true;
+                }
+                self.set_state(place, &state);
+            }
+            (Some(place), None) => self.functions.remove(place),
+            (None, None) => {}
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `[deploy]`: room for pushes that are not whole yet.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use eyot_core::config::{PARTS_TTL_US_DEFAULT, STAGING_MAX_BYTES_DEFAULT};
+
+use super::section::{size, Reader, Section};
+
+/// What may be set: a module of a usual size must fit, and all of it stays on the disk.
+const STAGING_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
+const TTLS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(30 * 86_400);
+
+/// `[deploy]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deploy {
+    /// Most bytes of all parts together.
+    pub staging_max_bytes: u64,
+    /// How long parts are kept after the last one came.
+    pub parts_ttl: Duration,
+}
+
+/// The section, or its defaults.
+pub fn read(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Deploy {
+    let mut section = root.table(r, "deploy");
+    let staging_max_bytes =
+        section.parsed(r, "staging_max", STAGING_MAX_BYTES_DEFAULT, |text| size(text, &STAGING_BYTES));
+    let parts_ttl = section.duration(r, "parts_ttl", Duration::from_micros(PARTS_TTL_US_DEFAULT), TTLS);
+    section.finish(r);
+    Deploy { staging_max_bytes, parts_ttl }
+}

@@ -1,0 +1,41 @@
+//! What deployment asks of a session: subscriptions that change, and messages as large as a module.
+
+use eyot_wire::module::MODULE_MAX_BYTES;
+
+use super::*;
+
+/// Where a push is cut: above the largest module, so that what was cut is still seen to be over the limit.
+pub const LARGE_MAX_BYTES: usize = MODULE_MAX_BYTES + (68 << 10);
+
+impl Session {
+    /// Where a packet is cut: pushes may be as large as modules, other messages not. None until the topic is here.
+    pub(super) fn packet_max_bytes(&self, head: Head, input: &BytesMut) -> Option<usize> {
+        let most = self.options.packet_max_bytes;
+        if head.packet_bytes <= most || head.first >> 4 != 3 || self.options.large.is_empty() {
+            return Some(most);
+        }
+        let topic = input.get(head.head_bytes..)?;
+        let (length, topic) = topic.split_first_chunk::<2>()?;
+        let length = usize::from(u16::from_be_bytes(*length));
+        if length > TOPIC_MAX_BYTES {
+            return Some(most);
+        }
+        let topic = topic.get(..length)?;
+        let is_large = self.options.large.iter().any(|large| large.as_bytes() == topic);
+        Some(if is_large { LARGE_MAX_BYTES } else { most })
+    }
+
+    /// Subscribes to what is new in `filters`, and unsubscribes from what is not in it any more. A connection that comes
+    /// later is to be made with options that have them.
+    pub fn subscribe(&mut self, filters: &[String]) {
+        let before = std::mem::replace(&mut self.filters, filters.to_vec());
+        if self.is_connecting() {
+            return;
+        }
+        let only = |these: &[String], not: &[String]| -> Vec<String> {
+            these.iter().filter(|filter| !not.contains(filter)).cloned().collect()
+        };
+        handshake::subscribe(&self.options, &only(filters, &before), &mut self.asked, &mut self.out);
+        handshake::unsubscribe(&self.options, &only(&before, filters), &mut self.asked, &mut self.out);
+    }
+}

@@ -1,0 +1,294 @@
+//! The store of modules that were pushed: parts that have come, whole modules, and the audit log, in files under the data
+//! directory. Each file is whole or not there: it is written under another name, synced, and renamed.
+//!
+//! - `parts/<sha256>.<n>`: parts of pushes;
+//! - `modules/<sha256>.wasm`: verified modules;
+//! - `../audit.ndjson`, `../audit.1.ndjson`: control actions, the older ones in the second.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use eyot_core::task::{Answer, Authorized, Candidate, Fresh, Overrides, Part, Shelf, Taken, Task, Unauthorized};
+use eyot_core::{Loaded, Replica};
+use eyot_engine::{Function, LoadOptions};
+use eyot_trust::command;
+use eyot_trust::policy::{unix_s, Policy};
+use eyot_trust::verify::Module;
+use eyot_wire::control::{parse_sha256, PARTS_MAX};
+use eyot_wire::module::MODULE_MAX_BYTES;
+use sha2::{Digest, Sha256};
+
+use crate::file;
+
+/// The audit log begins anew at this size; the one before is kept.
+pub const AUDIT_MAX_BYTES: u64 = 256 << 10;
+/// End of the name of a file that is being written.
+const UNFINISHED: &str = "new";
+
+/// The store of one gateway.
+#[derive(Clone)]
+pub struct Store {
+    parts: PathBuf,
+    modules: PathBuf,
+    audit: PathBuf,
+    trust: Policy,
+    /// The gateway's id, and those of its groups.
+    ids: Vec<String>,
+    /// Modules that came with the configuration file.
+    configured: Vec<([u8; 32], PathBuf)>,
+}
+
+impl Store {
+    /// In `data_dir`. Nothing is made there before there is something to keep; what was half written is removed.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn open(
+        data_dir: &Path,
+        trust: Policy,
+        ids: Vec<String>,
+        configured: Vec<([u8; 32], PathBuf)>,
+    ) -> io::Result<Self> {
+        let root = data_dir.join("functions");
+        let store = Self {
+            parts: root.join("parts"),
+            modules: root.join("modules"),
+            audit: data_dir.join("audit.ndjson"),
+            trust,
+            ids,
+            configured,
+        };
+        for dir in [&store.parts, &store.modules] {
+            for path in files(dir)? {
+                if path.extension().is_some_and(|end| end == UNFINISHED) {
+                    let _ = fs::remove_file(path);
+                }
+            }
+        }
+        Ok(store)
+    }
+
+    /// Does a task; what came of it, if someone waits for that. Call it on a thread of
+    /// [`functions::spawn`](crate::functions::spawn).
+    pub fn work(&self, task: Task) -> Option<Answer> {
+        match task {
+            Task::Keep { ticket, push, number, bytes } => {
+                let push = push.unwrap_or_else(|| Sha256::digest(&bytes).into());
+                let result = self.keep(&push, number, &bytes);
+                Some(Answer::Kept { ticket, push, number, bytes: bytes.len() as u64, result })
+            }
+            Task::Take { push, parts } => Some(Answer::Taken { push, result: self.take(&push, parts) }),
+            Task::Load { sha256, overrides, keep } => {
+                let kept = keep.map_or(Ok(()), |keep| self.keep_configured(&keep));
+                let result = kept.and_then(|()| self.load_module(&sha256, &overrides)).map(Fresh);
+                Some(Answer::Loaded { sha256, result })
+            }
+            Task::Forget { push } => {
+                self.forget(&push);
+                None
+            }
+            Task::Discard { sha256 } => {
+                let _ = fs::remove_file(self.module(&sha256));
+                None
+            }
+            Task::Read { ticket, text } => Some(self.read(ticket, &text)),
+            Task::Audit { line } => {
+                if let Err(error) = self.note(&line) {
+                    tracing::error!(%error, "the audit log cannot be written; check the disk under data_dir");
+                }
+                None
+            }
+        }
+    }
+
+    fn part(&self, push: &[u8; 32], number: u32) -> PathBuf {
+        self.parts.join(format!("{}.{number}", hex(push)))
+    }
+
+    fn module(&self, sha256: &[u8; 32]) -> PathBuf {
+        self.modules.join(format!("{}.wasm", hex(sha256)))
+    }
+
+    fn keep(&self, push: &[u8; 32], number: u32, bytes: &[u8]) -> io::Result<()> {
+        write(&self.part(push, number), bytes)
+    }
+
+    fn forget(&self, push: &[u8; 32]) {
+        let prefix = format!("{}.", hex(push));
+        for path in files(&self.parts).unwrap_or_default() {
+            if name(&path).starts_with(&prefix) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
+    fn take(&self, push: &[u8; 32], parts: u32) -> Taken {
+        let mut whole = Vec::new();
+        for number in 0..parts.min(PARTS_MAX) {
+            if whole.len() > MODULE_MAX_BYTES {
+                self.forget(push);
+                let reason = format!("has more than {MODULE_MAX_BYTES} bytes; no module may be larger");
+                return Taken::Refused { release: None, reason };
+            }
+            match file::read(&self.part(push, number), MODULE_MAX_BYTES) {
+                Ok(part) => whole.extend_from_slice(&part),
+                Err(error) => return Taken::Failed(error),
+            }
+        }
+        let digest: [u8; 32] = Sha256::digest(&whole).into();
+        if digest != *push {
+            return Taken::Incomplete;
+        }
+        match self.verify(&whole) {
+            Ok(candidate) => match write(&self.module(push), &whole) {
+                Ok(()) => Taken::Ready(candidate),
+                Err(error) => Taken::Failed(error),
+            },
+            Err((release, reason)) => {
+                self.forget(push);
+                Taken::Refused { release, reason }
+            }
+        }
+    }
+
+    /// Name and version, as far as they can be read, and the reason, if it may not be pushed here.
+    #[allow(clippy::type_complexity)] // a pair of what Taken::Refused has
+    fn verify(&self, whole: &[u8]) -> Result<Candidate, (Option<(String, String)>, String)> {
+        let module = Module::read(whole).map_err(|error| (None, format!("it {error}")))?;
+        let manifest = module.manifest().clone();
+        let release = Some((manifest.name.clone(), manifest.version.to_string()));
+        let refused = |reason: String| (release.clone(), reason);
+        let keys = self.trust.check_push(&module, unix_s(SystemTime::now())).map_err(|e| refused(e.to_string()))?;
+        Function::load(whole, LoadOptions::default()).map_err(|error| refused(format!("is refused: {error}")))?;
+        let signers = keys.iter().map(ToString::to_string).collect();
+        Ok(Candidate { manifest, content_sha256: *module.content_sha256(), signers })
+    }
+
+    fn keep_configured(&self, sha256: &[u8; 32]) -> Result<(), String> {
+        let Some((_, path)) = self.configured.iter().find(|(known, _)| known == sha256) else { return Ok(()) };
+        if self.module(sha256).exists() {
+            return Ok(());
+        }
+        let from = path.display();
+        let module = file::read(path, MODULE_MAX_BYTES).map_err(|e| format!("{from} cannot be read: {e}"))?;
+        if Sha256::digest(&module).as_slice() != sha256 {
+            return Err(format!("{from} was changed since the gateway started, and is to be kept; start it again"));
+        }
+        write(&self.module(sha256), &module).map_err(|e| format!("{from} cannot be kept: {e}; check the disk"))
+    }
+
+    fn load_module(&self, sha256: &[u8; 32], overrides: &Overrides) -> Result<Loaded, String> {
+        let kept = self.module(sha256);
+        let configured = || self.configured.iter().find(|(known, _)| known == sha256).map(|(_, path)| path.clone());
+        let path = if kept.exists() { kept } else { configured().unwrap_or(kept) };
+        let module = read_module(&path, sha256)?;
+        let content_sha256 = *Module::read(&module).map_err(|error| format!("its module {error}"))?.content_sha256();
+        let function = load(&module, overrides).map_err(|error| format!("is refused: {error}"))?;
+        let (sha256, overrides) = (*sha256, overrides.clone());
+        let again: Replica = Arc::new(move || load(&read_module(&path, &sha256).ok()?, &overrides).ok());
+        Ok(Loaded { function, sha256, content_sha256, replica: Some(again) })
+    }
+
+    fn read(&self, ticket: u64, text: &[u8]) -> Answer {
+        let ids: Vec<&str> = self.ids.iter().map(String::as_str).collect();
+        let result = match command::open(&self.trust, &ids, text, unix_s(SystemTime::now())) {
+            Ok((order, key)) => Ok(Authorized { order, signer: key.to_string() }),
+            Err(error) => Err(Unauthorized { claimed: command::claimed(text), reason: format!("the command {error}") }),
+        };
+        Answer::Ordered { ticket, result }
+    }
+
+    fn note(&self, line: &str) -> io::Result<()> {
+        let is_long = fs::metadata(&self.audit).is_ok_and(|audit| audit.len() >= AUDIT_MAX_BYTES);
+        if is_long {
+            fs::rename(&self.audit, self.audit.with_extension("1.ndjson"))?;
+        }
+        let mut audit = OpenOptions::new().create(true).append(true).open(&self.audit)?;
+        audit.write_all(format!("{line}\n").as_bytes())?;
+        audit.sync_data()
+    }
+}
+
+impl Shelf for Store {
+    fn load(&mut self, sha256: &[u8; 32], overrides: &Overrides) -> Result<Loaded, String> {
+        self.load_module(sha256, overrides)
+    }
+
+    fn parts(&mut self) -> Vec<Part> {
+        let part = |path: &PathBuf| {
+            let (push, number) = name(path).split_once('.')?;
+            let (push, number) = (parse_sha256(push)?, number.parse().ok()?);
+            Some(Part { push, number, bytes: fs::metadata(path).ok()?.len() })
+        };
+        files(&self.parts).unwrap_or_default().iter().filter_map(part).collect()
+    }
+
+    fn retain(&mut self, sha256: &[[u8; 32]]) {
+        let kept: Vec<PathBuf> = sha256.iter().map(|sha256| self.module(sha256)).collect();
+        for path in files(&self.modules).unwrap_or_default() {
+            if !kept.contains(&path) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+fn load(module: &[u8], overrides: &Overrides) -> Result<Function, eyot_engine::LoadError> {
+    let config: Vec<_> = overrides.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    Function::load(module, LoadOptions { config: &config, ..LoadOptions::default() })
+}
+
+fn read_module(path: &Path, sha256: &[u8; 32]) -> Result<Vec<u8>, String> {
+    let module = file::read(path, MODULE_MAX_BYTES)
+        .map_err(|error| format!("its module {} cannot be read: {error}; push it again", path.display()))?;
+    if Sha256::digest(&module).as_slice() != sha256 {
+        return Err(format!("its module {} is not what it was; check the disk, and push it again", path.display()));
+    }
+    Ok(module)
+}
+
+/// Writes a file so that it is whole or not there, also after a power cut.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let Some(dir) = path.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    make(dir)?;
+    let unfinished = dir.join(format!("{}.{UNFINISHED}", name(path)));
+    let written = File::create(&unfinished).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(&unfinished, path)) {
+        let _ = fs::remove_file(&unfinished);
+        return Err(error);
+    }
+    File::open(dir)?.sync_all()
+}
+
+/// Makes a directory, and its name durable.
+fn make(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let Some(above) = dir.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    make(above)?;
+    fs::create_dir(dir)?;
+    File::open(above)?.sync_all()
+}
+
+fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+fn hex(sha256: &[u8; 32]) -> String {
+    sha256.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -241,7 +241,7 @@ impl Session {
     fn subscribed(&mut self, packet_id: u16, refusals: Vec<Option<String>>) -> Result<Option<Event>, SessionError> {
         let asked = self.asked.take(packet_id).unwrap_or_default();
         if asked.is_empty() || asked.len() != refusals.len() {
-            return Err(Malformed("a SUBACK that answers none of our subscriptions".to_owned()).into());
+            return Err(Malformed("an answer to nothing that was asked".to_owned()).into());
         }
         for (filter, refusal) in asked.iter().zip(refusals) {
             if let Some(reason) = refusal {

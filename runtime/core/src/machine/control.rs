@@ -39,6 +39,8 @@ impl<S: Storage> Core<S> {
         match topic {
             // Not acknowledged by a word: whoever sends parts is asked for them again.
             _ if is_busy => self.acknowledge_control(receipt),
+            // That is how what is retained is taken back from a broker.
+            ControlTopic::Push if message.payload.is_empty() => self.acknowledge_control(receipt),
             ControlTopic::Push if message.payload.len() > MODULE_MAX_BYTES => {
                 self.refuse_whole(format!("a module has at most {MODULE_MAX_BYTES} bytes"));
                 self.acknowledge_control(receipt);

@@ -147,13 +147,16 @@ fn what_may_not_come_is_refused_with_the_reason_and_leaves_nothing() {
         });
         assert!(document["reason"].as_str().is_some_and(|text| text.contains(reason)), "{document}");
     }
+    // What takes a retained push back is none.
+    client.publish("eyot/refuse/push", "");
     // Parts that claim to be 4 GB.
     let bomb = "ab".repeat(32);
     client.publish(&format!("eyot/refuse/push/{bomb}/4294967295"), "x");
     client.await_topic(&format!("eyot/refuse/push/{bomb}"));
     echoes(&mut client, "1.1.0");
     assert_eq!((stored(&site, "parts").len(), stored(&site, "modules").len()), (0, 1));
-    site.await_status("the refusals", |status| status["pushes"].as_array().is_some_and(|pushes| pushes.len() >= 6));
+    let status = site.await_status("the refusals", |status| status["pushes"].as_array().is_some_and(|p| p.len() >= 6));
+    assert!(!status["pushes"].to_string().contains(&sha256(b"")), "{status}");
 }
 
 #[test]

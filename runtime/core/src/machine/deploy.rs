@@ -151,7 +151,8 @@ impl<S: Storage> Core<S> {
         };
         let Some(sha256) = sha256 else { return };
         // What came with the configuration file is not in the store; the way back leads there.
-        let keep = active.map(|active| active.sha256).filter(|_| !self.deployer.registry.functions.contains_key(name));
+        let is_way_back = matches!(change, Change::TakeBack(..));
+        let keep = active.map(|active| active.sha256).filter(|_| !is_way_back);
         let name = name.to_owned();
         let warm = self.deployer.warm.remove(&name).filter(|loaded| loaded.sha256 == sha256);
         if let (Change::TakeBack(..), Some(loaded)) = (&change, warm) {

@@ -23,7 +23,10 @@ impl<S: Storage> Core<S> {
         let place = self.functions.place(name);
         let configured = place.and_then(|place| self.functions.at_mut(place)).map(|active| active_build(active));
         // What came with the configuration file and is newer than all that was pushed is a way to deploy, too.
-        if configured.as_ref().is_some_and(|build| entry.is_older_than(build)) {
+        if let Some(build) = configured.as_ref().filter(|build| entry.is_older_than(build)) {
+            if let Some(entry) = self.deployer.registry.functions.get_mut(name) {
+                entry.advance(build.clone());
+            }
             return;
         }
         let Some(active) = &entry.active else {

@@ -254,6 +254,28 @@ fn signed_commands_roll_back_configure_and_remove_once_each() {
     }
 }
 
+/// What came with the configuration file is the first version, and the way back leads there, also when the file is gone.
+#[test]
+fn a_push_replaces_what_the_configuration_file_names() {
+    let mut site = site("first").function(|dir| Manifest::new("f").module(dir, &echo("out/1.0.0/")));
+    let mut daemon = site.start();
+    let mut client = site.client("author");
+    client.subscribe("out/#");
+    client.subscribe("eyot/first/#");
+    echoes(&mut client, "1.0.0");
+    client.publish("eyot/first/push", version(site.dir(), "1.1.0"));
+    function_topic(&mut client, "first", "active", "1.1.0");
+    daemon.kill();
+    drop(daemon);
+    site.config.functions.clear();
+    let _daemon = site.start();
+    echoes(&mut client, "1.1.0");
+    let back = Command::Rollback { function: "f".to_owned(), to: Some("1.0.0".to_owned()) };
+    client.publish("eyot/first/command", order("first", "rollback-1", back));
+    assert_eq!(report(&mut client, "first", "rollback-1")["done"], true);
+    echoes(&mut client, "1.0.0");
+}
+
 /// Messages go on while versions change: none is lost, and none is run twice.
 #[test]
 fn versions_change_between_two_messages() {

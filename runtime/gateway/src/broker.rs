@@ -25,6 +25,8 @@ use rumqttd::{ConnectionSettings, LinkType, Router, RouterConfig, Server, Server
 use guard::Guard;
 pub use session::Session;
 
+/// Ports that are tried when any will do.
+const PORTS_TRIED_MAX: usize = 5;
 /// Clients connected at the same time.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Largest packet: a function module and its head.
@@ -50,6 +52,17 @@ impl Embedded {
     /// Listens on `addr`; port 0 takes any that is free. Fails if the port is taken. What is published is kept for
     /// `session` from the first message on.
     pub fn start(addr: SocketAddr, session: Option<Session>) -> io::Result<Self> {
+        for _ in 1..PORTS_TRIED_MAX {
+            match Self::listen(addr, session.clone()) {
+                // Someone took the port that was free a moment ago.
+                Err(error) if addr.port() == 0 && error.to_string().contains("in use") => {}
+                started => return started,
+            }
+        }
+        Self::listen(addr, session)
+    }
+
+    fn listen(addr: SocketAddr, session: Option<Session>) -> io::Result<Self> {
         let local_addr = free(addr)?;
         let (stop, stopped) = flume::bounded(0);
         let (ready, started) = flume::bounded(1);

@@ -60,6 +60,10 @@ pub(crate) struct Active {
     pub held_back: u64,
     pub breaker: Breaker,
     pub content_sha256: [u8; 32],
+    /// Configuration that is not its manifest's.
+    pub overrides: Vec<(String, String)>,
+    /// Unix time at which a dead letter last had a large state, in milliseconds.
+    pub large_letter_ms: i64,
     /// It begins with nothing: it is to be changed as soon as nothing of it is under way.
     pub is_frozen: bool,
     /// No message wakes it any more.
@@ -113,6 +117,7 @@ pub(crate) enum Start {
 impl Active {
     pub fn new(loaded: Loaded) -> Self {
         let manifest = Arc::clone(loaded.function.manifest());
+        let overrides = loaded.function.overrides().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         Self {
             name: Arc::from(manifest.name.as_str()),
             manifest,
@@ -132,6 +137,8 @@ impl Active {
             held_back: 0,
             breaker: Breaker::new(),
             content_sha256: loaded.content_sha256,
+            overrides,
+            large_letter_ms: 0,
             is_frozen: false,
             is_leaving: false,
             is_gone: false,

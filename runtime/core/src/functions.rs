@@ -9,6 +9,7 @@ use eyot_wire::record::{Builder, Route};
 
 use crate::active::{Active, Loaded, Shop, Start, Work, SLICES_HERE_MAX};
 use crate::backlog::Quotas;
+use crate::capture::Captures;
 use crate::dead;
 use crate::job::{Ended, Job, Parcel};
 use crate::ledger::Ledger;
@@ -100,6 +101,7 @@ pub(crate) struct Functions {
     /// The functions that the message at hand wakes.
     parts: Vec<Part>,
     routes: Vec<Route>,
+    pub captures: Captures,
 }
 
 impl Functions {

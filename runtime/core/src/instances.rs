@@ -51,6 +51,11 @@ impl Instances {
         !self.is_held && self.home.is_some() && self.count == 1 + self.spare.len()
     }
 
+    /// Whether it has a state.
+    pub fn uses_state(&self) -> bool {
+        self.uses_state
+    }
+
     /// The first instance, if it is here.
     pub fn home(&self) -> Option<&Function> {
         self.home.as_deref()

@@ -16,6 +16,7 @@
 //! - `functions`: finds the functions a message triggers and begins with them; `active`: one of them, `instances`: what it runs in.
 //! - `job`: what takes longer, on its way to a worker and back; `flight`: the messages that are not in the log meanwhile.
 //! - `dead`: what becomes of failures and refusals.
+//! - `capture`: messages recorded on command, to be run again elsewhere.
 //! - `breaker`: leaves a function alone that fails on message after message.
 //! - [`deploy`]: which version of a function is in force, and how it comes to be.
 //! - `down`: messages from an uplink, which pass no function on their way to the local broker.
@@ -39,6 +40,7 @@ mod active;
 mod backlog;
 mod bodies;
 mod breaker;
+mod capture;
 mod commit;
 mod dead;
 pub mod deploy;

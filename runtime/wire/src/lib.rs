@@ -10,11 +10,13 @@
 //! - [`module`]: names of exports, imports and custom sections of interface version 1.
 //! - [`code`]: error codes a function sees, and the reasons a message fails or is dropped.
 //! - [`control`]: control topics, and the documents on them.
+//! - [`capture`]: a message with all that a function read, to be run again elsewhere.
 //! - [`record`]: the commit record, one per message, as it stands in the log.
 #![no_std]
 
 extern crate alloc;
 
+pub mod capture;
 pub mod code;
 pub mod control;
 pub mod filters;

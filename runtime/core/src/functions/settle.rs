@@ -55,6 +55,7 @@ impl Functions {
             let Some(active) = self.active.get_mut(part.place) else { continue };
             let Progress::Done(result, taken) = &part.progress else { continue };
             outcome.woken += 1;
+            self.captures.see(active, waking, result, taken.as_deref().or_else(|| active.instances.effects()));
             match result {
                 Ok(usage) => {
                     outcome.random_used |= usage.random_used;

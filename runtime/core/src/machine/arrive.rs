@@ -220,6 +220,7 @@ impl<S: Storage> Core<S> {
     }
 
     fn verdict(&mut self, outcome: Outcome, seed: u64) -> Verdict {
+        self.publish_captures();
         let dropped = match outcome {
             outcome if outcome.woken == 0 => Some(DropReason::NoFunction),
             outcome if outcome.failed > 0 => Some(DropReason::DeadLetter),

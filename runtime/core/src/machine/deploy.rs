@@ -9,7 +9,7 @@ use eyot_wire::control::{Command, PushState};
 use super::restore::active_build;
 use super::*;
 use crate::deploy::plan::{Change, Document, Origin, Request, Stage};
-use crate::deploy::registry::{build, Entry};
+use crate::deploy::registry::{build, Deployed, Entry, StateChange};
 use crate::needs::{Need, Needs};
 use crate::task::{Authorized, Candidate, Fresh, Overrides, Task};
 
@@ -72,7 +72,7 @@ impl<S: Storage> Core<S> {
         }
         let none_here = || format!("no function here is called \"{name}\"; see `eyot list`");
         let entry = self.entry(&name).ok_or_else(none_here)?;
-        match authorized.order.command {
+        match authorized.order.command.clone() {
             Command::Rollback { to, .. } => {
                 let kept = entry.previous.iter().chain(entry.taken_back.iter().map(|back| &back.build));
                 let mut kept = kept.filter(|build| to.as_ref().is_none_or(|to| build.is_called(to)));
@@ -101,8 +101,28 @@ impl<S: Storage> Core<S> {
                 overrides.extend(set);
                 self.load(&name, Change::Configure(overrides.into_iter().collect()), origin);
             }
-            Command::Capture { .. } => return Err("captures are not taken by this version of eyotd".to_owned()),
+            Command::Capture { count, on_error, .. } => self.begin_capture(&name, count, on_error, &authorized)?,
         }
+        Ok(())
+    }
+
+    /// The log has to know only that the command was done: a capture ends with the process.
+    fn begin_capture(&mut self, name: &str, count: u32, on_error: bool, by: &Authorized) -> Result<(), String> {
+        if self.functions.place(name).is_none() {
+            return Err(format!("\"{name}\" does not run here; see `eyot list`"));
+        }
+        if !self.committer.takes_letters() {
+            return Err("the log has no room to remember the command; send it again later".to_owned());
+        }
+        self.functions.captures.want(name, count, on_error)?;
+        self.prepare();
+        let nonce = Some((by.order.nonce.clone(), by.order.expires));
+        let number = self.deployer.registry.number + 1;
+        let deployed = Deployed::new(number, "", None, nonce, StateChange::Keep);
+        self.committer.append_deployed(&deployed.encode(), self.now.mono_us).map_err(|error| error.to_string())?;
+        self.deployer.registry.apply(&deployed);
+        self.report_order(&by.order.nonce, &by.order.command, Ok(()));
+        self.audit(by.order.command.word(), name, &by.signer, None, Ok(()));
         Ok(())
     }
 

@@ -30,8 +30,11 @@ impl<S: Storage> Core<S> {
 
     /// Publishes a document on a control topic of this gateway.
     pub(super) fn publish_control(&mut self, topic: &str, document: &impl serde::Serialize, retain: bool) {
+        self.publish_bytes(topic, Bytes::from(serde_json::to_vec(document).unwrap_or_default()), retain);
+    }
+
+    fn publish_bytes(&mut self, topic: &str, payload: Bytes, retain: bool) {
         let topic = Bytes::from(format!("eyot/{}/{topic}", self.config.gateway_id));
-        let payload = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
         for (link, conn) in self.targets() {
             let (topic, payload) = (topic.clone(), payload.clone());
             let publish = Publish { link, conn, token: 0, topic, payload, retain, stamp: None, received_at_ms: 0 };
@@ -50,6 +53,13 @@ impl<S: Storage> Core<S> {
         let topic = Bytes::from(format!("eyot/{}/function/{name}", self.config.gateway_id));
         for (link, conn) in self.targets() {
             self.effects.push_back(retained(link, conn, topic.clone(), Bytes::new()));
+        }
+    }
+
+    /// What was captured of the last message.
+    pub(super) fn publish_captures(&mut self) {
+        for (function, capture) in self.functions.captures.take(self.now.mono_us) {
+            self.publish_bytes(&format!("capture/{function}"), Bytes::from(capture), false);
         }
     }
 

@@ -58,7 +58,8 @@ const TENTH: &str = r#"(module
     (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1)))
     (call $set (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 4))))"#;
 
-/// Counts messages in its state under `n`, and takes its time over those that begin with `^`.
+/// Counts messages in its state under `n`, takes its time over those that begin with `^`, and fails after it has counted
+/// those that begin with `!`.
 const COUNT: &str = r#"(module
   (import "eyot" "state_get" (func $get (param i32 i32 i32 i32) (result i32)))
   (import "eyot" "state_set" (func $set (param i32 i32 i32 i32) (result i32)))
@@ -73,7 +74,8 @@ const COUNT: &str = r#"(module
     (if (i32.eq (i32.load8_u (local.get $p)) (i32.const 94)) (then
       (local.set $turns (i32.const 20000))
       (loop $turn (br_if $turn (local.tee $turns (i32.sub (local.get $turns) (i32.const 1)))))))
-    (call $set (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 4))))"#;
+    (drop (call $set (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 4)))
+    (i32.eq (i32.load8_u (local.get $p)) (i32.const 33))))"#;
 
 fn function(name: &str, trigger: &str, module: &str) -> Loaded {
     let manifest = format!("name = \"{name}\"\nversion = \"1.0.0\"\n{trigger}[allow]\nemit = [\"#\"]");
@@ -109,6 +111,8 @@ pub struct Bench {
     pub notices: Vec<Notice>,
     /// Control documents on the local broker, by topic.
     pub retained: BTreeMap<String, Bytes>,
+    /// Other control messages, on all links.
+    pub told: Vec<Publish>,
     /// Acknowledged messages: by which link and connection they came, and their packet id.
     pub acked: Vec<(LinkId, u64, u16)>,
     /// Jobs that go on until the test hands them back; none if they are to end at once.
@@ -173,6 +177,7 @@ impl Bench {
             sent,
             notices,
             retained: BTreeMap::new(),
+            told: Vec::new(),
             acked: Vec::new(),
             jobs: None,
             drained: false,
@@ -252,8 +257,9 @@ impl Bench {
         while let Some(effect) = self.core.poll() {
             match effect {
                 Effect::Ack { link, conn, packet_id } => self.acked.push((link, conn, packet_id)),
+                Effect::Publish(publish) if publish.token == 0 && !publish.retain => self.told.push(publish),
                 Effect::Publish(publish) if publish.token == 0 => {
-                    if publish.link == LinkId::INTAKE && publish.retain {
+                    if publish.link == LinkId::INTAKE {
                         let topic = String::from_utf8(publish.topic.to_vec()).unwrap();
                         self.retained.insert(topic, publish.payload);
                     }

@@ -3,6 +3,7 @@
 
 mod backlog;
 mod bench;
+mod captures;
 mod down;
 mod flight;
 mod gaps;

@@ -6,6 +6,15 @@ use super::*;
 use crate::instance::call;
 
 impl Function {
+    /// The values of its configuration that are not the manifest's.
+    pub fn overrides(&self) -> impl Iterator<Item = (&str, &str)> {
+        let of_manifest = &self.manifest.config;
+        let config = self.store.data().config.iter();
+        config
+            .filter(|(key, value)| of_manifest.get(*key) != Some(*value))
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// Replaces the values given at load by others and starts again, because `eyot_init` may have read the old ones.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 //! - `build`: from the folder to one `.wasm` file with its manifest;
 //! - `module`: what stands in such a file, and how sections are put into it;
 //! - `run`: messages through it, offline;
+//! - `test`: the cases in its folder; `replay`: what was recorded in the field; `case`: what both of them run;
 //! - `inspect`: what a gateway would say to it;
 //! - `keys`: keys to sign with, and what they are called;
 //! - `sign`: a signer added to it;
@@ -22,6 +23,7 @@
 //! What they share: `guest` (the thread functions run in), `file`, `output`, `error`.
 
 mod build;
+mod case;
 mod completions;
 mod demo;
 mod error;
@@ -33,8 +35,10 @@ mod ledger;
 mod module;
 mod new;
 mod output;
+mod replay;
 mod run;
 mod sign;
+mod test;
 mod verify;
 
 use std::process::ExitCode;
@@ -57,6 +61,8 @@ Examples:
   eyot new doubler
   eyot build doubler
   eyot run doubler/doubler.wasm --topic sensors/7/raw --payload '{\"t\":21.5}'
+  eyot test doubler
+  eyot replay smooth.cap --with smooth.wasm
   eyot inspect doubler/doubler.wasm
   eyot keys new --out ada && eyot sign doubler/doubler.wasm --key ada
   eyot verify doubler/doubler.wasm --key ada.pub
@@ -69,6 +75,8 @@ enum Command {
     New(new::Args),
     Build(build::Args),
     Run(run::Args),
+    Test(test::Args),
+    Replay(replay::Args),
     Inspect(inspect::Args),
     Keys(keys::Args),
     Sign(sign::Args),
@@ -83,12 +91,13 @@ impl Command {
     fn json(&self) -> bool {
         match self {
             Self::Run(args) => args.json,
+            Self::Replay(args) => args.json,
             Self::Inspect(args) => args.json,
             Self::Keys(args) => args.json(),
             Self::Verify(args) => args.json,
             Self::Ledger(args) => args.json,
             Self::Demo(args) => args.json,
-            Self::New(_) | Self::Build(_) | Self::Sign(_) | Self::Completions(_) => false,
+            Self::New(_) | Self::Build(_) | Self::Test(_) | Self::Sign(_) | Self::Completions(_) => false,
         }
     }
 
@@ -97,6 +106,8 @@ impl Command {
             Self::New(args) => new::execute(args),
             Self::Build(args) => build::execute(args),
             Self::Run(args) => run::execute(args),
+            Self::Test(args) => test::execute(args),
+            Self::Replay(args) => replay::execute(args),
             Self::Inspect(args) => inspect::execute(args),
             Self::Keys(args) => keys::execute(args),
             Self::Sign(args) => sign::execute(args),

@@ -31,10 +31,11 @@ Examples:
   eyot new celsius --sdk ~/eyot/functions/sdk";
 
 /// The files of the template, relative to the new folder.
-const TEMPLATE: [(&str, &str); 5] = [
+const TEMPLATE: [(&str, &str); 6] = [
     ("Cargo.toml", include_str!("../../../functions/template/Cargo.toml")),
     ("function.toml", include_str!("../../../functions/template/function.toml")),
     ("src/lib.rs", include_str!("../../../functions/template/src/lib.rs")),
+    ("tests/doubles.json", include_str!("../../../functions/template/tests/doubles.json")),
     (".cargo/config.toml", include_str!("../../../functions/template/.cargo/config.toml")),
     (".gitignore", "/target\n/*.wasm\n"),
 ];
@@ -161,6 +162,7 @@ fn next_steps(name: &str, folder: &Path) -> String {
            edit {shown}/src/lib.rs and {shown}/function.toml\n  \
            cargo test --manifest-path {shown}/Cargo.toml\n  \
            eyot build {shown}\n  \
+           eyot test {shown}\n  \
            eyot run {shown}/{name}.wasm --topic TOPIC --payload PAYLOAD\n"
     )
 }

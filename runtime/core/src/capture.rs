@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use eyot_engine::{Effects, StateOp, Usage};
-use eyot_wire::capture::{Capture, Outcome, CAPTURES_MAX, CAPTURE_STATE_MAX_BYTES};
+use eyot_engine::{Effects, Usage};
+use eyot_wire::capture::{Capture, CAPTURES_MAX, CAPTURE_STATE_MAX_BYTES};
 use eyot_wire::code::Failure;
 
 use crate::active::Active;
@@ -94,14 +94,6 @@ fn capture(
 ) -> Option<Vec<u8>> {
     let state = active.instances.state();
     let entries = || state.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
-    let refused = effects.refused_emits();
-    let outcome = Outcome {
-        result: result.as_ref().map(|_| ()).map_err(Failure::clone),
-        emits: effects.emits().map(|emit| (emit.topic.to_owned(), emit.payload.to_vec())).collect(),
-        state: effects.state_ops().map(owned).collect(),
-        logs: effects.logs().map(|log| (log.level as u8, log.text.to_owned())).collect(),
-        emits_refused: refused.not_allowed.saturating_add(refused.malformed).saturating_add(refused.over_limit),
-    };
     let capture = Capture {
         function: active.name.to_string(),
         version: active.manifest.version.to_string(),
@@ -112,14 +104,7 @@ fn capture(
         seed: waking.seed,
         state: (state.bytes() <= CAPTURE_STATE_MAX_BYTES).then(entries),
         config: active.overrides.clone(),
-        outcome,
+        outcome: effects.outcome(result.as_ref().map(|_| ()).map_err(Failure::clone)),
     };
     capture.encode()
-}
-
-fn owned(op: StateOp<'_>) -> (Vec<u8>, Option<Vec<u8>>) {
-    match op {
-        StateOp::Set { key, value } => (key.to_vec(), Some(value.to_vec())),
-        StateOp::Delete { key } => (key.to_vec(), None),
-    }
 }

@@ -1,9 +1,11 @@
 //! What one message did: emits, state operations and log lines, in buffers that the next message reuses.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use eyot_wire::capture::Outcome;
+use eyot_wire::code::Failure;
 use eyot_wire::module::LOG_LINE_MAX_BYTES;
 
 use crate::limits::LOG_LINES_MAX;
@@ -34,6 +36,16 @@ pub enum StateOp<'a> {
         /// Key.
         key: &'a [u8],
     },
+}
+
+impl StateOp<'_> {
+    /// Key and new value; none if it is removed.
+    fn to_owned(self) -> (Vec<u8>, Option<Vec<u8>>) {
+        match self {
+            Self::Set { key, value } => (key.to_vec(), Some(value.to_vec())),
+            Self::Delete { key } => (key.to_vec(), None),
+        }
+    }
 }
 
 /// Severity of a log line.
@@ -152,6 +164,18 @@ impl Effects {
     pub fn apply_to(&self, state: &mut Arc<State>) {
         if self.state.len() > 0 {
             self.state.apply(Arc::make_mut(state));
+        }
+    }
+
+    /// All of them on their own, with how the message ended.
+    pub fn outcome(&self, result: Result<(), Failure>) -> Outcome {
+        let refused = self.refused;
+        Outcome {
+            result,
+            emits: self.emits().map(|emit| (emit.topic.to_string(), emit.payload.to_vec())).collect(),
+            state: self.state_ops().map(StateOp::to_owned).collect(),
+            logs: self.logs().map(|log| (log.level as u8, log.text.to_string())).collect(),
+            emits_refused: refused.not_allowed.saturating_add(refused.malformed).saturating_add(refused.over_limit),
         }
     }
 

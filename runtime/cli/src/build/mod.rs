@@ -71,7 +71,11 @@ pub fn execute(args: &Args) -> Result<(), Error> {
     report(&out, &wasm, &manifest)
 }
 
-fn read_manifest(dir: &Path) -> Result<(String, Manifest), Error> {
+/// The manifest in a function's folder: its text, and what it says.
+///
+/// # Errors
+/// It cannot be read, or is not valid.
+pub fn read_manifest(dir: &Path) -> Result<(String, Manifest), Error> {
     let path = dir.join(MANIFEST_FILE);
     if let Err(e) = fs::metadata(&path) {
         let remedy = if e.kind() == io::ErrorKind::NotFound {

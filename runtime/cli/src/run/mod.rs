@@ -2,7 +2,7 @@
 
 mod messages;
 mod report;
-mod state;
+pub mod state;
 
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -197,7 +197,8 @@ fn default_manifest(path: &Path) -> Manifest {
     }
 }
 
-fn remedy(failure: &Failure) -> &'static str {
+/// What helps against a failure.
+pub fn remedy(failure: &Failure) -> &'static str {
     match failure {
         Failure::Code(_) => "look the code up in the function, or log before returning it",
         Failure::Trap(_) => "the function's log says where a Rust function panicked",

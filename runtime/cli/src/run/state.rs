@@ -50,14 +50,16 @@ pub fn write(path: &Path, state: &State) -> Result<(), Error> {
     file::write_atomically(path, &text)
 }
 
-fn encode(bytes: &[u8]) -> String {
+/// Bytes as text.
+pub fn encode(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.starts_with(BASE64_PREFIX) => text.to_owned(),
         _ => format!("{BASE64_PREFIX}{}", BASE64_STANDARD.encode(bytes)),
     }
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+/// What [`encode`] wrote.
+pub fn decode(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
     match text.strip_prefix(BASE64_PREFIX) {
         Some(encoded) => BASE64_STANDARD.decode(encoded),
         None => Ok(text.as_bytes().to_vec()),

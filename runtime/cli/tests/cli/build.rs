@@ -104,6 +104,7 @@ fn from_nothing_to_a_function_that_runs() {
     built.prints(&["built barn/barn.wasm (barn 0.1.0)", "64.0 KiB", "sensors/+/raw"]);
     let run = ["run", "barn/barn.wasm", "-t", "sensors/a/raw", "-p", "{\"t\":1.25}"];
     folder.eyot(&run).exits(0).prints(&["processed/a  {\"t\":2.5}"]);
+    folder.eyot(&["test", "barn"]).exits(0).prints(&["ok      barn/tests/doubles.json"]);
 
     let wasm = folder.read("barn/barn.wasm");
     let text = String::from_utf8_lossy(&wasm);

@@ -8,6 +8,8 @@
 # - Rust's standard library for wasm32-unknown-unknown (functions) and thumbv8m.main-none-eabihf (nodes): from rustup,
 #   or, where rustup cannot download, built from Debian's packages into a toolchain of its own,
 #   ${XDG_CACHE_HOME:-$HOME/.cache}/eyot/sysroot.
+# - qemu-user-static and aarch64-unknown-linux-musl: the processor that results are compared on. Where rustup cannot download
+#   that target, the comparison is left out.
 #
 # Whoever builds for one of these targets uses the default toolchain if it has the target, and otherwise that one:
 # RUSTUP_TOOLCHAIN=$HOME/.cache/eyot/sysroot. EYOT_WASM_TOOLCHAIN names another toolchain for functions.
@@ -92,7 +94,7 @@ from_debian() {
     "$here/mk-sysroot.sh" "$sysroot" "$1"
 }
 
-for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients mkfs.ext4:e2fsprogs losetup:mount unshare:util-linux; do
+for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients mkfs.ext4:e2fsprogs losetup:mount unshare:util-linux qemu-aarch64-static:qemu-user-static; do
     command -v "${pair%%:*}" > /dev/null || install "${pair##*:}"
 done
 say "mosquitto: $(command -v mosquitto)"
@@ -108,3 +110,9 @@ for target in $targets; do
         say "$target: $sysroot"
     fi
 done
+other=aarch64-unknown-linux-musl
+if default_has $other || rustup_adds $other; then
+    say "$other: default toolchain"
+else
+    say "$other: not here; results are not compared between processors"
+fi

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod broker;
+mod captures;
 mod disk;
 mod down;
 mod embedded;

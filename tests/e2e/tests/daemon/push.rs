@@ -20,7 +20,7 @@ fn signer(seed: [u8; 32]) -> Signer {
 }
 
 /// A site that trusts one key.
-fn site(id: &str) -> Site {
+pub fn site(id: &str) -> Site {
     let mut site = Site::new(id);
     site.config.trust_keys = vec![signer(SEED).public().to_openssh()];
     site.config.allow_unsigned = false;
@@ -28,7 +28,7 @@ fn site(id: &str) -> Site {
 }
 
 /// Version `version` of `f`, which echoes under `out/<version>/`, signed.
-fn version(dir: &Path, version: &str) -> Vec<u8> {
+pub fn version(dir: &Path, version: &str) -> Vec<u8> {
     module(dir, version, &echo(&format!("out/{version}/")))
 }
 
@@ -50,7 +50,7 @@ fn large(dir: &Path, version: &str) -> Vec<u8> {
     signer(SEED).sign(&module).unwrap()
 }
 
-fn function_topic(client: &mut Client, id: &str, state: &str, version: &str) -> Value {
+pub fn function_topic(client: &mut Client, id: &str, state: &str, version: &str) -> Value {
     let topic = format!("eyot/{id}/function/f");
     client.await_message(&format!("{version} {state}"), |publish| {
         let document: Value = serde_json::from_slice(&publish.payload).ok()?;
@@ -59,7 +59,7 @@ fn function_topic(client: &mut Client, id: &str, state: &str, version: &str) -> 
     })
 }
 
-fn echoes(client: &mut Client, version: &str) {
+pub fn echoes(client: &mut Client, version: &str) {
     client.publish("in/a", "hello");
     client.await_topic(&format!("out/{version}/in/a"));
 }
@@ -75,13 +75,13 @@ fn sha256(module: &[u8]) -> String {
     sha2::Sha256::digest(module).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn order(id: &str, nonce: &str, command: Command) -> String {
+pub fn order(id: &str, nonce: &str, command: Command) -> String {
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let order = Order { gateway: id.into(), nonce: nonce.into(), expires: now_s + 600, command };
     seal(&signer(SEED), &order).unwrap()
 }
 
-fn report(client: &mut Client, id: &str, nonce: &str) -> Value {
+pub fn report(client: &mut Client, id: &str, nonce: &str) -> Value {
     serde_json::from_slice(&client.await_topic(&format!("eyot/{id}/command/{nonce}"))).unwrap()
 }
 

@@ -90,6 +90,19 @@ fn time_seed_and_configuration_are_those_of_the_recording() {
 }
 
 #[test]
+fn each_message_has_its_own_configuration() {
+    let folder = Folder::new();
+    folder.function(
+        "(call $emit (i32.const 0) (i32.const 5) (i32.const 512)
+            (call $config_get (i32.const 32) (i32.const 8) (i32.const 512) (i32.const 64)))",
+    );
+    let other = Capture { config: vec![("greeting".into(), "ahoy".into())], ..capture() };
+    folder.write("a.cap", file(&[capture(), other, Capture { config: Vec::new(), ..capture() }]));
+    let output = folder.eyot(&WITH).exits(1);
+    output.prints(&["emit   out/a  hi", "emit   out/a  ahoy", "emit   out/a  hello"]);
+}
+
+#[test]
 fn two_versions_are_compared_with_each_other() {
     let folder = Folder::new();
     folder.function(ECHO);

@@ -1,0 +1,203 @@
+//! The store of pushed modules, over a real directory.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use common::{function, TempDir};
+use eyot_core::task::{Answer, Part, Shelf as _, Taken, Task};
+use eyot_gateway::store::{Store, AUDIT_MAX_BYTES};
+use eyot_trust::policy::{Grant, Policy};
+use eyot_trust::sign::Signer;
+use sha2::{Digest as _, Sha256};
+
+struct Place {
+    dir: TempDir,
+    signer: Signer,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { dir: TempDir::new(), signer: Signer::from_seed(&[7; 32], "ada@lab").unwrap() }
+    }
+
+    fn store(&self) -> Store {
+        let policy = Policy { grants: vec![Grant::full(self.signer.public().clone())], ..Policy::default() };
+        Store::open(&self.data(), policy, vec!["barn-7".to_owned()], Vec::new()).unwrap()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.0.join("data")
+    }
+
+    fn unsigned(&self) -> Vec<u8> {
+        fs::read(function::echo(&self.dir)).unwrap()
+    }
+
+    fn module(&self) -> Vec<u8> {
+        self.signer.sign(&self.unsigned()).unwrap()
+    }
+
+    /// Names of what is in the store, sorted.
+    fn files(&self, kind: &str) -> Vec<String> {
+        let found = fs::read_dir(self.data().join("functions").join(kind));
+        let names = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = found.map(|entries| entries.map(names).collect()).unwrap_or_default();
+        names.sort();
+        names
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+fn hex(sha256: [u8; 32]) -> String {
+    sha256.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn keep(store: &Store, push: Option<[u8; 32]>, number: u32, bytes: &[u8]) -> std::io::Result<()> {
+    let task = Task::Keep { ticket: 9, push, number, bytes: Bytes::copy_from_slice(bytes) };
+    let Some(Answer::Kept { ticket: 9, push: found, number: n, bytes: length, result }) = store.work(task) else {
+        panic!("no answer")
+    };
+    assert_eq!((n, length), (number, bytes.len() as u64));
+    assert_eq!(found, push.unwrap_or_else(|| sha256(bytes)));
+    result
+}
+
+fn take(store: &Store, push: [u8; 32], parts: u32) -> Taken {
+    match store.work(Task::Take { push, parts }) {
+        Some(Answer::Taken { result, .. }) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The engine needs its stack.
+fn on_stack(test: impl FnOnce() + Send + 'static) {
+    eyot_gateway::functions::spawn("test", test).unwrap().join().unwrap();
+}
+
+#[test]
+fn parts_become_a_module_that_loads_again_after_a_restart() {
+    on_stack(|| {
+        let place = Place::new();
+        let (store, module) = (place.store(), place.module());
+        let push = sha256(&module);
+        let (first, second) = module.split_at(100);
+        keep(&store, Some(push), 1, second).unwrap();
+        keep(&store, Some(push), 0, first).unwrap();
+        assert!(matches!(take(&store, push, 1), Taken::Incomplete));
+        let Taken::Ready(candidate) = take(&store, push, 2) else { panic!() };
+        assert_eq!((candidate.manifest.name.as_str(), candidate.signers.len()), ("echo", 1));
+        assert_eq!(place.files("modules"), [format!("{}.wasm", hex(push))]);
+        // A crash before the log knows.
+        let mut parts = place.store().parts();
+        parts.sort_by_key(|part| part.number);
+        let bytes = [first.len() as u64, second.len() as u64];
+        assert_eq!(parts, [0, 1].map(|n: u32| Part { push, number: n, bytes: bytes[n as usize] }));
+        assert!(store.work(Task::Forget { push }).is_none());
+        assert_eq!(place.files("parts"), [""; 0]);
+
+        let mut again = place.store();
+        let loaded = again.load(&push, &Vec::new()).unwrap_or_else(|reason| panic!("{reason}"));
+        assert!(loaded.sha256 == push && loaded.content_sha256 == candidate.content_sha256);
+        assert!(loaded.replica.unwrap()().is_some());
+        again.retain(&[]);
+        assert_eq!(place.files("modules"), [""; 0]);
+    });
+}
+
+#[test]
+fn what_may_not_come_is_refused_and_nothing_of_it_stays() {
+    on_stack(|| {
+        let place = Place::new();
+        let store = place.store();
+        let stranger = Signer::from_seed(&[8; 32], "eve").unwrap().sign(&place.unsigned()).unwrap();
+        let mut altered = place.module();
+        let data = altered.windows(9).position(|bytes| bytes == b"cloud/out").unwrap();
+        altered[data] ^= 1;
+        let unloadable = {
+            let text = r#"(module (@custom "eyot.manifest" "name = \"bad\"\nversion = \"1.0.0\""))"#;
+            place.signer.sign(&wat::parse_str(text).unwrap()).unwrap()
+        };
+        for (bytes, reason) in [
+            (place.unsigned(), "is not signed"),
+            (stranger, "no key that is trusted here"),
+            (altered, "altered"),
+            (unloadable, "is refused"),
+            (b"nonsense".to_vec(), "is not a core WebAssembly module"),
+        ] {
+            keep(&store, None, 0, &bytes).unwrap();
+            let Taken::Refused { reason: found, .. } = take(&store, sha256(&bytes), 1) else { panic!("{reason}") };
+            assert!(found.contains(reason), "{found}");
+            assert_eq!((place.files("parts"), place.files("modules")), (Vec::new(), Vec::new()), "{reason}");
+        }
+    });
+}
+
+#[test]
+fn a_module_that_is_not_what_it_was_is_not_loaded() {
+    on_stack(|| {
+        let place = Place::new();
+        let (mut store, module) = (place.store(), place.module());
+        let push = sha256(&module);
+        keep(&store, None, 0, &module).unwrap();
+        assert!(matches!(take(&store, push, 1), Taken::Ready(_)));
+        let path = place.data().join("functions/modules").join(format!("{}.wasm", hex(push)));
+        let whole = fs::read(&path).unwrap();
+        let mut altered = whole.clone();
+        altered[whole.len() / 2] ^= 1;
+        for bytes in [&altered[..], &whole[..whole.len() / 2]] {
+            fs::write(&path, bytes).unwrap();
+            let reason = store.load(&push, &Vec::new()).map(drop).unwrap_err();
+            assert!(reason.contains("is not what it was") && reason.contains("push it again"), "{reason}");
+        }
+        // The same push again mends it.
+        assert!(matches!(take(&store, push, 1), Taken::Ready(_)));
+        assert!(store.load(&push, &Vec::new()).is_ok());
+    });
+}
+
+#[test]
+fn what_is_half_written_goes_at_start_and_what_cannot_be_written_leaves_nothing() {
+    on_stack(|| {
+        let place = Place::new();
+        let (store, module) = (place.store(), place.module());
+        let push = sha256(&module);
+        keep(&store, None, 0, &module).unwrap();
+        let part = place.data().join("functions/parts").join(format!("{}.0", hex(push)));
+        fs::write(part.with_extension("0.new"), b"half").unwrap();
+        assert_eq!(place.store().parts().len(), 1);
+        assert_eq!(place.files("parts"), [format!("{}.0", hex(push))]);
+
+        // Where a directory stands, no file can be put.
+        let other = [3; 32];
+        fs::create_dir(place.data().join("functions/parts").join(format!("{}.0", hex(other)))).unwrap();
+        assert!(keep(&store, Some(other), 0, b"x").is_err());
+        assert!(!place.files("parts").iter().any(|name| name.ends_with("new")), "{:?}", place.files("parts"));
+        fs::create_dir(place.data().join("functions/modules")).unwrap();
+        fs::create_dir(place.data().join("functions/modules").join(format!("{}.wasm", hex(push)))).unwrap();
+        assert!(matches!(take(&store, push, 1), Taken::Failed(_)));
+        assert_eq!(place.files("modules").len(), 1, "only what was in the way");
+        assert!(matches!(take(&store, [9; 32], 1), Taken::Failed(_)), "no part of it is here");
+    });
+}
+
+#[test]
+fn the_audit_log_begins_anew_and_keeps_the_one_before() {
+    let place = Place::new();
+    fs::create_dir(place.data()).unwrap();
+    let store = place.store();
+    let line = format!("{{\"a\":\"{}\"}}", "x".repeat(1000));
+    let most = AUDIT_MAX_BYTES as usize / line.len() + 1;
+    for _ in 0..2 * most + 2 {
+        assert!(store.work(Task::Audit { line: line.clone() }).is_none());
+    }
+    let lines = |name: &str| fs::read_to_string(place.data().join(name)).unwrap().lines().count();
+    assert!(lines("audit.1.ndjson") >= most - 1 && (1..most).contains(&lines("audit.ndjson")));
+}

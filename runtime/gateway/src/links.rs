@@ -172,7 +172,7 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
     out
 }
 
-/// The filters of this gateway's control topics and those of its groups, and the topics of whole modules.
+/// The filters of this gateway's control topics and those of its groups, and the topics of modules.
 fn control(config: &Config) -> (Vec<String>, Vec<String>) {
     let groups = config.groups.iter().map(|group| format!("@{group}"));
     let ids: Vec<String> = std::iter::once(config.id.clone()).chain(groups).collect();

@@ -127,6 +127,7 @@ pub fn read(version: Version, head: Head, mut frame: Bytes) -> Result<Incoming, 
             frame.advance(head.head_bytes);
             Ok(Incoming::PubRel { packet_id: take_u16(&mut frame)? })
         }
+        11 => Ok(Incoming::UnsubAck),
         13 => Ok(Incoming::PingResp),
         14 => Ok(Incoming::Disconnect(read_disconnect(head, frame))),
         2 | 9 if version == Version::V4 => read_v4(head, frame),
@@ -183,7 +184,6 @@ fn read_v4(head: Head, frame: Bytes) -> Result<Incoming, Malformed> {
                 .map(|code| (*code == v4::SubscribeReasonCode::Failure).then(|| "refused".to_owned()))
                 .collect(),
         },
-        v4::Packet::UnsubAck(_) => Incoming::UnsubAck,
         _ => return Err(Malformed::new("an unexpected packet")),
     })
 }
@@ -219,7 +219,6 @@ fn read_v5(head: Head, frame: Bytes) -> Result<Incoming, Malformed> {
                 })
                 .collect(),
         },
-        v5::Packet::UnsubAck(_) => Incoming::UnsubAck,
         _ => return Err(Malformed(format!("an unexpected packet of {} bytes", head.packet_bytes))),
     })
 }

@@ -29,7 +29,7 @@ pub struct Options {
     pub will: Option<(String, Bytes)>,
     /// What to subscribe to, at QoS 1.
     pub filters: Vec<String>,
-    /// Topics whose messages may be as large as a module.
+    /// Topics whose messages, and those on topics below them, may be as large as a module.
     pub large: Vec<String>,
     /// Whether what this client publishes itself is not for it, whatever the filters say (MQTT 5).
     pub no_local: bool,

@@ -183,6 +183,22 @@ fn parts_come_in_any_order_and_what_is_missing_is_asked_for() {
 }
 
 #[test]
+fn parts_may_be_larger_than_any_message_of_a_sensor() {
+    let site = site("slabs");
+    let _daemon = site.start();
+    let mut client = site.client("author");
+    client.subscribe("out/#");
+    client.subscribe("eyot/slabs/#");
+    let module = large(site.dir(), "1.0.0");
+    let topic = format!("eyot/slabs/push/{}", sha256(&module));
+    for (number, part) in module.chunks(400_000).enumerate() {
+        client.publish(&format!("{topic}/{number}"), part.to_vec());
+    }
+    function_topic(&mut client, "slabs", "active", "1.0.0");
+    echoes(&mut client, "1.0.0");
+}
+
+#[test]
 fn a_version_that_traps_is_out_by_itself_and_why_is_retained() {
     let site = site("guard");
     let _daemon = site.start();
@@ -215,7 +231,7 @@ fn a_version_that_traps_is_out_by_itself_and_why_is_retained() {
 #[test]
 fn signed_commands_roll_back_configure_and_remove_once_each() {
     let site = site("command");
-    let _daemon = site.start();
+    let daemon = site.start();
     let mut client = site.client("operator");
     client.subscribe("out/#");
     client.subscribe("eyot/command/#");
@@ -252,6 +268,8 @@ fn signed_commands_roll_back_configure_and_remove_once_each() {
         client.publish("eyot/command/command", text);
         assert_eq!(report(&mut client, "command", "stranger-1")["done"], false);
     }
+    // The answer to UNSUBSCRIBE was understood.
+    assert!(!daemon.log().contains("no connection"), "{}", daemon.log());
 }
 
 /// What came with the configuration file is the first version, and the way back leads there, also when the file is gone.

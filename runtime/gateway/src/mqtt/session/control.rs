@@ -8,7 +8,8 @@ use super::*;
 pub const LARGE_MAX_BYTES: usize = MODULE_MAX_BYTES + (68 << 10);
 
 impl Session {
-    /// Where a packet is cut: pushes may be as large as modules, other messages not. None until the topic is here.
+    /// Where a packet is cut: pushes, and parts of them, may be as large as modules, other messages
+    /// not. None until the topic is here.
     pub(super) fn packet_max_bytes(&self, head: Head, input: &BytesMut) -> Option<usize> {
         let most = self.options.packet_max_bytes;
         if head.packet_bytes <= most || head.first >> 4 != 3 || self.options.large.is_empty() {
@@ -21,7 +22,10 @@ impl Session {
             return Some(most);
         }
         let topic = topic.get(..length)?;
-        let is_large = self.options.large.iter().any(|large| large.as_bytes() == topic);
+        let is_large = self.options.large.iter().any(|large| {
+            let part = topic.strip_prefix(large.as_bytes());
+            part.is_some_and(|part| part.is_empty() || part.starts_with(b"/"))
+        });
         Some(if is_large { LARGE_MAX_BYTES } else { most })
     }
 

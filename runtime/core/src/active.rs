@@ -347,8 +347,7 @@ fn note_logs(name: &Arc<str>, effects: &Effects, shop: &mut Shop<'_>) -> u64 {
     for line in effects.logs() {
         shop.notices.function_log(name, line.level, line.text, shop.mono_us);
     }
-    let refused = effects.refused_emits();
-    let refused = u64::from(refused.not_allowed) + u64::from(refused.malformed) + u64::from(refused.over_limit);
+    let refused = effects.refused_emits().total();
     if refused > 0 {
         shop.notices.emit_refused(name, refused, shop.mono_us);
     }

@@ -87,7 +87,7 @@ pub(crate) fn letter(
         sha256: hex::encode(active.sha256),
         reason: failure.word(),
         detail: failure.to_string(),
-        code: if let Failure::Code(code) = failure { Some(*code) } else { None },
+        code: failure.code(),
         topic: waking.topic,
         payload_base64: BASE64_STANDARD.encode(waking.payload),
         received_at_ms: waking.now_ms,

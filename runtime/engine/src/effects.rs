@@ -75,7 +75,8 @@ impl Level {
         }
     }
 
-    fn from_number(number: i32) -> Self {
+    /// The level of this number.
+    pub const fn from_number(number: i32) -> Self {
         match number {
             0 => Self::Error,
             1 => Self::Warn,
@@ -104,6 +105,13 @@ pub struct RefusedEmits {
     pub malformed: u32,
     /// Over `limits.output`, or over the number of emits of one message.
     pub over_limit: u32,
+}
+
+impl RefusedEmits {
+    /// For whatever reason.
+    pub fn total(&self) -> u64 {
+        [self.not_allowed, self.malformed, self.over_limit].into_iter().map(u64::from).sum()
+    }
 }
 
 #[derive(Debug)]
@@ -169,13 +177,12 @@ impl Effects {
 
     /// All of them on their own, with how the message ended.
     pub fn outcome(&self, result: Result<(), Failure>) -> Outcome {
-        let refused = self.refused;
         Outcome {
             result,
             emits: self.emits().map(|emit| (emit.topic.to_string(), emit.payload.to_vec())).collect(),
             state: self.state_ops().map(StateOp::to_owned).collect(),
             logs: self.logs().map(|log| (log.level as u8, log.text.to_string())).collect(),
-            emits_refused: refused.not_allowed.saturating_add(refused.malformed).saturating_add(refused.over_limit),
+            emits_refused: u32::try_from(self.refused.total()).unwrap_or(u32::MAX),
         }
     }
 

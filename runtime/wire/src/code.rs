@@ -47,6 +47,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The function's own error code, if that is what it failed with.
+    pub const fn code(&self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some(*code),
+            _ => None,
+        }
+    }
+
     /// One word, stable, for dead letters, the ledger and metrics.
     pub const fn word(&self) -> &'static str {
         match self {

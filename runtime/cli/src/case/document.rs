@@ -122,8 +122,7 @@ struct Log {
 
 impl From<&Failure> for Error {
     fn from(failure: &Failure) -> Self {
-        let code = if let Failure::Code(code) = failure { Some(*code) } else { None };
-        Self { kind: failure.word().to_owned(), message: Some(failure.to_string()), code }
+        Self { kind: failure.word().to_owned(), message: Some(failure.to_string()), code: failure.code() }
     }
 }
 

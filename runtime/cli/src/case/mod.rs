@@ -10,6 +10,7 @@ pub mod runner;
 
 use std::path::Path;
 
+use eyot_engine::Level;
 use eyot_wire::capture::{Capture, Outcome};
 use eyot_wire::module::PAYLOAD_MAX_BYTES;
 use eyot_wire::topic::parse_topic;
@@ -123,7 +124,7 @@ impl From<Capture> for Case {
 
 /// One word for the level of a log line.
 pub fn level_word(level: u8) -> &'static str {
-    ["error", "warn", "info", "debug"].get(usize::from(level)).unwrap_or(&"trace")
+    Level::from_number(level.into()).word()
 }
 
 /// What a file holds.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::prelude::{Engine as _, BASE64_STANDARD};
-use eyot_engine::{Function, Level, RefusedEmits, StateOp, Usage};
+use eyot_engine::{Function, RefusedEmits, StateOp, Usage};
 use eyot_wire::code::Failure;
 use serde::Serialize;
 
@@ -166,21 +166,11 @@ impl<'a> From<StateOp<'a>> for StateView<'a> {
     }
 }
 
-fn level(level: Level) -> &'static str {
-    match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    }
-}
-
 impl Reporter<'_> {
     /// Tells what the function logged when it started, which belongs to no message.
     pub fn start(&self, function: &Function) {
         for log in function.effects().logs() {
-            output::note(&format!("eyot_init logged {}: {}", level(log.level), shown(log.text.as_bytes())));
+            output::note(&format!("eyot_init logged {}: {}", log.level.word(), shown(log.text.as_bytes())));
         }
     }
 
@@ -214,7 +204,7 @@ impl Reporter<'_> {
             error: outcome.result.as_ref().err().map(|failure| ErrorView {
                 kind: failure.word(),
                 message: failure.to_string(),
-                code: if let Failure::Code(code) = failure { Some(*code) } else { None },
+                code: failure.code(),
             }),
             emits: effects
                 .emits()
@@ -224,7 +214,7 @@ impl Reporter<'_> {
                 })
                 .collect(),
             state: effects.state_ops().map(StateView::from).collect(),
-            logs: effects.logs().map(|log| LogView { level: level(log.level), text: log.text }).collect(),
+            logs: effects.logs().map(|log| LogView { level: log.level.word(), text: log.text }).collect(),
             logs_dropped: effects.logs_dropped(),
             refused_emits: RefusedView {
                 not_allowed: refused.not_allowed,
@@ -261,7 +251,7 @@ impl Reporter<'_> {
             }
         }
         for log in effects.logs() {
-            line(&mut text, "log", format_args!("{}: {}", level(log.level), shown(log.text.as_bytes())));
+            line(&mut text, "log", format_args!("{}: {}", log.level.word(), shown(log.text.as_bytes())));
         }
         if effects.logs_dropped() > 0 {
             line(&mut text, "log", format_args!("{} more were dropped", effects.logs_dropped()));

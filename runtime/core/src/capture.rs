@@ -93,7 +93,7 @@ fn capture(
     effects: &Effects,
 ) -> Option<Vec<u8>> {
     let state = active.instances.state();
-    let entries = || state.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+    let entries = || state.entries().clone().into_iter().collect();
     let capture = Capture {
         function: active.name.to_string(),
         version: active.manifest.version.to_string(),

@@ -61,8 +61,20 @@ impl State {
         self.entries.is_empty()
     }
 
+    /// Keys and values.
+    pub fn entries(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.entries
+    }
+
     /// Keys and values, in key order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+}
+
+impl From<BTreeMap<Vec<u8>, Vec<u8>>> for State {
+    fn from(entries: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
+        let bytes = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+        Self { entries, bytes }
     }
 }

@@ -1,5 +1,6 @@
 //! A case through a function, in the engine the gateway uses.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use eyot_engine::{Function, Invocation, LoadOptions, State};
@@ -46,9 +47,7 @@ impl Runner {
             self.function.set_config(&borrowed(&case.config)).map_err(|e| Error::refused(self.path.display(), &e))?;
             self.config.clone_from(&case.config);
         }
-        let mut state = State::default();
-        case.state.iter().for_each(|(key, value)| state.set(key, value));
-        *self.function.state_mut() = state;
+        *self.function.state_mut() = State::from(case.state.iter().cloned().collect::<BTreeMap<_, _>>());
         let invocation =
             Invocation { topic: &case.topic, payload: &case.payload, now_ms: case.now_ms, seed: case.seed };
         let result = self.function.invoke(&invocation).map(|_| ());

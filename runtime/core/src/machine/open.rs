@@ -162,9 +162,7 @@ fn adopt_states(functions: &mut Functions, states: &mut States) -> Result<(), Op
         }
         last = Some(active.name.to_string());
         if let Some(entries) = states.remove(&*active.name) {
-            let mut state = eyot_engine::State::default();
-            entries.iter().for_each(|(key, value)| state.set(key, value));
-            active.instances.set_state(state);
+            active.instances.set_state(entries.into());
         }
     }
     Ok(())

@@ -42,7 +42,7 @@ impl<S: Storage> Core<S> {
                     active.guard = Some(Guard::new(baseline, self.now.mono_us));
                 }
                 if let Some(state) = self.orphans.remove(name) {
-                    self.set_state(at, &state);
+                    self.set_state(at, state);
                 }
             }
             Err(reason) => {
@@ -67,11 +67,9 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    pub(super) fn set_state(&mut self, place: usize, entries: &BTreeMap<Vec<u8>, Vec<u8>>) {
-        let mut state = eyot_engine::State::default();
-        entries.iter().for_each(|(key, value)| state.set(key, value));
+    pub(super) fn set_state(&mut self, place: usize, entries: BTreeMap<Vec<u8>, Vec<u8>>) {
         if let Some(active) = self.functions.at_mut(place) {
-            active.instances.set_state(state);
+            active.instances.set_state(entries.into());
         }
     }
 }

@@ -68,8 +68,7 @@ impl<S: Storage> Core<S> {
                 loaded.function.migrate(from).map_err(|failure| {
                     format!("cannot take over the state of version {from}: eyot_migrate: {failure}; the version before stays")
                 })?;
-                let state = loaded.function.state().iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
-                Ok(StateChange::Migrate { from, state })
+                Ok(StateChange::Migrate { from, state: loaded.function.state().entries().clone() })
             }
             _ => Ok(StateChange::Aside { from, to }),
         }
@@ -80,10 +79,9 @@ impl<S: Storage> Core<S> {
         self.deployer.registry.apply(deployed);
         let place = self.functions.place(name);
         if let Some(active) = place.and_then(|place| self.functions.at_mut(place)) {
-            let entries: BTreeMap<_, _> =
-                active.instances.state().iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
-            if !entries.is_empty() {
-                self.orphans.insert(name.to_owned(), entries);
+            let state = active.instances.state();
+            if !state.is_empty() {
+                self.orphans.insert(name.to_owned(), state.entries().clone());
             }
         }
         deployed.state.apply(name, &mut self.orphans);
@@ -101,14 +99,14 @@ impl<S: Storage> Core<S> {
                     self.deployer.warm.insert(name.to_owned(), Box::new(old));
                 }
                 self.functions.retrigger();
-                self.set_state(place, &state);
+                self.set_state(place, state);
             }
             (None, Some(loaded)) => {
                 let place = self.functions.add(*loaded, may_reuse);
                 if let Some(active) = self.functions.at_mut(place) {
                     active.is_frozen = true;
                 }
-                self.set_state(place, &state);
+                self.set_state(place, state);
             }
             (Some(place), None) => self.functions.remove(place),
             (None, None) => {}

@@ -1,5 +1,7 @@
 //! What comes of captures, to be compared with what comes of them elsewhere.
 
+use std::collections::BTreeMap;
+
 use eyot_engine::{Function, Invocation, LoadOptions, State};
 use eyot_wire::capture::Capture;
 
@@ -10,9 +12,7 @@ pub fn outcomes(wasm: &[u8], captures: &[u8]) -> Result<String, String> {
     while !rest.is_empty() {
         let (capture, more) = Capture::decode(rest).map_err(|e| e.to_string())?;
         rest = more;
-        let mut state = State::default();
-        capture.state.iter().flatten().for_each(|(key, value)| state.set(key, value));
-        *function.state_mut() = state;
+        *function.state_mut() = State::from(capture.state.iter().flatten().cloned().collect::<BTreeMap<_, _>>());
         let Capture { ref topic, ref payload, now_ms, seed, .. } = capture;
         let result = function.invoke(&Invocation { topic, payload, now_ms, seed }).map(|_| ());
         let outcome = function.effects().outcome(result);

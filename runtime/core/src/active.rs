@@ -72,8 +72,6 @@ pub(crate) struct Active {
     pub is_gone: bool,
     /// While it is on probation.
     pub guard: Option<Guard>,
-    /// Why it is to be taken back.
-    pub tripped: Option<String>,
 }
 
 /// What a reducer makes of an output.
@@ -143,7 +141,6 @@ impl Active {
             is_leaving: false,
             is_gone: false,
             guard: None,
-            tripped: None,
         }
     }
 
@@ -294,7 +291,7 @@ impl Active {
         self.invocations += 1;
         self.fuel += fuel;
         self.emits_refused += emits_refused;
-        self.watch(result.as_ref().err().map(Failure::word), fuel, shop.mono_us);
+        self.watch(result.as_ref().err().map(Failure::word), fuel, shop);
         if let Err(failure) = result {
             self.failures += 1;
             self.last_failure = Some(failure.word());
@@ -314,12 +311,13 @@ impl Active {
     }
 
     /// While it is on probation, finds out whether it has to go; then it begins with nothing more.
-    fn watch(&mut self, failure: Option<&'static str>, fuel: u64, mono_us: u64) {
+    fn watch(&mut self, failure: Option<&'static str>, fuel: u64, shop: &mut Shop<'_>) {
         let Some(guard) = &mut self.guard else { return };
-        if guard.is_over(mono_us) {
+        if guard.is_over(shop.mono_us) {
             self.guard = None;
         } else if let Some(reason) = guard.note(failure, fuel) {
-            (self.guard, self.tripped, self.is_frozen) = (None, Some(reason), true);
+            (self.guard, self.is_frozen) = (None, true);
+            shop.notices.tripped.push((Arc::clone(&self.name), reason));
         }
     }
 

@@ -1,7 +1,5 @@
 //! Functions that come, change and go: each keeps its place meanwhile, because what is in flight knows it by that.
 
-use std::sync::Arc;
-
 use super::*;
 
 impl Functions {
@@ -35,9 +33,8 @@ impl Functions {
 
     /// From now on no message wakes it, or messages do again.
     pub fn set_leaving(&mut self, place: usize, is_leaving: bool) {
-        if let Some(active) = self.active.get_mut(place) {
-            active.is_leaving = is_leaving;
-        }
+        let Some(active) = self.active.get_mut(place).filter(|active| active.is_leaving != is_leaving) else { return };
+        active.is_leaving = is_leaving;
         self.retrigger();
     }
 
@@ -53,11 +50,5 @@ impl Functions {
     /// Triggers may have changed.
     pub fn retrigger(&mut self) {
         self.triggers = Triggers::of(&self.active);
-    }
-
-    /// A function that is to be taken back, and why.
-    pub fn next_tripped(&mut self) -> Option<(Arc<str>, String)> {
-        let active = self.active.iter_mut().find(|active| active.tripped.is_some())?;
-        Some((Arc::clone(&active.name), active.tripped.take()?))
     }
 }

@@ -16,7 +16,7 @@ use crate::task::{Authorized, Candidate, Fresh, Overrides, Task};
 impl<S: Storage> Core<S> {
     /// Goes on with the change under way, and begins with the next.
     pub(super) fn deploy(&mut self) {
-        while let Some((name, reason)) = self.functions.next_tripped() {
+        for (name, reason) in self.notices.tripped.drain(..) {
             self.deployer.waiting.push_front(Request::TakeBack(name, reason));
         }
         self.look_after_pushes();

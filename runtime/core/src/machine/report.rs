@@ -9,14 +9,8 @@ use crate::status::{
 
 impl<S: Storage> Core<S> {
     pub(super) fn publish_status(&mut self) {
-        let targets = self.targets();
-        if targets.is_empty() {
-            return;
-        }
-        let payload = Bytes::from(self.status_json());
-        let topic = Bytes::from(format!("eyot/{}/status", self.config.gateway_id));
-        for (link, conn) in targets {
-            self.effects.push_back(retained(link, conn, topic.clone(), payload.clone()));
+        if !self.targets().is_empty() {
+            self.publish_bytes("status", Bytes::from(self.status_json()), true);
         }
     }
 
@@ -30,30 +24,34 @@ impl<S: Storage> Core<S> {
 
     /// Publishes a document on a control topic of this gateway.
     pub(super) fn publish_control(&mut self, topic: &str, document: &impl serde::Serialize, retain: bool) {
-        self.publish_bytes(topic, Bytes::from(serde_json::to_vec(document).unwrap_or_default()), retain);
+        self.publish_bytes(topic, json(document), retain);
     }
 
     fn publish_bytes(&mut self, topic: &str, payload: Bytes, retain: bool) {
-        let topic = Bytes::from(format!("eyot/{}/{topic}", self.config.gateway_id));
+        let topic = self.topic_of(topic);
         for (link, conn) in self.targets() {
-            let (topic, payload) = (topic.clone(), payload.clone());
-            let publish = Publish { link, conn, token: 0, topic, payload, retain, stamp: None, received_at_ms: 0 };
-            self.effects.push_back(Effect::Publish(publish));
+            self.effects.push_back(publish(link, conn, topic.clone(), payload.clone(), retain));
         }
+    }
+
+    fn topic_of(&self, name: &str) -> Bytes {
+        format!("eyot/{}/{name}", self.config.gateway_id).into()
     }
 
     /// What a function's topic says in place of what is in force, and what is in force besides.
     pub(super) fn publish_document(&mut self, document: &Document, retain: bool) {
+        let told = self.told(document);
+        self.publish_bytes(&format!("function/{}", document.name), told, retain);
+    }
+
+    fn told(&self, document: &Document) -> Bytes {
         let active = self.functions.get(&document.name).map(InForce::new);
-        self.publish_control(&format!("function/{}", document.name), &Told { document, active }, retain);
+        json(&Told { document, active })
     }
 
     /// A function is gone: nothing is retained on its topic any more.
     pub(super) fn clear_document(&mut self, name: &str) {
-        let topic = Bytes::from(format!("eyot/{}/function/{name}", self.config.gateway_id));
-        for (link, conn) in self.targets() {
-            self.effects.push_back(retained(link, conn, topic.clone(), Bytes::new()));
-        }
+        self.publish_bytes(&format!("function/{name}"), Bytes::new(), true);
     }
 
     /// What was captured of the last message.
@@ -99,27 +97,22 @@ impl<S: Storage> Core<S> {
             else {
                 continue;
             };
-            let (topic, document) = function_document(&self.config.gateway_id, active);
-            for (link, conn) in self.targets() {
-                self.effects.push_back(retained(link, conn, topic.clone(), document.clone()));
-            }
+            let document = json(&FunctionReport::new(active));
+            self.publish_bytes(&format!("function/{name}"), document, true);
             self.status_due_us = self.now.mono_us;
         }
     }
 
     /// Tells a new connection which functions are here, each on its topic.
     pub(super) fn publish_functions(&mut self, link: LinkId, conn: ConnId) {
-        let told = |active: &&Active| !self.deployer.documents.contains_key(&*active.name);
-        for active in self.functions.iter().chain(&self.reducer).filter(told) {
-            let (topic, document) = function_document(&self.config.gateway_id, active);
-            self.effects.push_back(retained(link, conn, topic, document));
-        }
-        for document in self.deployer.documents.values() {
-            let active = self.functions.get(&document.name).map(InForce::new);
-            let topic = Bytes::from(format!("eyot/{}/function/{}", self.config.gateway_id, document.name));
-            let payload = Bytes::from(serde_json::to_vec(&Told { document, active }).unwrap_or_default());
-            self.effects.push_back(retained(link, conn, topic, payload));
-        }
+        let is_told = |active: &&Active| !self.deployer.documents.contains_key(&*active.name);
+        let plain = self.functions.iter().chain(&self.reducer).filter(is_told);
+        let plain = plain.map(|active| (&*active.name, json(&FunctionReport::new(active))));
+        let told = self.deployer.documents.values().map(|document| (document.name.as_str(), self.told(document)));
+        let topic = |name: &str| self.topic_of(&format!("function/{name}"));
+        let all = plain.chain(told).map(|(name, document)| publish(link, conn, topic(name), document, true));
+        let all: Vec<_> = all.collect();
+        self.effects.extend(all);
     }
 
     /// The status document: see the README for its fields.
@@ -181,12 +174,11 @@ impl<S: Storage> Core<S> {
     }
 }
 
-/// Topic and payload.
-fn function_document(gateway_id: &str, active: &Active) -> (Bytes, Bytes) {
-    let topic = format!("eyot/{gateway_id}/function/{}", active.name);
-    (topic.into(), serde_json::to_vec(&FunctionReport::new(active)).unwrap_or_default().into())
+fn json(document: &impl serde::Serialize) -> Bytes {
+    serde_json::to_vec(document).unwrap_or_default().into()
 }
 
-fn retained<F>(link: LinkId, conn: ConnId, topic: Bytes, payload: Bytes) -> Effect<F> {
-    Effect::Publish(Publish { link, conn, token: 0, topic, payload, retain: true, stamp: None, received_at_ms: 0 })
+/// Of a control message, for whose answer nobody waits.
+fn publish<F>(link: LinkId, conn: ConnId, topic: Bytes, payload: Bytes, retain: bool) -> Effect<F> {
+    Effect::Publish(Publish { link, conn, token: 0, topic, payload, retain, stamp: None, received_at_ms: 0 })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use eyot_core::{Core, OpenError};
 use eyot_spool::FileStorage;
+use eyot_wire::control;
 use eyot_wire::manifest::Limits;
 use eyot_wire::module::PAYLOAD_MAX_BYTES;
 use flume::{Receiver, Sender};
@@ -254,10 +255,10 @@ fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result
     let storage = FileStorage::open(&config.data_dir).map_err(not_usable)?;
     let clock = Clock::start();
     let spool = eyot_spool::Options::for_quota(config.spool.max_bytes);
-    let ids = std::iter::once(config.id.clone()).chain(config.groups.iter().map(|group| format!("@{group}")));
+    let ids = control::ids(&config.id, &config.groups);
     let configured = loaded.iter().zip(&config.functions).map(|(loaded, file)| (loaded.sha256, file.path.clone()));
-    let mut store = Store::open(&config.data_dir, config.trust.clone(), ids.collect(), configured.collect())
-        .map_err(StartError::DataDir)?;
+    let mut store =
+        Store::open(&config.data_dir, config.trust.clone(), ids, configured.collect()).map_err(StartError::DataDir)?;
     let mut core = Core::open(core_config(config), spool, storage.clone(), loaded, clock.now(), fastrand::u64(..))?;
     core.restore(&mut store);
     let subscriptions = core.subscriptions();

@@ -22,7 +22,7 @@ use crate::outbox::LinkEnd;
 use crate::uplink::batch::Limits;
 use crate::uplink::runner::Uplink;
 use crate::uplink::Place;
-use eyot_wire::control::ControlTopic;
+use eyot_wire::control::{self, ControlTopic};
 use eyot_wire::module::PAYLOAD_MAX_BYTES;
 
 /// Room in a link's queue beside what its window can fill.
@@ -174,8 +174,7 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
 
 /// The filters of this gateway's control topics and those of its groups, and the topics of modules.
 fn control(config: &Config) -> (Vec<String>, Vec<String>) {
-    let groups = config.groups.iter().map(|group| format!("@{group}"));
-    let ids: Vec<String> = std::iter::once(config.id.clone()).chain(groups).collect();
+    let ids = control::ids(&config.id, &config.groups);
     let filters = ids.iter().flat_map(|id| ControlTopic::filters(id)).collect();
     (filters, ids.iter().map(|id| format!("eyot/{id}/push")).collect())
 }

@@ -67,6 +67,11 @@ impl ControlTopic {
     }
 }
 
+/// What a gateway is called on control topics: by its id, and as a member of each of its groups.
+pub fn ids(gateway_id: &str, groups: &[String]) -> Vec<String> {
+    core::iter::once(gateway_id.into()).chain(groups.iter().map(|group| format!("@{group}"))).collect()
+}
+
 /// Reads 64 hexadecimal digits.
 pub fn parse_sha256(text: &str) -> Option<[u8; 32]> {
     let mut out = [0; 32];

@@ -88,6 +88,8 @@ pub(crate) struct Receipt {
 
 /// All of it.
 pub(crate) struct Deployer {
+    /// What this gateway is called on control topics.
+    pub ids: Vec<String>,
     pub registry: Registry,
     pub staging: Staging,
     pub waiting: VecDeque<Request>,
@@ -105,8 +107,9 @@ pub(crate) struct Deployer {
 }
 
 impl Deployer {
-    pub fn new(registry: Registry, staging: Staging) -> Self {
+    pub fn new(ids: Vec<String>, registry: Registry, staging: Staging) -> Self {
         Self {
+            ids,
             registry,
             staging,
             waiting: VecDeque::new(),

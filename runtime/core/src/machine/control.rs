@@ -1,6 +1,6 @@
 //! Control messages: parts of pushes to the store, commands to be read, and what the store answers.
 
-use eyot_wire::control::{Command, ControlTopic, OrderReport, PushReport, PushState, ORDER_MAX_BYTES};
+use eyot_wire::control::{ControlTopic, Order, OrderReport, PushReport, PushState, ORDER_MAX_BYTES};
 use eyot_wire::module::MODULE_MAX_BYTES;
 
 use super::*;
@@ -18,14 +18,12 @@ impl<S: Storage> Core<S> {
             return None;
         }
         let topic = std::str::from_utf8(topic).ok()?;
-        let groups = self.config.groups.iter().map(|group| format!("@{group}"));
-        let mut ids = std::iter::once(self.config.gateway_id.clone()).chain(groups);
-        ids.find_map(|id| ControlTopic::parse(&id, topic))
+        self.deployer.ids.iter().find_map(|id| ControlTopic::parse(id, topic))
     }
 
     fn takes_control(&self, from: LinkId) -> bool {
-        let uplinks = (0..).map(LinkId::uplink).zip(&self.config.uplinks);
-        from == LinkId::INTAKE || uplinks.into_iter().any(|(link, uplink)| link == from && uplink.control)
+        let mut uplinks = (0..).map(LinkId::uplink).zip(&self.config.uplinks);
+        from == LinkId::INTAKE || uplinks.any(|(link, uplink)| link == from && uplink.control)
     }
 
     /// Takes a control message. It is acknowledged when its part is in the store, or when it is known what becomes of it.
@@ -42,7 +40,8 @@ impl<S: Storage> Core<S> {
             // That is how what is retained is taken back from a broker.
             ControlTopic::Push if message.payload.is_empty() => self.acknowledge_control(receipt),
             ControlTopic::Push if message.payload.len() > MODULE_MAX_BYTES => {
-                self.refuse_whole(format!("a module has at most {MODULE_MAX_BYTES} bytes"));
+                let reason = format!("a module has at most {MODULE_MAX_BYTES} bytes");
+                self.notices.push(Notice::PushRejected { function: None, reason });
                 self.acknowledge_control(receipt);
             }
             ControlTopic::Push => self.keep(None, 0, message, receipt),
@@ -134,7 +133,7 @@ impl<S: Storage> Core<S> {
                     Err(Unauthorized { claimed, reason }) => {
                         self.notices.push(Notice::CommandRefused { reason: reason.clone() });
                         if let Some(order) = claimed {
-                            self.report_order(&order.nonce, &order.command, Err(&reason));
+                            self.report_order(&order, Err(&reason));
                         }
                     }
                 }
@@ -161,7 +160,7 @@ impl<S: Storage> Core<S> {
             Ok(()) => None,
         };
         match refused {
-            Some(reason) => self.report_order(&order.nonce, &order.command, Err(&reason)),
+            Some(reason) => self.report_order(order, Err(&reason)),
             None => self.deployer.waiting.push_back(Request::Order(authorized)),
         }
     }
@@ -187,10 +186,6 @@ impl<S: Storage> Core<S> {
                 self.report_push(push, PushState::Rejected, None, Some(&reason));
             }
         }
-    }
-
-    fn refuse_whole(&mut self, reason: String) {
-        self.notices.push(Notice::PushRejected { function: None, reason });
     }
 
     /// A push is refused: those who watch it and the function's topic hear why.
@@ -231,9 +226,10 @@ impl<S: Storage> Core<S> {
     }
 
     /// Publishes what became of a command.
-    pub(super) fn report_order(&mut self, nonce: &str, command: &Command, result: Result<(), &str>) {
+    pub(super) fn report_order(&mut self, order: &Order, result: Result<(), &str>) {
+        let Order { nonce, command, .. } = order;
         let report = OrderReport {
-            nonce: nonce.to_owned(),
+            nonce: nonce.clone(),
             command: command.word().to_owned(),
             function: command.function().to_owned(),
             done: result.is_ok(),

@@ -9,7 +9,7 @@ use eyot_wire::control::{Command, PushState};
 use super::restore::active_build;
 use super::*;
 use crate::deploy::plan::{Change, Document, Origin, Request, Stage};
-use crate::deploy::registry::{build, Deployed, Entry, StateChange};
+use crate::deploy::registry::{build, Entry, StateChange};
 use crate::needs::{Need, Needs};
 use crate::task::{Authorized, Candidate, Fresh, Overrides, Task};
 
@@ -45,12 +45,17 @@ impl<S: Storage> Core<S> {
                 }
             }
             Request::Order(authorized) => {
-                let (nonce, command) = (authorized.order.nonce.clone(), authorized.order.command.clone());
+                let order = authorized.order.clone();
                 if let Err(reason) = self.begin_order(authorized) {
-                    self.report_order(&nonce, &command, Err(&reason));
+                    self.report_order(&order, Err(&reason));
                 }
             }
         }
+    }
+
+    /// Whether the function of this name makes less of the backlog: it belongs to the configuration.
+    pub(super) fn is_reducer(&self, name: &str) -> bool {
+        self.reducer.as_ref().is_some_and(|reducer| *reducer.name == *name)
     }
 
     /// What is known of a function: from the registry, or that it came with the configuration file.
@@ -67,7 +72,7 @@ impl<S: Storage> Core<S> {
     fn begin_order(&mut self, authorized: Authorized) -> Result<(), String> {
         let name = authorized.order.command.function().to_owned();
         let origin = Origin { by: authorized.signer.clone(), push: None, order: Some(authorized.clone()) };
-        if self.reducer.as_ref().is_some_and(|reducer| *reducer.name == *name) {
+        if self.is_reducer(&name) {
             return Err(format!("\"{name}\" is the reducer of [spool.reduce]; change it in the configuration file"));
         }
         let none_here = || format!("no function here is called \"{name}\"; see `eyot list`");
@@ -115,13 +120,8 @@ impl<S: Storage> Core<S> {
             return Err("the log has no room to remember the command; send it again later".to_owned());
         }
         self.functions.captures.want(name, count, on_error)?;
-        self.prepare();
-        let nonce = Some((by.order.nonce.clone(), by.order.expires));
-        let number = self.deployer.registry.number + 1;
-        let deployed = Deployed::new(number, "", None, nonce, StateChange::Keep);
-        self.committer.append_deployed(&deployed.encode(), self.now.mono_us).map_err(|error| error.to_string())?;
-        self.deployer.registry.apply(&deployed);
-        self.report_order(&by.order.nonce, &by.order.command, Ok(()));
+        self.write_change("", None, Some(by), StateChange::Keep)?;
+        self.report_order(&by.order, Ok(()));
         self.audit(by.order.command.word(), name, &by.signer, None, Ok(()));
         Ok(())
     }
@@ -149,7 +149,7 @@ impl<S: Storage> Core<S> {
     }
 
     fn has_place(&mut self, name: &str) -> Result<(), String> {
-        if self.reducer.as_ref().is_some_and(|reducer| *reducer.name == *name) {
+        if self.is_reducer(name) {
             return Err(format!("is called \"{name}\" like the reducer of [spool.reduce]; give it another name"));
         }
         let is_new = self.functions.get(name).is_none();
@@ -265,7 +265,7 @@ impl<S: Storage> Core<S> {
             self.report_push(push, PushState::Active, Some((name, version)), None);
         }
         if let Some(authorized) = &origin.order {
-            self.report_order(&authorized.order.nonce, &authorized.order.command, Ok(()));
+            self.report_order(&authorized.order, Ok(()));
         }
         self.audit(word(&change, &origin), &name, &origin.by, origin.push, Ok(()));
         self.more = true;
@@ -318,9 +318,8 @@ impl<S: Storage> Core<S> {
         self.set_frozen(name, false);
         match (&origin.order, change) {
             (Some(authorized), _) => {
-                let (nonce, command) = (authorized.order.nonce.clone(), authorized.order.command.clone());
-                self.report_order(&nonce, &command, Err(reason));
-                self.audit(command.word(), name, &origin.by, None, Err(reason));
+                self.report_order(&authorized.order, Err(reason));
+                self.audit(authorized.order.command.word(), name, &origin.by, None, Err(reason));
             }
             (None, Change::Advance(build)) => self.refuse(name, &build.version.to_string(), origin, reason),
             (None, _) => {

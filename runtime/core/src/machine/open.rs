@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use eyot_spool::{OpenError as SpoolError, Options, Spool, Storage};
+use eyot_wire::control::ids;
 
 use super::*;
 use crate::config::REDUCER_FUEL_MAX;
+use crate::deploy::registry::Registry;
 use crate::deploy::staging::Staging;
 use crate::ledger::STREAMS_MAX;
 use crate::pace::Pace;
@@ -85,7 +87,7 @@ impl<S: Storage> Core<S> {
             reducer,
             thinner: Thinner::default(),
             orphans: states,
-            deployer: Deployer::new(registry, Staging::new(config.staging_max_bytes, config.parts_ttl_us)),
+            deployer: deployer(&config, registry),
             durable: 0,
             flight: Flight::default(),
             intake: Intake::new(config.receive_max),
@@ -113,6 +115,12 @@ impl<S: Storage> Core<S> {
             config,
         })
     }
+}
+
+/// With the changes of before, and none under way.
+fn deployer(config: &Config, registry: Registry) -> Deployer {
+    let staging = Staging::new(config.staging_max_bytes, config.parts_ttl_us);
+    Deployer::new(ids(&config.gateway_id, &config.groups), registry, staging)
 }
 
 /// A lane for each link, and one for what has lost its link.

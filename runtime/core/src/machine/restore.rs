@@ -17,7 +17,7 @@ impl<S: Storage> Core<S> {
     }
 
     fn restore_one(&mut self, name: &str, entry: &Entry, shelf: &mut dyn Shelf) {
-        if self.reducer.as_ref().is_some_and(|reducer| *reducer.name == *name) {
+        if self.is_reducer(name) {
             return;
         }
         let place = self.functions.place(name);
@@ -37,7 +37,7 @@ impl<S: Storage> Core<S> {
         }
         match shelf.load(&active.sha256, &entry.overrides) {
             Ok(loaded) => {
-                let at = self.put(name, loaded, true);
+                let at = self.put(name, loaded);
                 if let (Some(baseline), Some(active)) = (entry.baseline, self.functions.at_mut(at)) {
                     active.guard = Some(Guard::new(baseline, self.now.mono_us));
                 }
@@ -52,7 +52,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// In place of the function of this name, or as one more. The state stays.
-    fn put(&mut self, name: &str, loaded: Loaded, may_reuse: bool) -> usize {
+    fn put(&mut self, name: &str, loaded: Loaded) -> usize {
         match self.functions.place(name) {
             Some(place) => {
                 if let Some(active) = self.functions.at_mut(place) {
@@ -63,7 +63,7 @@ impl<S: Storage> Core<S> {
                 self.functions.retrigger();
                 place
             }
-            None => self.functions.add(loaded, may_reuse),
+            None => self.functions.add(loaded, self.flight.is_empty()),
         }
     }
 

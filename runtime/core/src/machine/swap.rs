@@ -4,6 +4,7 @@ use super::*;
 use crate::deploy::guard::Guard;
 use crate::deploy::plan::{Change, Origin, Stage};
 use crate::deploy::registry::{Build, Deployed, Entry, StateChange};
+use crate::task::Authorized;
 
 impl<S: Storage> Core<S> {
     pub(super) fn swap(&mut self, name: String, change: Change, origin: Origin, mut loaded: Option<Box<Loaded>>) {
@@ -28,13 +29,9 @@ impl<S: Storage> Core<S> {
             Ok(state) => state,
             Err(reason) => return self.fail(&name, &change, &origin, &reason),
         };
-        self.prepare();
-        let nonce = origin.order.as_ref().map(|a| (a.order.nonce.clone(), a.order.expires));
-        let number = self.deployer.registry.number + 1;
-        let deployed = Deployed::new(number, &name, Some(entry.clone()), nonce, state);
-        let batch = match self.committer.append_deployed(&deployed.encode(), self.now.mono_us) {
-            Ok(batch) => batch,
-            Err(error) => return self.fail(&name, &change, &origin, &error.to_string()),
+        let (deployed, batch) = match self.write_change(&name, Some(entry), origin.order.as_ref(), state) {
+            Ok(written) => written,
+            Err(reason) => return self.fail(&name, &change, &origin, &reason),
         };
         let is_new = self.functions.get(&name).is_none();
         self.put_in_force(&name, &change, &deployed, loaded);
@@ -43,6 +40,23 @@ impl<S: Storage> Core<S> {
         let gone = needed.filter(|sha256| !kept.contains(sha256)).collect();
         self.deployer.stage = Some(Stage::Committing { name, change, origin, batch, is_new, gone });
         self.more = true;
+    }
+
+    /// A change goes into the log, and the registry has it from here on. Returns it with the number of the batch.
+    pub(super) fn write_change(
+        &mut self,
+        name: &str,
+        entry: Option<Entry>,
+        by: Option<&Authorized>,
+        state: StateChange,
+    ) -> Result<(Deployed, u64), String> {
+        self.prepare();
+        let nonce = by.map(|by| (by.order.nonce.clone(), by.order.expires));
+        let deployed = Deployed::new(self.deployer.registry.number + 1, name, entry, nonce, state);
+        let written = self.committer.append_deployed(&deployed.encode(), self.now.mono_us);
+        let batch = written.map_err(|error| error.to_string())?;
+        self.deployer.registry.apply(&deployed);
+        Ok((deployed, batch))
     }
 
     /// What becomes of the state when `from` gives way to `to`.
@@ -76,7 +90,6 @@ impl<S: Storage> Core<S> {
 
     /// The machine does what the log now says.
     fn put_in_force(&mut self, name: &str, change: &Change, deployed: &Deployed, loaded: Option<Box<Loaded>>) {
-        self.deployer.registry.apply(deployed);
         let place = self.functions.place(name);
         if let Some(active) = place.and_then(|place| self.functions.at_mut(place)) {
             let state = active.instances.state();

@@ -4,17 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use eyot_core::config::REDUCER_FUEL_MAX;
 use eyot_core::needs::{Need, Needs};
+use eyot_core::task::Overrides;
 use eyot_core::{Loaded, Replica};
 use eyot_engine::limits::GUEST_STACK_MIN_BYTES;
-use eyot_engine::{Function, LoadOptions};
+use eyot_engine::{Function, LoadError, LoadOptions};
 use eyot_trust::verify::Module;
 use eyot_wire::module::MODULE_MAX_BYTES;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use sha2::{Digest, Sha256};
 
 use crate::config::{FunctionFile, Problem, Reduce, Run, Spool};
@@ -26,6 +29,19 @@ pub const THREAD_STACK_BYTES: usize = GUEST_STACK_MIN_BYTES + (1 << 20);
 /// Starts a thread in which functions may run.
 pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
     Builder::new().name(name.to_owned()).stack_size(THREAD_STACK_BYTES).spawn(work)
+}
+
+/// As [`spawn`], for work that is to give way to links, log and broker.
+pub fn spawn_nice<T: Send + 'static>(
+    name: &str,
+    nice: i32,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    spawn(name, move || {
+        // Best effort: without it, all threads are alike.
+        let _ = setpriority_process(Some(gettid()), nice);
+        work()
+    })
 }
 
 /// Loads every file, or says what is wrong with each that does not load, with the reducer, and with what all of them need of
@@ -100,18 +116,35 @@ pub fn check(files: Vec<FunctionFile>, spool: Spool, run: Run) -> io::Result<Vec
 fn load_one(path: &Path) -> Result<Loaded, String> {
     let module = file::read(path, MODULE_MAX_BYTES)
         .map_err(|e| format!("cannot be read: {e}; name a module with at most {MODULE_MAX_BYTES} bytes"))?;
-    let function = Function::load(&module, LoadOptions::default()).map_err(|e| format!("is refused: {e}"))?;
-    let sha256: [u8; 32] = Sha256::digest(&module).into();
-    let path = path.to_owned();
-    let again: Replica = Arc::new(move || load_again(&path, sha256));
-    let content_sha256 = *Module::read(&module).map_err(|e| format!("is refused: it {e}"))?.content_sha256();
+    make(path.to_owned(), &module, Sha256::digest(&module).into(), Overrides::new())
+}
+
+/// An instance of a module, and what makes more of them: from its file, so that modules take no memory while one instance
+/// will do. If the file is not what it was by then, the function goes on with what it has.
+///
+/// # Errors
+/// The module is refused: why.
+pub(crate) fn make(path: PathBuf, module: &[u8], sha256: [u8; 32], overrides: Overrides) -> Result<Loaded, String> {
+    let function = instance(module, &overrides).map_err(|e| format!("is refused: {e}"))?;
+    let content_sha256 = *Module::read(module).map_err(|e| format!("is refused: it {e}"))?.content_sha256();
+    let again: Replica = Arc::new(move || instance(&read_module(&path, &sha256).ok()?, &overrides).ok());
     Ok(Loaded { function, sha256, content_sha256, replica: Some(again) })
 }
 
-/// Another instance, from the file, so that modules take no memory while one instance will do. None if the file is not
-/// what it was: the function goes on with what it has.
-fn load_again(path: &Path, sha256: [u8; 32]) -> Option<Function> {
-    let module = file::read(path, MODULE_MAX_BYTES).ok()?;
-    let digest: [u8; 32] = Sha256::digest(&module).into();
-    (digest == sha256).then(|| Function::load(&module, LoadOptions::default()).ok()).flatten()
+fn instance(module: &[u8], overrides: &Overrides) -> Result<Function, LoadError> {
+    let config: Vec<_> = overrides.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    Function::load(module, LoadOptions { config: &config, ..LoadOptions::default() })
+}
+
+/// The module in a file, which is to have this SHA-256.
+///
+/// # Errors
+/// It cannot be read, or has another: reason and remedy.
+pub(crate) fn read_module(path: &Path, sha256: &[u8; 32]) -> Result<Vec<u8>, String> {
+    let module = file::read(path, MODULE_MAX_BYTES)
+        .map_err(|error| format!("its module {} cannot be read: {error}; push it again", path.display()))?;
+    if Sha256::digest(&module).as_slice() != sha256 {
+        return Err(format!("its module {} is not what it was; check the disk, and push it again", path.display()));
+    }
+    Ok(module)
 }

@@ -8,11 +8,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use eyot_core::task::{Answer, Authorized, Candidate, Fresh, Overrides, Part, Shelf, Taken, Task, Unauthorized};
-use eyot_core::{Loaded, Replica};
+use eyot_core::Loaded;
 use eyot_engine::{Function, LoadOptions};
 use eyot_trust::command;
 use eyot_trust::policy::{unix_s, Policy};
@@ -21,7 +20,7 @@ use eyot_wire::control::{parse_sha256, PARTS_MAX};
 use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
-use crate::file;
+use crate::{file, functions};
 
 /// The audit log begins anew at this size; the one before is kept.
 pub const AUDIT_MAX_BYTES: u64 = 256 << 10;
@@ -105,11 +104,11 @@ impl Store {
     }
 
     fn part(&self, push: &[u8; 32], number: u32) -> PathBuf {
-        self.parts.join(format!("{}.{number}", hex(push)))
+        self.parts.join(format!("{}.{number}", hex::encode(push)))
     }
 
     fn module(&self, sha256: &[u8; 32]) -> PathBuf {
-        self.modules.join(format!("{}.wasm", hex(sha256)))
+        self.modules.join(format!("{}.wasm", hex::encode(sha256)))
     }
 
     fn keep(&self, push: &[u8; 32], number: u32, bytes: &[u8]) -> io::Result<()> {
@@ -117,7 +116,7 @@ impl Store {
     }
 
     fn forget(&self, push: &[u8; 32]) {
-        let prefix = format!("{}.", hex(push));
+        let prefix = format!("{}.", hex::encode(push));
         for path in files(&self.parts).unwrap_or_default() {
             if name(&path).starts_with(&prefix) {
                 let _ = fs::remove_file(path);
@@ -184,12 +183,8 @@ impl Store {
         let kept = self.module(sha256);
         let configured = || self.configured.iter().find(|(known, _)| known == sha256).map(|(_, path)| path.clone());
         let path = if kept.exists() { kept } else { configured().unwrap_or(kept) };
-        let module = read_module(&path, sha256)?;
-        let content_sha256 = *Module::read(&module).map_err(|error| format!("its module {error}"))?.content_sha256();
-        let function = load(&module, overrides).map_err(|error| format!("is refused: {error}"))?;
-        let (sha256, overrides) = (*sha256, overrides.clone());
-        let again: Replica = Arc::new(move || load(&read_module(&path, &sha256).ok()?, &overrides).ok());
-        Ok(Loaded { function, sha256, content_sha256, replica: Some(again) })
+        let module = functions::read_module(&path, sha256)?;
+        functions::make(path, &module, *sha256, overrides.clone())
     }
 
     fn read(&self, ticket: u64, text: &[u8]) -> Answer {
@@ -236,20 +231,6 @@ impl Shelf for Store {
     }
 }
 
-fn load(module: &[u8], overrides: &Overrides) -> Result<Function, eyot_engine::LoadError> {
-    let config: Vec<_> = overrides.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    Function::load(module, LoadOptions { config: &config, ..LoadOptions::default() })
-}
-
-fn read_module(path: &Path, sha256: &[u8; 32]) -> Result<Vec<u8>, String> {
-    let module = file::read(path, MODULE_MAX_BYTES)
-        .map_err(|error| format!("its module {} cannot be read: {error}; push it again", path.display()))?;
-    if Sha256::digest(&module).as_slice() != sha256 {
-        return Err(format!("its module {} is not what it was; check the disk, and push it again", path.display()));
-    }
-    Ok(module)
-}
-
 /// Writes a file so that it is whole or not there, also after a power cut.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let Some(dir) = path.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
@@ -287,8 +268,4 @@ fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
-}
-
-fn hex(sha256: &[u8; 32]) -> String {
-    sha256.iter().map(|byte| format!("{byte:02x}")).collect()
 }

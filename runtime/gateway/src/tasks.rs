@@ -7,8 +7,6 @@ use std::thread::{JoinHandle, Thread};
 use eyot_core::io::{Answer, Task};
 use eyot_core::task::TASKS_MAX;
 use flume::{Receiver, Sender};
-use rustix::process::setpriority_process;
-use rustix::thread::gettid;
 use tracing::warn;
 
 use crate::functions;
@@ -41,7 +39,7 @@ impl Tasks {
             let (todo, tasks) = flume::bounded(TASKS_MAX + UNANSWERED_MAX);
             let (store, done, waker) = (Arc::clone(&self.store), self.done.clone(), self.waker.clone());
             let is_dead = Arc::clone(&self.is_dead);
-            let started = functions::spawn("tasks", move || work(&store, &tasks, &done, &waker, &is_dead));
+            let started = functions::spawn_nice("tasks", NICE, move || work(&store, &tasks, &done, &waker, &is_dead));
             self.thread = started.ok().map(|thread| (todo, thread));
         }
         let task = match &self.thread {
@@ -73,8 +71,6 @@ impl Tasks {
 }
 
 fn work(store: &Store, tasks: &Receiver<Box<Task>>, done: &Sender<Box<Answer>>, waker: &Thread, is_dead: &AtomicBool) {
-    // Best effort: without it, all threads are alike.
-    let _ = setpriority_process(Some(gettid()), NICE);
     while let Ok(task) = tasks.recv() {
         if is_dead.load(Ordering::Relaxed) {
             return;

@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use eyot_core::io::Job;
 use flume::{Receiver, Sender};
-use rustix::process::setpriority_process;
-use rustix::thread::gettid;
 
 use crate::functions;
 
@@ -127,7 +125,7 @@ impl Workers {
         let all_have_work = self.shared.lock().all_have_work();
         if all_have_work && self.threads.len() < self.most {
             let (shared, done, waker) = (Arc::clone(&self.shared), self.done.clone(), self.waker.clone());
-            if let Ok(thread) = functions::spawn("worker", move || work(&shared, &done, &waker)) {
+            if let Ok(thread) = functions::spawn_nice("worker", NICE, move || work(&shared, &done, &waker)) {
                 self.threads.push(thread);
             }
         }
@@ -150,8 +148,6 @@ impl Workers {
 }
 
 fn work(shared: &Shared, done: &Sender<Box<Job>>, waker: &Thread) {
-    // Best effort: without it, all threads are alike.
-    let _ = setpriority_process(Some(gettid()), NICE);
     let mut queue = shared.lock();
     loop {
         if queue.ending {

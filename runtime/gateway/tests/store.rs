@@ -56,10 +56,6 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-fn hex(sha256: [u8; 32]) -> String {
-    sha256.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn keep(store: &Store, push: Option<[u8; 32]>, number: u32, bytes: &[u8]) -> std::io::Result<()> {
     let task = Task::Keep { ticket: 9, push, number, bytes: Bytes::copy_from_slice(bytes) };
     let Some(Answer::Kept { ticket: 9, push: found, number: n, bytes: length, result }) = store.work(task) else {
@@ -94,7 +90,7 @@ fn parts_become_a_module_that_loads_again_after_a_restart() {
         assert!(matches!(take(&store, push, 1), Taken::Incomplete));
         let Taken::Ready(candidate) = take(&store, push, 2) else { panic!() };
         assert_eq!((candidate.manifest.name.as_str(), candidate.signers.len()), ("echo", 1));
-        assert_eq!(place.files("modules"), [format!("{}.wasm", hex(push))]);
+        assert_eq!(place.files("modules"), [format!("{}.wasm", hex::encode(push))]);
         // A crash before the log knows.
         let mut parts = place.store().parts();
         parts.sort_by_key(|part| part.number);
@@ -148,7 +144,7 @@ fn a_module_that_is_not_what_it_was_is_not_loaded() {
         let push = sha256(&module);
         keep(&store, None, 0, &module).unwrap();
         assert!(matches!(take(&store, push, 1), Taken::Ready(_)));
-        let path = place.data().join("functions/modules").join(format!("{}.wasm", hex(push)));
+        let path = place.data().join("functions/modules").join(format!("{}.wasm", hex::encode(push)));
         let whole = fs::read(&path).unwrap();
         let mut altered = whole.clone();
         altered[whole.len() / 2] ^= 1;
@@ -170,18 +166,18 @@ fn what_is_half_written_goes_at_start_and_what_cannot_be_written_leaves_nothing(
         let (store, module) = (place.store(), place.module());
         let push = sha256(&module);
         keep(&store, None, 0, &module).unwrap();
-        let part = place.data().join("functions/parts").join(format!("{}.0", hex(push)));
+        let part = place.data().join("functions/parts").join(format!("{}.0", hex::encode(push)));
         fs::write(part.with_extension("0.new"), b"half").unwrap();
         assert_eq!(place.store().parts().len(), 1);
-        assert_eq!(place.files("parts"), [format!("{}.0", hex(push))]);
+        assert_eq!(place.files("parts"), [format!("{}.0", hex::encode(push))]);
 
         // Where a directory stands, no file can be put.
         let other = [3; 32];
-        fs::create_dir(place.data().join("functions/parts").join(format!("{}.0", hex(other)))).unwrap();
+        fs::create_dir(place.data().join("functions/parts").join(format!("{}.0", hex::encode(other)))).unwrap();
         assert!(keep(&store, Some(other), 0, b"x").is_err());
         assert!(!place.files("parts").iter().any(|name| name.ends_with("new")), "{:?}", place.files("parts"));
         fs::create_dir(place.data().join("functions/modules")).unwrap();
-        fs::create_dir(place.data().join("functions/modules").join(format!("{}.wasm", hex(push)))).unwrap();
+        fs::create_dir(place.data().join("functions/modules").join(format!("{}.wasm", hex::encode(push)))).unwrap();
         assert!(matches!(take(&store, push, 1), Taken::Failed(_)));
         assert_eq!(place.files("modules").len(), 1, "only what was in the way");
         assert!(matches!(take(&store, [9; 32], 1), Taken::Failed(_)), "no part of it is here");

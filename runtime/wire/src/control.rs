@@ -14,6 +14,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use hex::FromHex as _;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::NAME_MAX_BYTES;
@@ -74,15 +75,7 @@ pub fn ids(gateway_id: &str, groups: &[String]) -> Vec<String> {
 
 /// Reads 64 hexadecimal digits.
 pub fn parse_sha256(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if text.len() != 64 {
-        return None;
-    }
-    for (byte, digits) in out.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digits = core::str::from_utf8(digits).ok().filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(out)
+    <[u8; 32]>::from_hex(text).ok()
 }
 
 /// How far a push has come.

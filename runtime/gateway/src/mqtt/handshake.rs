@@ -59,12 +59,10 @@ fn connect_v5(options: &Options, out: &mut BytesMut) -> bool {
     v5::Packet::Connect(connect, will, login).write(out, None).is_ok()
 }
 
-/// Appends a SUBSCRIBE for each group of filters; answers how many. Their packet ids count down from 65,535, away from
+/// Appends a SUBSCRIBE for each group of filters. Their packet ids count down from 65,535, away from
 /// those of publishes.
-pub fn subscribe(options: &Options, filters: &[String], asked: &mut Asked, out: &mut BytesMut) -> usize {
-    let groups = filters.chunks(FILTERS_PER_SUBSCRIBE);
-    let count = groups.len();
-    for filters in groups {
+pub fn subscribe(options: &Options, filters: &[String], asked: &mut Asked, out: &mut BytesMut) {
+    for filters in filters.chunks(FILTERS_PER_SUBSCRIBE) {
         let packet_id = asked.add(filters);
         let written = match options.version {
             Version::V4 => {
@@ -87,7 +85,6 @@ pub fn subscribe(options: &Options, filters: &[String], asked: &mut Asked, out: 
         };
         debug_assert!(written, "SUBSCRIBE fits a packet");
     }
-    count
 }
 
 /// Appends UNSUBSCRIBE for these filters.

@@ -29,8 +29,8 @@ impl Session {
         Some(if is_large { LARGE_MAX_BYTES } else { most })
     }
 
-    /// Subscribes to what is new in `filters`, and unsubscribes from what is not in it any more. A connection that comes
-    /// later is to be made with options that have them.
+    /// Subscribes to what is new in `filters`, and unsubscribes from what is not in it any more. The next
+    /// connection is told of all of them before it begins.
     pub fn subscribe(&mut self, filters: &[String]) {
         let before = std::mem::replace(&mut self.filters, filters.to_vec());
         if self.is_connecting() {

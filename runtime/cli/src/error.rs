@@ -69,6 +69,11 @@ impl Error {
         Self { kind: Kind::Failed, message: format!("{file}: {reason}"), in_report: false }
     }
 
+    /// A gateway says no; its text has reason and remedy.
+    pub fn rejected(thing: impl Display, reason: impl Display) -> Self {
+        Self { kind: Kind::Failed, message: format!("{thing}: {reason}"), in_report: false }
+    }
+
     /// Adds another remedy.
     pub fn with_hint(mut self, hint: &str) -> Self {
         self.message.push_str(", ");

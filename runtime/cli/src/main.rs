@@ -1,5 +1,5 @@
 //! `eyot`, the developer's and operator's tool: makes functions, tries them on recorded messages, looks into them, signs
-//! them, and audits what a gateway delivered.
+//! them, pushes them to gateways, and audits what a gateway delivered.
 //!
 //! It never talks to a gateway behind the user's back, never changes a file it was not told to write, and never trusts
 //! a module: functions run in the engine the gateway uses, under the limits the gateway grants at most.
@@ -17,6 +17,7 @@
 //! - `sign`: a signer added to it;
 //! - `verify`: who signed it, and whether that suffices;
 //! - `ledger`: whether what it sent arrived in the cloud;
+//! - `remote`: pushed to gateways elsewhere, and looked after there;
 //! - `demo`: a whole gateway with brokers, sensors and faults, in this process;
 //! - `completions`: for shells.
 //!
@@ -35,6 +36,7 @@ mod ledger;
 mod module;
 mod new;
 mod output;
+mod remote;
 mod replay;
 mod run;
 mod sign;
@@ -46,8 +48,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::Error;
+use crate::remote::command::orders;
 
-/// Make, try, inspect and sign functions for Eyot gateways and nodes, and audit what they delivered.
+/// Make, try, sign and push functions for Eyot gateways and nodes, look after them there, and audit what they delivered.
 #[derive(Parser)]
 #[command(name = "eyot", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
@@ -66,6 +69,8 @@ Examples:
   eyot inspect doubler/doubler.wasm
   eyot keys new --out ada && eyot sign doubler/doubler.wasm --key ada
   eyot verify doubler/doubler.wasm --key ada.pub
+  eyot push doubler --key ada --gateway barn-7 --wait
+  eyot list && eyot status barn-7
   eyot ledger --from dump.ndjson --status status.json
 
 Exit codes: 0 done, 1 the operation failed, 2 bad usage or bad input.";
@@ -81,6 +86,15 @@ enum Command {
     Keys(keys::Args),
     Sign(sign::Args),
     Verify(verify::Args),
+    Push(remote::push::Args),
+    List(remote::list::Args),
+    Status(remote::status::Args),
+    Logs(remote::logs::Args),
+    Rollback(orders::Rollback),
+    Promote(orders::Promote),
+    Remove(orders::Remove),
+    Config(orders::Config),
+    Capture(remote::command::capture::Args),
     Ledger(ledger::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -95,6 +109,15 @@ impl Command {
             Self::Inspect(args) => args.json,
             Self::Keys(args) => args.json(),
             Self::Verify(args) => args.json,
+            Self::Push(args) => args.json,
+            Self::List(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Logs(args) => args.json,
+            Self::Rollback(args) => args.common.json,
+            Self::Promote(args) => args.common.json,
+            Self::Remove(args) => args.common.json,
+            Self::Config(args) => args.json(),
+            Self::Capture(args) => args.common.json,
             Self::Ledger(args) => args.json,
             Self::Demo(args) => args.json,
             Self::New(_) | Self::Build(_) | Self::Test(_) | Self::Sign(_) | Self::Completions(_) => false,
@@ -112,6 +135,15 @@ impl Command {
             Self::Keys(args) => keys::execute(args),
             Self::Sign(args) => sign::execute(args),
             Self::Verify(args) => verify::execute(args),
+            Self::Push(args) => remote::push::execute(args),
+            Self::List(args) => remote::list::execute(args),
+            Self::Status(args) => remote::status::execute(args),
+            Self::Logs(args) => remote::logs::execute(args),
+            Self::Rollback(args) => orders::rollback(args),
+            Self::Promote(args) => orders::promote(args),
+            Self::Remove(args) => orders::remove(args),
+            Self::Config(args) => orders::config(args),
+            Self::Capture(args) => remote::command::capture::execute(args),
             Self::Ledger(args) => ledger::execute(args),
             Self::Demo(args) => demo::execute(args),
             Self::Completions(args) => completions::execute(args),

@@ -17,6 +17,9 @@ use crate::ledger::{Account, Ledger};
 #[derive(Serialize)]
 pub(crate) struct Status<'a> {
     pub gateway: &'a str,
+    /// What it also takes pushes and commands for, as `@<group>`.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub groups: &'a [String],
     pub online: bool,
     /// The broker of the sensors has answered our subscriptions, on the connection we have now.
     pub subscribed: bool,

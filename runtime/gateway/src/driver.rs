@@ -226,7 +226,7 @@ impl<S: Storage> Driver<S> {
                 self.last_from = (link, conn);
                 self.take_control();
             }
-            let mqtt::Message { packet_id, qos, dup, topic, payload } = message;
+            let mqtt::Message { packet_id, qos, dup, retain: _, topic, payload } = message;
             let message = Message { conn, packet_id, qos, dup, topic, payload };
             let input = match LinkId(link) {
                 LinkId::INTAKE => Input::Message(message),

@@ -110,7 +110,7 @@ pub(crate) fn intake_id(config: &Config) -> String {
 pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
     let broker = &config.broker;
     let base = intake_id(config);
-    let will = offline(&config.id);
+    let will = offline(config);
     let options = |version: Version, client_id: String, login: &Option<(String, String)>, inflight_max: u16| Options {
         version,
         client_id,
@@ -180,8 +180,12 @@ fn control(config: &Config) -> (Vec<String>, Vec<String>) {
 }
 
 /// Topic and document of the will: the status of a gateway that is not there.
-fn offline(id: &str) -> (String, Bytes) {
-    let document = serde_json::json!({"gateway": id, "online": false, "version": env!("CARGO_PKG_VERSION")});
+fn offline(Config { id, groups, .. }: &Config) -> (String, Bytes) {
+    let version = env!("CARGO_PKG_VERSION");
+    let document = match groups.as_slice() {
+        [] => serde_json::json!({"gateway": id, "online": false, "version": version}),
+        groups => serde_json::json!({"gateway": id, "groups": groups, "online": false, "version": version}),
+    };
     (format!("eyot/{id}/status"), Bytes::from(document.to_string()))
 }
 

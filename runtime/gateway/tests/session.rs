@@ -145,19 +145,19 @@ fn a_client_may_ask_not_to_hear_itself() {
 fn a_kept_session_delivers_before_it_answers_and_up_still_comes_first() {
     let filters = vec!["a".to_owned()];
     let mut session = Session::new(Arc::new(Options { filters, ..options(Version::V4) }), 0);
-    let events = feed(&mut session, b"\x20\x02\x01\x00\x3a\x05\x00\x01a\x00\x07\x90\x03\xff\xff\x01").unwrap();
+    let events = feed(&mut session, b"\x20\x02\x01\x00\x3b\x05\x00\x01a\x00\x07\x90\x03\xff\xff\x01").unwrap();
     let [Event::Up { session_present: true, inflight_max: 3 }, Event::Message(message)] = &events[..] else {
         panic!("{events:?}")
     };
-    assert!(message.dup && session.is_up());
+    assert!(message.dup && message.retain && session.is_up());
 }
 
 #[test]
 fn messages_arrive_whole_and_are_acknowledged_only_when_told() {
     let packets = [&b"\x32\x08\x00\x01a\x00\x07xyz"[..], b"\x3a\x09\x00\x01a\x00\x07\x00xyz"];
     for ((mut session, packet), dup) in both().into_iter().zip(packets).zip([false, true]) {
-        let expected =
-            Message { packet_id: 7, qos: 1, dup, topic: Bytes::from_static(b"a"), payload: Bytes::from_static(b"xyz") };
+        let (topic, payload) = (Bytes::from_static(b"a"), Bytes::from_static(b"xyz"));
+        let expected = Message { packet_id: 7, qos: 1, dup, retain: false, topic, payload };
         assert_eq!(feed(&mut session, packet).unwrap(), [Event::Message(expected)]);
         assert_eq!(sent(&mut session), b"", "nothing is acknowledged before it is committed");
         session.ack(7);

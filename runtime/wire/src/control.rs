@@ -220,6 +220,19 @@ pub struct OrderReport {
     /// Why not, and the remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// It was refused because one with this nonce came before. Whoever gave both knows by this what became of the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeated: Option<Repeated>,
+}
+
+/// What became of the command that came first under a nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Repeated {
+    /// It is waiting, or being done.
+    Waiting,
+    /// It was done.
+    Done,
 }
 
 /// Whether `text` can be a nonce.

@@ -28,6 +28,8 @@ pub struct Config {
     pub more: String,
     /// `trust.keys`.
     pub trust_keys: Vec<String>,
+    /// `gateway.groups`.
+    pub groups: Vec<String>,
 }
 
 /// One `[[uplink]]`.
@@ -67,14 +69,16 @@ impl Config {
             allow_unsigned: true,
             more: String::new(),
             trust_keys: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
     /// The text of the file.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "[gateway]\nid = {:?}\ndata_dir = {:?}\nstatus_interval = \"1s\"\n\n[broker]\nurl = {:?}\nprotocol = {}\n",
-            self.id, self.data_dir, self.broker_url, self.protocol
+            "[gateway]\nid = {:?}\ngroups = {:?}\ndata_dir = {:?}\nstatus_interval = \"1s\"\n\n[broker]\nurl = {:?}\n\
+             protocol = {}\n",
+            self.id, self.groups, self.data_dir, self.broker_url, self.protocol
         );
         // Writing to a String cannot fail.
         if let Some(ca) = &self.broker_ca {

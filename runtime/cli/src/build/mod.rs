@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use eyot_engine::{Function, LoadError, LoadOptions};
+use eyot_trust::sign::Signer;
 use eyot_wire::manifest::{Manifest, MANIFEST_MAX_BYTES};
 
 use crate::error::Error;
@@ -55,20 +56,34 @@ const MANIFEST_FILE: &str = "function.toml";
 pub fn execute(args: &Args) -> Result<(), Error> {
     let signer = args.key.as_deref().map(keys::read_signer).transpose()?;
     let (text, manifest) = read_manifest(&args.dir)?;
-    let built = match &args.wasm {
-        Some(path) => path.clone(),
-        None => cargo::build(&args.dir)?,
-    };
-    let bare = guest::read_module(&built)?;
-    let mut wasm = module::with_manifest(&bare, &text)
-        .map_err(|reason| Error::bad_input(built.display(), reason, "a function is a core WebAssembly module"))?;
-    guest::on_guest_thread(|| check(&built, &wasm))?;
-    if let Some(signer) = &signer {
-        wasm = sign::signed(&built, &wasm, signer)?;
-    }
-    let out = args.out.clone().unwrap_or_else(|| args.dir.join(format!("{}.wasm", manifest.name)));
+    let wasm = function(&args.dir, args.wasm.as_deref(), &text, signer.as_ref())?;
+    let out = args.out.clone().unwrap_or_else(|| module_path(&args.dir, &manifest));
     file::write_atomically(&out, &wasm)?;
     report(&out, &wasm, &manifest)
+}
+
+/// Where the module of a function's folder is.
+pub fn module_path(dir: &Path, manifest: &Manifest) -> PathBuf {
+    dir.join(format!("{}.wasm", manifest.name))
+}
+
+/// The function in a folder with the manifest `text`, built or from the module `wasm`, and signed if there is a signer.
+///
+/// # Errors
+/// It cannot be built, or no gateway would load it.
+pub fn function(dir: &Path, wasm: Option<&Path>, text: &str, signer: Option<&Signer>) -> Result<Vec<u8>, Error> {
+    let built = match wasm {
+        Some(path) => path.to_owned(),
+        None => cargo::build(dir)?,
+    };
+    let bare = guest::read_module(&built)?;
+    let wasm = module::with_manifest(&bare, text)
+        .map_err(|reason| Error::bad_input(built.display(), reason, "a function is a core WebAssembly module"))?;
+    guest::on_guest_thread(|| check(&built, &wasm))?;
+    match signer {
+        Some(signer) => sign::signed(&built, &wasm, signer),
+        None => Ok(wasm),
+    }
 }
 
 /// The manifest in a function's folder: its text, and what it says.

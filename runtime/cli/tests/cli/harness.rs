@@ -97,6 +97,9 @@ impl Folder {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_eyot"));
         command.args(args).current_dir(self.path()).env("NO_COLOR", "1").stdin(Stdio::null());
+        for key in ["EYOT_BROKER", "EYOT_GATEWAY", "EYOT_KEY", "EYOT_PASSWORD"] {
+            command.env_remove(key);
+        }
         command
     }
 

@@ -138,6 +138,19 @@ impl Deployer {
         }
     }
 
+    /// Whether a command with this nonce waits, or is being done and not in the log yet.
+    pub fn is_on_its_way(&self, nonce: &str) -> bool {
+        let is_it = |authorized: &Authorized| authorized.order.nonce == nonce;
+        let is_waiting = |request: &Request| matches!(request, Request::Order(authorized) if is_it(authorized));
+        let origin = match &self.stage {
+            Some(Stage::Loading { origin, .. } | Stage::Ready { origin, .. } | Stage::Committing { origin, .. }) => {
+                Some(origin)
+            }
+            Some(Stage::Taking) | None => None,
+        };
+        self.waiting.iter().any(is_waiting) || origin.and_then(|origin| origin.order.as_ref()).is_some_and(is_it)
+    }
+
     /// Whether a rejection may be retained under this name.
     pub fn may_reject(&self, name: &str) -> bool {
         self.registry.functions.contains_key(name)

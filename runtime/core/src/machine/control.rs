@@ -1,6 +1,6 @@
 //! Control messages: parts of pushes to the store, commands to be read, and what the store answers.
 
-use eyot_wire::control::{ControlTopic, Order, OrderReport, PushReport, PushState, ORDER_MAX_BYTES};
+use eyot_wire::control::{ControlTopic, Order, OrderReport, PushReport, PushState, Repeated, ORDER_MAX_BYTES};
 use eyot_wire::module::MODULE_MAX_BYTES;
 
 use super::*;
@@ -147,13 +147,16 @@ impl<S: Storage> Core<S> {
         let order = &authorized.order;
         let now_s = u64::try_from(self.now.unix_ms / 1000).unwrap_or(0);
         let admitted = self.deployer.registry.admit(&order.nonce, now_s).map_err(str::to_owned);
-        let is_waiting = self.deployer.waiting.iter().any(|request| match request {
-            Request::Order(other) => other.order.nonce == order.nonce,
-            _ => false,
-        });
         let refused = match admitted {
+            // Sent again while the first is on its way: to do both would be to roll back twice.
+            _ if self.deployer.is_on_its_way(&order.nonce) => {
+                let reason = "is on its way already, under the same nonce";
+                return self.report_repeated(order, Repeated::Waiting, reason);
+            }
+            Err(reason) if self.deployer.registry.nonces.contains_key(&order.nonce) => {
+                return self.report_repeated(order, Repeated::Done, &reason);
+            }
             Err(reason) => Some(reason),
-            Ok(()) if is_waiting => Some("is waiting already, under the same nonce".to_owned()),
             Ok(()) if self.deployer.waiting.len() >= WAITING_MAX => {
                 Some(format!("is one too many: {WAITING_MAX} changes wait; send it again later"))
             }
@@ -227,6 +230,15 @@ impl<S: Storage> Core<S> {
 
     /// Publishes what became of a command.
     pub(super) fn report_order(&mut self, order: &Order, result: Result<(), &str>) {
+        self.publish_order(order, result, None);
+    }
+
+    /// A command came again.
+    fn report_repeated(&mut self, order: &Order, repeated: Repeated, reason: &str) {
+        self.publish_order(order, Err(reason), Some(repeated));
+    }
+
+    fn publish_order(&mut self, order: &Order, result: Result<(), &str>, repeated: Option<Repeated>) {
         let Order { nonce, command, .. } = order;
         let report = OrderReport {
             nonce: nonce.clone(),
@@ -234,6 +246,7 @@ impl<S: Storage> Core<S> {
             function: command.function().to_owned(),
             done: result.is_ok(),
             reason: result.err().map(str::to_owned),
+            repeated,
         };
         if eyot_wire::control::is_nonce(nonce) {
             self.publish_control(&format!("command/{nonce}"), &report, false);

@@ -139,6 +139,7 @@ impl<S: Storage> Core<S> {
         });
         let status = Status {
             gateway: &self.config.gateway_id,
+            groups: &self.config.groups,
             online: true,
             subscribed: self.intake_conn.is_some(),
             version: self.config.version,

@@ -86,7 +86,7 @@ mod section;
 mod spool;
 mod trust;
 mod uplink;
-mod url;
+pub mod url;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

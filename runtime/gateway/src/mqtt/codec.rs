@@ -154,7 +154,8 @@ pub fn read_publish(version: Version, head: Head, mut frame: Bytes) -> Result<Me
         let (properties, bytes) = varint(&frame)?.ok_or_else(|| Malformed::new("a PUBLISH without properties"))?;
         take(&mut frame, bytes + properties)?;
     }
-    Ok(Message { packet_id, qos, dup: head.first & 8 != 0, topic, payload: frame })
+    let (dup, retain) = (head.first & 8 != 0, head.first & 1 != 0);
+    Ok(Message { packet_id, qos, dup, retain, topic, payload: frame })
 }
 
 fn take(frame: &mut Bytes, bytes: usize) -> Result<Bytes, Malformed> {

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::link::*;
 use super::queue::Refused;
 use super::session::Session;
-use super::transport::Io;
+use super::transport::{send, Io};
 use super::{Event, Message, Publish};
 use crate::envelope;
 
@@ -290,16 +290,4 @@ enum Passed {
     Message(Message),
     Control(LinkEvent),
     Nothing,
-}
-
-/// Writes once, or flushes when there is nothing left to write: TLS may hold back what it was given. Cancelling it loses
-/// nothing.
-async fn send(writer: &mut WriteHalf<Box<dyn Io>>, out: &mut BytesMut) -> io::Result<()> {
-    if out.is_empty() {
-        return writer.flush().await;
-    }
-    match writer.write_buf(out).await? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        _ => Ok(()),
-    }
 }

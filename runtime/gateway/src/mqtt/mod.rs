@@ -72,6 +72,8 @@ pub struct Message {
     pub qos: u8,
     /// Possibly delivered before.
     pub dup: bool,
+    /// The broker had it when we subscribed.
+    pub retain: bool,
     /// Topic name, not checked.
     pub topic: Bytes,
     /// Payload. One that is over [`session::Options::packet_max_bytes`] arrives cut there.

@@ -126,6 +126,11 @@ impl Session {
         matches!(self.state, State::Up)
     }
 
+    /// Largest packet the broker takes.
+    pub fn peer_packet_max_bytes(&self) -> usize {
+        self.peer_packet_max_bytes
+    }
+
     /// Whether CONNECT is not answered yet.
     pub fn is_connecting(&self) -> bool {
         matches!(self.state, State::Connecting)

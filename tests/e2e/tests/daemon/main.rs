@@ -4,6 +4,7 @@
 mod bad_input;
 mod broker;
 mod captures;
+mod commands;
 mod disk;
 mod down;
 mod embedded;
@@ -21,4 +22,5 @@ mod servers;
 mod state;
 mod status;
 mod tls;
+mod tool;
 mod uplinks;

@@ -14,9 +14,9 @@ use eyot_trust::sign::Signer;
 use eyot_wire::control::{Command, Order};
 use serde_json::Value;
 
-const SEED: [u8; 32] = [7; 32];
+pub const SEED: [u8; 32] = [7; 32];
 
-fn signer(seed: [u8; 32]) -> Signer {
+pub fn signer(seed: [u8; 32]) -> Signer {
     Signer::from_seed(&seed, "ada@lab").unwrap()
 }
 
@@ -182,7 +182,7 @@ fn parts_come_in_any_order_and_what_is_missing_is_asked_for() {
     client.publish(&format!("{topic}/2"), parts[2].to_vec());
     function_topic(&mut client, "parts", "active", "1.0.0");
     echoes(&mut client, "1.0.0");
-    assert_eq!(stored(&site, "parts").len(), 0);
+    wait_for("the parts to go", STEP, || stored(&site, "parts").is_empty().then_some(()));
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! `eyot list`: the gateways at a broker, and what each of them runs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::output::{self, shown, BAD, GOOD, LABEL};
+use crate::remote::client::Client;
+use crate::remote::documents::{FunctionDocument, InForce};
+use crate::remote::options::{Connection, Target};
+use crate::remote::roster::{gather, Roster, Seen};
+
+/// List the gateways at a broker, and the functions of each.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// Print one JSON array.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  eyot list
+  eyot list --broker mqtts://ada@cloud.example --password-file pw
+  eyot list --group barns --json | jq -r '.[] | select(.online | not) | .gateway'
+
+It shows what gateways have left at the broker: one that is offline has what it ran last.";
+
+/// A gateway, in the words of its own documents.
+#[derive(Serialize)]
+struct Row<'a> {
+    gateway: &'a str,
+    online: bool,
+    version: &'a str,
+    groups: &'a [String],
+    functions: Vec<FunctionDocument>,
+}
+
+pub fn execute(args: &Args) -> Result<(), Error> {
+    super::run(async {
+        let id = if args.target.is_given() { Some(args.target.id()?) } else { None };
+        let from = id.as_ref().map_or("+", |id| id.from());
+        let filters = vec![format!("eyot/{from}/status"), format!("eyot/{from}/function/+")];
+        let mut client = Client::connect(&args.connection, filters).await?;
+        let mut roster = Roster::default();
+        gather(&mut client, &args.connection, &mut roster, |_| {}).await?;
+        let url = client.url.clone();
+        client.close().await;
+        let rows: Vec<Row<'_>> = match &id {
+            Some(id) => roster.members(id).map(row).collect(),
+            None => roster.gateways.iter().map(|(name, seen)| row((name, seen))).collect(),
+        };
+        if args.json {
+            return output::json(&rows);
+        }
+        if rows.is_empty() {
+            output::note(&format!("no gateway has reported at {url}; check --broker, and that eyotd runs"));
+        }
+        output::print(&rows.iter().map(text).collect::<String>())
+    })
+}
+
+fn row<'a>((gateway, seen): (&'a str, &'a Seen)) -> Row<'a> {
+    let status = seen.status.as_ref();
+    Row {
+        gateway,
+        online: seen.is_online(),
+        version: status.map_or("", |status| &status.version),
+        groups: status.map_or(&[], |status| &status.groups),
+        functions: functions(seen),
+    }
+}
+
+/// What a gateway runs, and what became of pushes that it does not run: their own documents say more than the status.
+pub fn functions(seen: &Seen) -> Vec<FunctionDocument> {
+    let mut all: BTreeMap<String, FunctionDocument> = seen.functions.clone();
+    for function in seen.status.iter().flat_map(|status| &status.functions) {
+        let active = || InForce { version: function.version.clone(), sha256: function.sha256.clone() };
+        let document = all.entry(function.name.clone()).or_insert_with(|| FunctionDocument {
+            name: function.name.clone(),
+            version: function.version.clone(),
+            sha256: function.sha256.clone(),
+            state: function.state.clone(),
+            reason: function.last_failure.clone().filter(|_| function.state == "quarantined"),
+            active: None,
+        });
+        if document.sha256 != function.sha256 && document.active.is_none() {
+            document.active = Some(active());
+        }
+    }
+    all.into_values().collect()
+}
+
+fn text(row: &Row<'_>) -> String {
+    let online = if row.online { format!("{GOOD}online{GOOD:#}") } else { format!("{BAD}offline{BAD:#}") };
+    let mut text = format!("{LABEL}{}{LABEL:#}  {online}", shown(row.gateway.as_bytes()));
+    if !row.version.is_empty() {
+        // Writing to a string does not fail.
+        let _ = write!(text, "  eyotd {}", shown(row.version.as_bytes()));
+    }
+    for group in row.groups {
+        let _ = write!(text, "  @{}", shown(group.as_bytes()));
+    }
+    text.push('\n');
+    let name = row.functions.iter().map(|function| function.name.len()).max().unwrap_or(0);
+    for function in &row.functions {
+        text.push_str(&format!("  {}\n", line(function, name)));
+    }
+    text
+}
+
+/// A function on one line, its name padded to `name` characters.
+pub fn line(function: &FunctionDocument, name: usize) -> String {
+    let word = |text: &str| shown(text.as_bytes());
+    let padded = format!("{:name$}", word(&function.name));
+    let reason = function.reason.as_ref().map(|reason| format!(": {}", word(reason))).unwrap_or_default();
+    let style = style(&function.state);
+    let state = format!("{} {style}{}{style:#}{reason}", word(&function.version), word(&function.state));
+    match &function.active {
+        Some(active) => format!("{padded}  {} {GOOD}active{GOOD:#}; {state}", word(&active.version)),
+        None => format!("{padded}  {state}"),
+    }
+}
+
+/// How a state looks.
+pub fn style(state: &str) -> clap::builder::styling::Style {
+    match state {
+        "active" | "unchanged" => GOOD,
+        "rejected" | "rolled-back" | "quarantined" => BAD,
+        _ => LABEL,
+    }
+}

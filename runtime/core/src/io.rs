@@ -327,6 +327,11 @@ pub enum Notice {
         /// Reason and remedy.
         reason: String,
     },
+    /// Pushes, parts of them or commands were turned away because too many came at once; one notice per minute.
+    ControlDropped {
+        /// How many since the last notice.
+        count: u64,
+    },
     /// A command was refused.
     CommandRefused {
         /// Reason and remedy.

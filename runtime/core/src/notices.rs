@@ -32,6 +32,7 @@ enum Subject {
     EmitRefused(Arc<str>),
     Dropped(DropReason),
     LetterDropped(String),
+    ControlDropped,
     Storage,
 }
 
@@ -61,6 +62,8 @@ pub(crate) struct Notices {
     pub tripped: Vec<(Arc<str>, String)>,
     /// Refused outputs that no dead letter could be kept of, since the start.
     pub letters_dropped: u64,
+    /// Pushes, parts of them and commands that were turned away because too many came, since the start.
+    pub control_dropped: u64,
 }
 
 impl Notices {
@@ -135,6 +138,11 @@ impl Notices {
         self.note(Subject::LetterDropped(uplink.to_owned()), 1, String::new, mono_us);
     }
 
+    pub fn control_dropped(&mut self, mono_us: u64) {
+        self.control_dropped += 1;
+        self.note(Subject::ControlDropped, 1, String::new, mono_us);
+    }
+
     /// The first of an episode is told at once; what follows is told when the interval is over.
     fn note(&mut self, subject: Subject, count: u64, text: impl FnOnce() -> String, mono_us: u64) {
         let episode = self.episodes.entry(subject.clone()).or_default();
@@ -177,6 +185,7 @@ fn tell(subject: &Subject, episode: &mut Episode) -> Notice {
         }
         Subject::EmitRefused(function) => Notice::EmitRefused { function: Arc::clone(function), count },
         Subject::Storage => Notice::StorageFailed { error: text },
+        Subject::ControlDropped => Notice::ControlDropped { count },
         Subject::LetterDropped(uplink) => Notice::LetterDropped { uplink: uplink.clone(), count },
         Subject::Dropped(reason) => Notice::Dropped { reason: reason.word(), topic: text, count },
     }

@@ -42,6 +42,8 @@ pub(crate) struct Status<'a> {
     pub log_lines_dropped: u64,
     /// Refused outputs that no dead letter could be kept of, since the start.
     pub letters_dropped: u64,
+    /// Pushes, parts of them and commands that were turned away because too many came at once, since the start.
+    pub control_dropped: u64,
 }
 
 #[derive(Serialize)]

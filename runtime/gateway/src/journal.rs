@@ -80,6 +80,9 @@ pub fn notice(notice: &Notice) {
         }
         Notice::FunctionRemoved { function } => info!(%function, "removed by a command"),
         Notice::PushRejected { function, reason } => warn!(function, %reason, "a push was refused"),
+        Notice::ControlDropped { count } => {
+            warn!(count, "busy: more pushes and commands came than the store can take; parts are asked for again, send the rest again");
+        }
         Notice::CommandRefused { reason } => warn!(%reason, "a command was refused"),
         Notice::ModuleLost { function, reason } => {
             error!(%function, %reason, "a function that was pushed cannot be loaded; push it again");

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::active::Loaded;
 use crate::deploy::registry::{Build, Registry};
-use crate::deploy::staging::Staging;
+use crate::deploy::staging::{Staging, PUSHES_MAX};
 use crate::io::LinkId;
-use crate::task::{Authorized, Task};
+use crate::task::{Authorized, Task, TASKS_MAX};
 
 /// Changes that wait, at most; commands beyond are refused.
 pub const WAITING_MAX: usize = 64;
@@ -19,6 +19,8 @@ pub const OUTCOMES_MAX: usize = 8;
 /// Functions that are not here whose rejection is retained on their topic, over the life of the process: names come from
 /// strangers.
 pub const REJECTED_MAX: usize = 32;
+/// Answers to commands that were turned away because too many came, in a second.
+pub const BUSY_ANSWERS_PER_S_MAX: u32 = 16;
 
 /// Something to be done.
 #[derive(Debug)]
@@ -84,6 +86,27 @@ pub(crate) struct Receipt {
     pub link: LinkId,
     pub place: Option<u64>,
     pub bytes: u64,
+    /// It is a whole module.
+    pub is_one_piece: bool,
+}
+
+/// How many of a kind within a second.
+#[derive(Debug, Default)]
+pub(crate) struct Rate {
+    second: u64,
+    count: u32,
+}
+
+impl Rate {
+    /// Counts one more; false if it is one too many.
+    pub fn admit(&mut self, most: u32, mono_us: u64) -> bool {
+        let second = mono_us / 1_000_000;
+        if self.second != second {
+            *self = Self { second, count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= most
+    }
 }
 
 /// All of it.
@@ -96,6 +119,8 @@ pub(crate) struct Deployer {
     pub stage: Option<Stage>,
     pub receipts: BTreeMap<u64, Receipt>,
     pub next_ticket: u64,
+    /// Answers to commands there was no time for.
+    pub busy_answers: Rate,
     pub tasks: VecDeque<Task>,
     pub outcomes: VecDeque<PushReport>,
     /// By function, what its topic says in place of "active".
@@ -116,6 +141,7 @@ impl Deployer {
             stage: None,
             receipts: BTreeMap::new(),
             next_ticket: 1,
+            busy_answers: Rate::default(),
             tasks: VecDeque::new(),
             outcomes: VecDeque::new(),
             documents: BTreeMap::new(),
@@ -124,9 +150,18 @@ impl Deployer {
         }
     }
 
-    /// Bytes of parts on their way to the store.
-    pub fn bytes_under_way(&self) -> u64 {
-        self.receipts.values().map(|receipt| receipt.bytes).sum()
+    /// Whether the store can be given one more control message. `bytes_max` is what all that is on its way there may have, and
+    /// what all modules may have that came in one piece and wait for their turn; one that is larger is taken alone.
+    pub fn has_room_for(&self, new: &Receipt, bytes_max: u64) -> bool {
+        let bytes_max = bytes_max.max(new.bytes);
+        let bytes = |receipts: &mut dyn Iterator<Item = &Receipt>| -> u64 { receipts.map(|receipt| receipt.bytes).sum() };
+        if self.receipts.len() >= TASKS_MAX || bytes(&mut self.receipts.values()).saturating_add(new.bytes) > bytes_max {
+            return false;
+        }
+        let pieces = || self.receipts.values().filter(|receipt| receipt.is_one_piece);
+        let (count, staged_bytes) = self.staging.one_piece();
+        let sum_bytes = staged_bytes.saturating_add(bytes(&mut pieces())).saturating_add(new.bytes);
+        !new.is_one_piece || count + pieces().count() < PUSHES_MAX && sum_bytes <= bytes_max
     }
 
     /// Remembers what became of a push.

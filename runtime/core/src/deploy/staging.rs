@@ -24,6 +24,8 @@ struct Push {
     /// Lengths by number; none for those being kept.
     parts: BTreeMap<u32, Option<u64>>,
     bytes: u64,
+    /// Above the highest number that came, whether that part is here or not.
+    next: u32,
     last_us: u64,
     /// When it is asked for what is missing, and how long after the last time.
     ask_us: u64,
@@ -72,6 +74,7 @@ impl Staging {
     pub fn restore(&mut self, parts: &[Part], mono_us: u64) {
         for part in parts {
             let push = self.pushes.entry(part.push).or_insert_with(|| Push::new(mono_us));
+            push.next = push.next.max(part.number.saturating_add(1));
             if push.parts.insert(part.number, Some(part.bytes)).is_none() {
                 push.bytes += part.bytes;
             }
@@ -81,6 +84,12 @@ impl Staging {
     /// Bytes of all parts.
     pub fn bytes(&self) -> u64 {
         self.pushes.values().map(|push| push.bytes).sum()
+    }
+
+    /// Modules that came in one piece and wait for their turn: how many, and their bytes.
+    pub fn one_piece(&self) -> (usize, u64) {
+        let pieces = || self.pushes.values().filter(|push| push.is_one_piece);
+        (pieces().count(), pieces().map(|push| push.bytes).sum())
     }
 
     /// Pushes that are not whole yet.
@@ -111,9 +120,20 @@ impl Staging {
         }
         let push = self.pushes.entry(id).or_insert_with(|| Push::new(mono_us));
         push.parts.insert(number, None);
+        push.next = push.next.max(number + 1);
         push.bytes += bytes;
         push.heard(mono_us);
         (Verdict::Keep, forgotten)
+    }
+
+    /// A part came that could not be taken then: it is asked for again, if there is place for its push.
+    pub fn expect(&mut self, id: [u8; 32], number: u32, mono_us: u64) {
+        if number >= PARTS_MAX || !self.pushes.contains_key(&id) && self.pushes.len() >= PUSHES_MAX {
+            return;
+        }
+        let push = self.pushes.entry(id).or_insert_with(|| Push::new(mono_us));
+        push.next = push.next.max(number + 1);
+        push.heard(mono_us);
     }
 
     fn make_room(&mut self, id: &[u8; 32], bytes: u64, mono_us: u64) -> (Result<(), String>, Option<[u8; 32]>) {
@@ -167,7 +187,7 @@ impl Staging {
             return;
         }
         push.parts = BTreeMap::from([(0, Some(bytes))]);
-        (push.bytes, push.tried, push.is_one_piece) = (bytes, 0, true);
+        (push.bytes, push.next, push.tried, push.is_one_piece) = (bytes, 1, 0, true);
     }
 
     /// A push that may be whole, and of how many parts; it counts as taken from here on.
@@ -228,6 +248,7 @@ impl Push {
         Self {
             parts: BTreeMap::new(),
             bytes: 0,
+            next: 0,
             last_us: mono_us,
             ask_us: mono_us.saturating_add(ASK_AFTER_US),
             ask_every_us: ASK_AFTER_US,
@@ -246,9 +267,7 @@ impl Push {
     /// No part is missing in between, none is on its way to the disk, and they were not tried before.
     fn may_be_whole(&self) -> bool {
         let count = self.parts.len() as u32;
-        count > self.tried
-            && self.parts.last_key_value().is_some_and(|(last, _)| *last + 1 == count)
-            && self.parts.values().all(Option::is_some)
+        count > self.tried && self.next == count && self.parts.values().all(Option::is_some)
     }
 
     fn is_due(&self, mono_us: u64) -> bool {
@@ -261,9 +280,8 @@ impl Push {
     }
 
     fn missing(&self) -> Missing {
-        let next = self.parts.last_key_value().map_or(0, |(last, _)| last + 1);
-        let numbers = (0..next).filter(|number| !self.parts.contains_key(number)).take(MISSING_MAX).collect();
-        Missing { bytes: self.bytes, numbers, next }
+        let numbers = (0..self.next).filter(|number| !self.parts.contains_key(number)).take(MISSING_MAX).collect();
+        Missing { bytes: self.bytes, numbers, next: self.next }
     }
 }
 
@@ -318,6 +336,23 @@ mod tests {
         assert_eq!(asked, [2, 4, 8, 16, 32, 64, 124, 184]);
         assert_eq!(staging.next_expired(86_400_000_000), Some(A));
         assert_eq!((staging.len(), staging.due_us()), (0, None));
+    }
+
+    #[test]
+    fn a_part_there_was_no_time_for_is_asked_for() {
+        let mut staging = staging();
+        staging.expect(A, 1, 0);
+        staging.expect([2; 32], PARTS_MAX, 0);
+        assert_eq!(staging.len(), 1, "no push has so many parts");
+        assert_eq!(staging.next_to_ask(ASK_AFTER_US), Some((A, Missing { bytes: 0, numbers: vec![0, 1], next: 2 })));
+        put(&mut staging, A, 0, 100, ASK_AFTER_US);
+        assert_eq!(staging.next_whole(9_000_000), None, "the other is known to be missing");
+        put(&mut staging, A, 1, 50, ASK_AFTER_US);
+        assert_eq!(staging.next_whole(9_000_000), Some((A, 2)));
+        for id in 0..=PUSHES_MAX as u8 {
+            staging.expect([id; 32], 0, 0);
+        }
+        assert_eq!(staging.len(), PUSHES_MAX);
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! Control messages: parts of pushes to the store, commands to be read, and what the store answers.
 
+use eyot_trust::command::claimed;
 use eyot_wire::control::{ControlTopic, Order, OrderReport, PushReport, PushState, Repeated, ORDER_MAX_BYTES};
 use eyot_wire::module::MODULE_MAX_BYTES;
 
 use super::*;
-use crate::deploy::plan::{Receipt, Request, WAITING_MAX};
+use crate::deploy::plan::{Receipt, Request, BUSY_ANSWERS_PER_S_MAX, WAITING_MAX};
 use crate::deploy::staging::{Missing, Verdict};
 use crate::task::{Answer, Authorized, Taken, Task, Unauthorized, TASKS_MAX};
 
 /// What every control topic begins with.
 const PREFIX: &[u8] = b"eyot/";
+/// How long what became of control messages may wait to be in the status.
+const STATUS_SOON_US: u64 = 100_000;
 
 impl<S: Storage> Core<S> {
     /// What a message asks of this gateway, if it is a control message for it.
@@ -31,14 +34,13 @@ impl<S: Storage> Core<S> {
         self.more = true;
         let place = (message.qos > 0).then(|| self.line_up(from, message)).flatten();
         let bytes = message.payload.len() as u64;
-        let receipt = Receipt { link: from, place, bytes };
-        let is_busy = self.deployer.receipts.len() >= TASKS_MAX
-            || self.deployer.bytes_under_way().saturating_add(bytes) > self.config.staging_max_bytes.max(bytes);
+        let is_one_piece = topic == ControlTopic::Push;
+        let receipt = Receipt { link: from, place, bytes, is_one_piece };
+        let is_busy = !self.deployer.has_room_for(&receipt, self.config.staging_max_bytes);
         match topic {
-            // Not acknowledged by a word: whoever sends parts is asked for them again.
-            _ if is_busy => self.acknowledge_control(receipt),
             // That is how what is retained is taken back from a broker.
             ControlTopic::Push if message.payload.is_empty() => self.acknowledge_control(receipt),
+            _ if is_busy => self.turn_away(topic, message, receipt),
             ControlTopic::Push if message.payload.len() > MODULE_MAX_BYTES => {
                 let reason = format!("a module has at most {MODULE_MAX_BYTES} bytes");
                 self.notices.push(Notice::PushRejected { function: None, reason });
@@ -56,6 +58,30 @@ impl<S: Storage> Core<S> {
                 self.deployer.tasks.push_back(Task::Read { ticket, text: message.payload.clone() });
             }
         }
+    }
+
+    /// More came than the store can take. It is acknowledged all the same, because acknowledgements keep their order and those
+    /// of sensors are behind it; parts are asked for again, a command is answered, and all are counted.
+    fn turn_away(&mut self, topic: ControlTopic, message: &Message, receipt: Receipt) {
+        let mono_us = self.now.mono_us;
+        self.notices.control_dropped(mono_us);
+        self.status_soon();
+        match topic {
+            ControlTopic::Part { sha256, number } => self.deployer.staging.expect(sha256, number, mono_us),
+            ControlTopic::Command if self.deployer.busy_answers.admit(BUSY_ANSWERS_PER_S_MAX, mono_us) => {
+                if let Some(order) = claimed(&message.payload) {
+                    let reason = format!("busy: {TASKS_MAX} pushes and commands wait already; send it again later");
+                    self.report_order(&order, Err(&reason));
+                }
+            }
+            ControlTopic::Push | ControlTopic::Command => {}
+        }
+        self.acknowledge_control(receipt);
+    }
+
+    /// What strangers send may change the status, but not decide how often it is published.
+    fn status_soon(&mut self) {
+        self.status_due_us = self.status_due_us.min(self.now.mono_us.saturating_add(STATUS_SOON_US));
     }
 
     fn line_up(&mut self, from: LinkId, message: &Message) -> Option<u64> {
@@ -225,7 +251,7 @@ impl<S: Storage> Core<S> {
         };
         self.publish_control(&format!("push/{}", report.sha256), &report, false);
         self.deployer.remember(report);
-        self.status_due_us = self.now.mono_us;
+        self.status_soon();
     }
 
     /// Publishes what became of a command.

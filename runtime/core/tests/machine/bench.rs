@@ -7,6 +7,7 @@ use bytes::Bytes;
 use eyot_core::config::{Config, Uplink, WhenFull, REDUCER_FUEL_MAX};
 use eyot_core::io::{Effect, Input, Job, LinkId, Message, Notice, Now, Publish};
 use eyot_core::ledger::StreamAccount;
+use eyot_core::task::Task;
 use eyot_core::{Core, Loaded};
 use eyot_engine::{Function, LoadOptions};
 use eyot_spool::memory::MemoryStorage;
@@ -117,6 +118,8 @@ pub struct Bench {
     pub acked: Vec<(LinkId, u64, u16)>,
     /// Jobs that go on until the test hands them back; none if they are to end at once.
     pub jobs: Option<Vec<Job>>,
+    /// What the store of modules is asked to do.
+    pub tasks: Vec<Task>,
     pub drained: bool,
     config: Config,
     log: Options,
@@ -180,6 +183,7 @@ impl Bench {
             told: Vec::new(),
             acked: Vec::new(),
             jobs: None,
+            tasks: Vec::new(),
             drained: false,
             config,
             log,
@@ -295,7 +299,8 @@ impl Bench {
                     None => self.core.handle(self.now, Input::Ran(job)),
                 },
                 Effect::Drained => self.drained = true,
-                Effect::Task(_) | Effect::Subscribe(_) => {}
+                Effect::Task(task) => self.tasks.push(*task),
+                Effect::Subscribe(_) => {}
                 Effect::FunctionLog { .. } => {}
             }
         }

@@ -4,6 +4,7 @@
 mod backlog;
 mod bench;
 mod captures;
+mod control;
 mod down;
 mod flight;
 mod gaps;

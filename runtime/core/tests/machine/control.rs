@@ -1,0 +1,121 @@
+//! Control messages: when they are acknowledged, and what becomes of those there is no time for.
+
+use bytes::Bytes;
+use eyot_core::io::{Answer, Input, LinkId, Message, Notice};
+use eyot_core::task::{Task, TASKS_MAX};
+use eyot_trust::command::seal;
+use eyot_trust::sign::Signer;
+use eyot_wire::control::{Command, Order};
+use serde_json::Value;
+
+use crate::bench::Bench;
+
+const SHA: &str = "abababababababababababababababababababababababababababababababab";
+
+fn bench() -> Bench {
+    let mut bench = Bench::new(Vec::new());
+    bench.connect(LinkId::INTAKE, 100);
+    bench
+}
+
+fn send(bench: &mut Bench, packet_id: u16, topic: &str, payload: impl Into<Bytes>) {
+    let (conn, topic) = (bench.conn(LinkId::INTAKE), Bytes::from(format!("eyot/bench/{topic}")));
+    let message = Message { conn, packet_id, qos: 1, dup: false, topic, payload: payload.into() };
+    bench.handle(Input::Message(message));
+}
+
+fn part(bench: &mut Bench, number: usize) {
+    send(bench, number as u16 + 1, &format!("push/{SHA}/{number}"), "0123456789");
+}
+
+/// The store has done all it was asked to.
+fn keep_all(bench: &mut Bench) {
+    for task in std::mem::take(&mut bench.tasks) {
+        if let Task::Keep { ticket, push, number, bytes } = task {
+            let (push, bytes) = (push.unwrap_or([1; 32]), bytes.len() as u64);
+            bench.handle(Input::Answer(Box::new(Answer::Kept { ticket, push, number, bytes, result: Ok(()) })));
+        }
+    }
+}
+
+fn acked(bench: &Bench) -> usize {
+    bench.acked.len()
+}
+
+/// The last document on this topic.
+fn told(bench: &Bench, topic: &str) -> Option<Value> {
+    let topic = format!("eyot/bench/{topic}");
+    let document = bench.told.iter().rfind(|publish| publish.topic == topic)?;
+    Some(serde_json::from_slice(&document.payload).unwrap())
+}
+
+fn control_dropped(bench: &Bench) -> Value {
+    serde_json::from_slice::<Value>(&bench.core.status_json()).unwrap()["control_dropped"].take()
+}
+
+#[test]
+fn parts_there_was_no_time_for_are_counted_and_asked_for_again() {
+    let mut bench = bench();
+    for number in 0..TASKS_MAX + 2 {
+        part(&mut bench, number);
+    }
+    assert_eq!((bench.tasks.len(), acked(&bench)), (TASKS_MAX, 0), "acknowledgements keep their order");
+    assert_eq!(control_dropped(&bench), 2);
+    assert!(bench.notices.contains(&Notice::ControlDropped { count: 1 }), "{:?}", bench.notices);
+    keep_all(&mut bench);
+    assert_eq!(acked(&bench), TASKS_MAX + 2);
+    bench.wait_ms(2_000);
+    let report = told(&bench, &format!("push/{SHA}")).unwrap();
+    assert_eq!((&report["state"], &report["missing"]), (&"receiving".into(), &serde_json::json!([64, 65])), "{report}");
+    for number in TASKS_MAX..TASKS_MAX + 2 {
+        part(&mut bench, number);
+    }
+    keep_all(&mut bench);
+    bench.wait_ms(300);
+    let whole = bench.tasks.iter().any(|task| matches!(task, Task::Take { parts, .. } if *parts as usize == TASKS_MAX + 2));
+    assert!(whole, "{:?}", bench.tasks);
+}
+
+#[test]
+fn a_command_there_was_no_time_for_is_answered() {
+    let mut bench = bench();
+    for number in 0..TASKS_MAX {
+        part(&mut bench, number);
+    }
+    let command = Command::Remove { function: "pass".to_owned() };
+    let order = Order { gateway: "bench".into(), nonce: "nonce-one".into(), expires: 1_800_000_000, command };
+    let text = seal(&Signer::from_seed(&[7; 32], "ada").unwrap(), &order).unwrap();
+    for _ in 0..100 {
+        send(&mut bench, 1000, "command", text.clone());
+    }
+    let report = told(&bench, "command/nonce-one").unwrap();
+    assert_eq!((&report["done"], report["reason"].as_str().unwrap().starts_with("busy")), (&false.into(), true));
+    let answers = bench.told.iter().filter(|publish| publish.topic.ends_with(b"nonce-one")).count();
+    assert_eq!((answers, control_dropped(&bench)), (16, 100.into()), "whoever floods is not answered as often");
+    assert_eq!(bench.tasks.len(), TASKS_MAX);
+}
+
+/// The disk must not fill with modules that wait while a change takes its time.
+#[test]
+fn modules_in_one_piece_that_wait_are_bounded() {
+    let mut bench = bench();
+    let large = vec![0; 7 << 20];
+    for number in 0..3 {
+        send(&mut bench, number, "push", large.clone());
+    }
+    assert_eq!((bench.tasks.len(), control_dropped(&bench)), (2, 1.into()), "16 MiB under way");
+    let kept = |bench: &mut Bench| {
+        for (number, task) in std::mem::take(&mut bench.tasks).into_iter().enumerate() {
+            if let Task::Keep { ticket, bytes, .. } = task {
+                let (push, bytes) = ([number as u8 + 1; 32], bytes.len() as u64);
+                bench.handle(Input::Answer(Box::new(Answer::Kept { ticket, push, number: 0, bytes, result: Ok(()) })));
+            }
+        }
+    };
+    kept(&mut bench);
+    // One is being taken, the other waits; what is on the disk counts as what was on its way there.
+    send(&mut bench, 9, "push", large);
+    assert_eq!(control_dropped(&bench), 2);
+    part(&mut bench, 0);
+    assert_eq!(control_dropped(&bench), 2, "parts have their own room");
+}

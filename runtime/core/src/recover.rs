@@ -19,7 +19,9 @@ pub const KIND_COMMIT: u8 = 1;
 pub const KIND_LEDGER: u8 = 0x60;
 
 /// Note: [what a deployment did](crate::deploy::registry::Deployed).
-pub const KIND_DEPLOYED: u8 = 0x61;
+pub const KIND_DEPLOYED: u8 = 0x41;
+/// The same in older logs: by that number a closing note, which was left out when a batch was written again.
+const KIND_DEPLOYED_OLD: u8 = 0x61;
 
 const CHECKPOINT_VERSION: u8 = 5;
 
@@ -120,7 +122,7 @@ impl Replay for Recovery {
     }
 
     fn note(&mut self, kind: u8, body: &[u8]) {
-        if kind == KIND_DEPLOYED {
+        if matches!(kind, KIND_DEPLOYED | KIND_DEPLOYED_OLD) {
             return self.deployed(body);
         }
         match decode::<Ledger>(body) {

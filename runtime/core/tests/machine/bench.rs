@@ -352,6 +352,14 @@ impl Bench {
         }
     }
 
+    /// The sync that was held up fails, and nothing of it is on the disk.
+    pub fn fail_sync(&mut self) {
+        self.hold_commits = false;
+        if let Some(commit) = self.held.take() {
+            self.handle(Input::Synced { commit: commit.id, result: Err(std::io::ErrorKind::Other.into()) });
+        }
+    }
+
     pub fn connect(&mut self, link: LinkId, inflight_max: u16) {
         self.connect_within(link, inflight_max, 1 << 20);
     }

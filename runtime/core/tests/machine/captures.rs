@@ -152,3 +152,19 @@ fn a_letter_has_the_state_before_the_message() {
     let stateless = letters(&mut bench, "pass").remove(0);
     assert!(stateless.get("state").is_none() && stateless.get("state_left_out").is_none(), "{stateless}");
 }
+
+/// What a change did is written again with the rest of its batch.
+#[test]
+fn a_command_is_not_forgotten_when_the_sync_of_its_batch_fails() {
+    let mut bench = bench();
+    bench.wait_ms(20);
+    bench.hold_commits = true;
+    done(&order(&mut bench, "nonce-one", "count", 1, false));
+    assert!(bench.holds());
+    bench.fail_sync();
+    bench.wait_ms(2000);
+    bench.restart();
+    bench.connect(LinkId::INTAKE, 100);
+    let again = order(&mut bench, "nonce-one", "count", 1, false);
+    assert!(again.reason.is_some_and(|reason| reason.contains("was done already")));
+}

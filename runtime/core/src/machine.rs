@@ -255,6 +255,7 @@ impl<S: Storage> Core<S> {
         if link == LinkId::INTAKE {
             self.intake_conn = Some(conn);
             self.intake.reconnected();
+            self.tell_answers();
             return;
         }
         let window = usize::from(inflight_max.min(self.config.inflight_max));
@@ -263,6 +264,7 @@ impl<S: Storage> Core<S> {
             self.begin_live(link, window);
         }
         self.downlinks.iter_mut().filter(|down| down.link == link).for_each(Downlink::reconnected);
+        self.tell_answers();
     }
 
     fn link_down(&mut self, link: LinkId, conn: ConnId) {

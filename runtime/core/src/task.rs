@@ -57,12 +57,18 @@ pub enum Task {
         /// Its SHA-256.
         sha256: [u8; 32],
     },
-    /// Read and verify a signed command. Answered by [`Answer::Ordered`].
+    /// Read and verify a signed command, and if it is one to follow, keep it, durably, until [`Done`](Self::Done). Answered by
+    /// [`Answer::Ordered`].
     Read {
         /// Comes back in the answer.
         ticket: u64,
         /// As it came.
         text: Bytes,
+    },
+    /// A command is done with, or refused: it need not be kept. No answer.
+    Done {
+        /// Its nonce.
+        nonce: String,
     },
     /// Keep a line of the audit log, durably. No answer.
     Audit {
@@ -186,6 +192,9 @@ pub trait Shelf {
     /// # Errors
     /// Reason and remedy.
     fn load(&mut self, sha256: &[u8; 32], overrides: &Overrides) -> Result<Loaded, String>;
+
+    /// Commands that were kept and are not done with, in the order they came; those that have become void meanwhile, why.
+    fn commands(&mut self) -> Vec<Result<Authorized, Unauthorized>>;
 
     /// Parts of pushes.
     fn parts(&mut self) -> Vec<Part>;

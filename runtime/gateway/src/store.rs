@@ -3,6 +3,7 @@
 //!
 //! - `parts/<sha256>.<n>`: parts of pushes;
 //! - `modules/<sha256>.wasm`: verified modules;
+//! - `commands/<nonce>.json`: verified commands that are not done yet;
 //! - `../audit.ndjson`, `../audit.1.ndjson`: control actions, the older ones in the second.
 
 use std::fs::{self, File, OpenOptions};
@@ -10,13 +11,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use eyot_core::task::{Answer, Authorized, Candidate, Fresh, Overrides, Part, Shelf, Taken, Task, Unauthorized};
+use eyot_core::task::{Answer, Authorized, Candidate, Fresh, Overrides, Part, Shelf, Taken, Task, Unauthorized, TASKS_MAX};
 use eyot_core::Loaded;
 use eyot_engine::{Function, LoadOptions};
 use eyot_trust::command;
 use eyot_trust::policy::{unix_s, Policy};
 use eyot_trust::verify::Module;
-use eyot_wire::control::{parse_sha256, PARTS_MAX};
+use eyot_wire::control::{parse_sha256, ORDER_MAX_BYTES, PARTS_MAX};
 use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
@@ -24,6 +25,8 @@ use crate::{file, functions};
 
 /// The audit log begins anew at this size; the one before is kept.
 pub const AUDIT_MAX_BYTES: u64 = 256 << 10;
+/// Commands that are not done when the gateway starts, at most: as many as wait in the core, and those in between.
+pub const COMMANDS_MAX: usize = 2 * TASKS_MAX;
 /// End of the name of a file that is being written.
 const UNFINISHED: &str = "new";
 
@@ -32,6 +35,7 @@ const UNFINISHED: &str = "new";
 pub struct Store {
     parts: PathBuf,
     modules: PathBuf,
+    commands: PathBuf,
     audit: PathBuf,
     trust: Policy,
     /// The gateway's id, and those of its groups.
@@ -55,12 +59,13 @@ impl Store {
         let store = Self {
             parts: root.join("parts"),
             modules: root.join("modules"),
+            commands: root.join("commands"),
             audit: data_dir.join("audit.ndjson"),
             trust,
             ids,
             configured,
         };
-        for dir in [&store.parts, &store.modules] {
+        for dir in [&store.parts, &store.modules, &store.commands] {
             for path in files(dir)? {
                 if path.extension().is_some_and(|end| end == UNFINISHED) {
                     let _ = fs::remove_file(path);
@@ -93,7 +98,11 @@ impl Store {
                 let _ = fs::remove_file(self.module(&sha256));
                 None
             }
-            Task::Read { ticket, text } => Some(self.read(ticket, &text)),
+            Task::Read { ticket, text } => Some(Answer::Ordered { ticket, result: self.read(&text) }),
+            Task::Done { nonce } => {
+                let _ = fs::remove_file(self.command(&nonce));
+                None
+            }
             Task::Audit { line } => {
                 if let Err(error) = self.note(&line) {
                     tracing::error!(%error, "the audit log cannot be written; check the disk under data_dir");
@@ -109,6 +118,10 @@ impl Store {
 
     fn module(&self, sha256: &[u8; 32]) -> PathBuf {
         self.modules.join(format!("{}.wasm", hex::encode(sha256)))
+    }
+
+    fn command(&self, nonce: &str) -> PathBuf {
+        self.commands.join(format!("{nonce}.json"))
     }
 
     fn keep(&self, push: &[u8; 32], number: u32, bytes: &[u8]) -> io::Result<()> {
@@ -187,13 +200,23 @@ impl Store {
         functions::make(path, &module, *sha256, overrides.clone())
     }
 
-    fn read(&self, ticket: u64, text: &[u8]) -> Answer {
+    fn read(&self, text: &[u8]) -> Result<Authorized, Unauthorized> {
+        let authorized = self.authorize(text, unix_s(SystemTime::now()))?;
+        match write(&self.command(&authorized.order.nonce), text) {
+            Ok(()) => Ok(authorized),
+            Err(error) => {
+                let reason = format!("the command cannot be kept: {error}; check the gateway's disk, and send it again");
+                Err(Unauthorized { claimed: Some(authorized.order), reason })
+            }
+        }
+    }
+
+    fn authorize(&self, text: &[u8], now_s: u64) -> Result<Authorized, Unauthorized> {
         let ids: Vec<&str> = self.ids.iter().map(String::as_str).collect();
-        let result = match command::open(&self.trust, &ids, text, unix_s(SystemTime::now())) {
+        match command::open(&self.trust, &ids, text, now_s) {
             Ok((order, key)) => Ok(Authorized { order, signer: key.to_string() }),
             Err(error) => Err(Unauthorized { claimed: command::claimed(text), reason: format!("the command {error}") }),
-        };
-        Answer::Ordered { ticket, result }
+        }
     }
 
     fn note(&self, line: &str) -> io::Result<()> {
@@ -210,6 +233,24 @@ impl Store {
 impl Shelf for Store {
     fn load(&mut self, sha256: &[u8; 32], overrides: &Overrides) -> Result<Loaded, String> {
         self.load_module(sha256, overrides)
+    }
+
+    fn commands(&mut self) -> Vec<Result<Authorized, Unauthorized>> {
+        let found = files(&self.commands).unwrap_or_default().into_iter();
+        let mut found: Vec<_> = found.filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path))).collect();
+        found.sort();
+        let read = |(came, path): (SystemTime, PathBuf)| {
+            let text = file::read(&path, ORDER_MAX_BYTES).ok()?;
+            // A clock that is not set yet is behind.
+            let kept = self.authorize(&text, unix_s(SystemTime::now().max(came)));
+            let claimed = match &kept {
+                Ok(Authorized { order, .. }) => Some(order),
+                Err(Unauthorized { claimed, .. }) => claimed.as_ref(),
+            };
+            // Under another name it would never go.
+            (claimed.map(|order| self.command(&order.nonce)) == Some(path)).then_some(kept)
+        };
+        found.into_iter().take(COMMANDS_MAX).filter_map(read).collect()
     }
 
     fn parts(&mut self) -> Vec<Part> {

@@ -1,18 +1,21 @@
 //! The store of pushed modules, over a real directory.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use common::{function, TempDir};
 use eyot_core::task::{Answer, Part, Shelf as _, Taken, Task};
 use eyot_gateway::store::{Store, AUDIT_MAX_BYTES};
+use eyot_trust::command::seal;
 use eyot_trust::policy::{Grant, Policy};
 use eyot_trust::sign::Signer;
+use eyot_wire::control::{Command, Order};
 use sha2::{Digest as _, Sha256};
 
 struct Place {
@@ -196,4 +199,38 @@ fn the_audit_log_begins_anew_and_keeps_the_one_before() {
     }
     let lines = |name: &str| fs::read_to_string(place.data().join(name)).unwrap().lines().count();
     assert!(lines("audit.1.ndjson") >= most - 1 && (1..most).contains(&lines("audit.ndjson")));
+}
+
+#[test]
+fn a_command_is_kept_until_it_is_done() {
+    let place = Place::new();
+    let store = place.store();
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let seal = |signer: &Signer, nonce: &str, expires| {
+        let command = Command::Remove { function: "echo".to_owned() };
+        let order = Order { gateway: "barn-7".to_owned(), nonce: nonce.to_owned(), expires, command };
+        Bytes::from(seal(signer, &order).unwrap())
+    };
+    let read = |text: Bytes| match store.work(Task::Read { ticket: 1, text }) {
+        Some(Answer::Ordered { ticket: 1, result }) => result,
+        other => panic!("{other:?}"),
+    };
+    read(seal(&place.signer, "nonce-one", now_s + 600)).unwrap();
+    read(seal(&place.signer, "nonce-two", now_s + 5)).unwrap();
+    read(seal(&Signer::from_seed(&[8; 32], "eve").unwrap(), "nonce-eve", now_s + 600)).unwrap_err();
+    assert_eq!(place.files("commands"), ["nonce-one.json", "nonce-two.json"], "only what may be done");
+    let commands = place.data().join("functions/commands");
+    fs::copy(commands.join("nonce-one.json"), commands.join("other-name.json")).unwrap();
+    let two = fs::File::options().write(true).open(commands.join("nonce-two.json")).unwrap();
+    two.set_modified(SystemTime::now() + Duration::from_secs(10)).unwrap();
+
+    let again = place.store().commands();
+    let nonces: Vec<_> = again.iter().map(|kept| kept.as_ref().map(|a| a.order.nonce.as_str()).map_err(|_| ())).collect();
+    assert_eq!(nonces, [Ok("nonce-one"), Err(())], "the second has expired");
+    let claimed = again[1].as_ref().unwrap_err().claimed.as_ref();
+    assert_eq!(claimed.map(|order| order.nonce.as_str()), Some("nonce-two"));
+    for nonce in ["nonce-one", "nonce-two"] {
+        assert!(store.work(Task::Done { nonce: nonce.to_owned() }).is_none());
+    }
+    assert_eq!((place.store().commands().len(), place.files("commands").len()), (0, 1));
 }

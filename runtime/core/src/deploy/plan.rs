@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use eyot_wire::control::PushReport;
+use eyot_wire::control::{OrderReport, PushReport};
 use serde::Serialize;
 
 use crate::active::Loaded;
@@ -123,6 +123,8 @@ pub(crate) struct Deployer {
     pub busy_answers: Rate,
     pub tasks: VecDeque<Task>,
     pub outcomes: VecDeque<PushReport>,
+    /// Answers to commands that came when there was no connection; at most [`WAITING_MAX`].
+    pub untold: VecDeque<OrderReport>,
     /// By function, what its topic says in place of "active".
     pub documents: BTreeMap<String, Document>,
     /// The version before, ready to run, while the present one is on probation.
@@ -144,6 +146,7 @@ impl Deployer {
             busy_answers: Rate::default(),
             tasks: VecDeque::new(),
             outcomes: VecDeque::new(),
+            untold: VecDeque::new(),
             documents: BTreeMap::new(),
             warm: BTreeMap::new(),
             subscribed: Vec::new(),

@@ -180,7 +180,8 @@ impl<S: Storage> Core<S> {
                 return self.report_repeated(order, Repeated::Waiting, reason);
             }
             Err(reason) if self.deployer.registry.nonces.contains_key(&order.nonce) => {
-                return self.report_repeated(order, Repeated::Done, &reason);
+                self.report_repeated(order, Repeated::Done, &reason);
+                return self.deployer.tasks.push_back(Task::Done { nonce: order.nonce.clone() });
             }
             Err(reason) => Some(reason),
             Ok(()) if self.deployer.waiting.len() >= WAITING_MAX => {
@@ -189,9 +190,28 @@ impl<S: Storage> Core<S> {
             Ok(()) => None,
         };
         match refused {
-            Some(reason) => self.report_order(order, Err(&reason)),
+            Some(reason) => self.settle(order, Err(&reason)),
             None => self.deployer.waiting.push_back(Request::Order(authorized)),
         }
+    }
+
+    /// A command that was acknowledged before the gateway ended.
+    pub(super) fn ordered_before(&mut self, kept: Result<Authorized, Unauthorized>) {
+        let is_done = |order: &Order| self.deployer.registry.nonces.contains_key(&order.nonce);
+        match kept {
+            Ok(Authorized { order, .. }) | Err(Unauthorized { claimed: Some(order), .. }) if is_done(&order) => {
+                self.settle(&order, Ok(()));
+            }
+            Ok(authorized) => self.deployer.waiting.push_back(Request::Order(authorized)),
+            Err(Unauthorized { claimed: Some(order), reason }) => self.settle(&order, Err(&reason)),
+            Err(_) => {}
+        }
+    }
+
+    /// A command is done, or not to be done: it is answered, and need not be kept any more.
+    pub(super) fn settle(&mut self, order: &Order, result: Result<(), &str>) {
+        self.report_order(order, result);
+        self.deployer.tasks.push_back(Task::Done { nonce: order.nonce.clone() });
     }
 
     fn taken(&mut self, push: [u8; 32], result: Taken) {
@@ -255,7 +275,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// Publishes what became of a command.
-    pub(super) fn report_order(&mut self, order: &Order, result: Result<(), &str>) {
+    fn report_order(&mut self, order: &Order, result: Result<(), &str>) {
         self.publish_order(order, result, None);
     }
 
@@ -275,7 +295,20 @@ impl<S: Storage> Core<S> {
             repeated,
         };
         if eyot_wire::control::is_nonce(nonce) {
-            self.publish_control(&format!("command/{nonce}"), &report, false);
+            self.deployer.untold.push_back(report);
+            self.tell_answers();
+        }
+    }
+
+    /// Publishes answers to commands, as soon as somebody can hear them.
+    pub(super) fn tell_answers(&mut self) {
+        while self.deployer.untold.len() > WAITING_MAX {
+            self.deployer.untold.pop_front();
+        }
+        if self.has_listener() {
+            for report in std::mem::take(&mut self.deployer.untold) {
+                self.publish_control(&format!("command/{}", report.nonce), &report, false);
+            }
         }
     }
 

@@ -47,7 +47,7 @@ impl<S: Storage> Core<S> {
             Request::Order(authorized) => {
                 let order = authorized.order.clone();
                 if let Err(reason) = self.begin_order(authorized) {
-                    self.report_order(&order, Err(&reason));
+                    self.settle(&order, Err(&reason));
                 }
             }
         }
@@ -101,6 +101,7 @@ impl<S: Storage> Core<S> {
                 self.deployer.stage = Some(Stage::Ready { name, change: Change::Remove, origin, loaded: None });
             }
             Command::Config { set, unset, .. } => {
+                self.functions.place(&name).ok_or_else(none_here)?;
                 let mut overrides: BTreeMap<String, String> = entry.overrides.into_iter().collect();
                 unset.iter().for_each(|key| drop(overrides.remove(key)));
                 overrides.extend(set);
@@ -121,7 +122,7 @@ impl<S: Storage> Core<S> {
         }
         self.functions.captures.want(name, count, on_error)?;
         self.write_change("", None, Some(by), StateChange::Keep)?;
-        self.report_order(&by.order, Ok(()));
+        self.settle(&by.order, Ok(()));
         self.audit(by.order.command.word(), name, &by.signer, None, Ok(()));
         Ok(())
     }
@@ -265,7 +266,7 @@ impl<S: Storage> Core<S> {
             self.report_push(push, PushState::Active, Some((name, version)), None);
         }
         if let Some(authorized) = &origin.order {
-            self.report_order(&authorized.order, Ok(()));
+            self.settle(&authorized.order, Ok(()));
         }
         self.audit(word(&change, &origin), &name, &origin.by, origin.push, Ok(()));
         self.more = true;
@@ -318,7 +319,7 @@ impl<S: Storage> Core<S> {
         self.set_frozen(name, false);
         match (&origin.order, change) {
             (Some(authorized), _) => {
-                self.report_order(&authorized.order, Err(reason));
+                self.settle(&authorized.order, Err(reason));
                 self.audit(authorized.order.command.word(), name, &origin.by, None, Err(reason));
             }
             (None, Change::Advance(build)) => self.refuse(name, &build.version.to_string(), origin, reason),

@@ -9,7 +9,7 @@ use crate::status::{
 
 impl<S: Storage> Core<S> {
     pub(super) fn publish_status(&mut self) {
-        if !self.targets().is_empty() {
+        if self.has_listener() {
             self.publish_bytes("status", Bytes::from(self.status_json()), true);
         }
     }
@@ -20,6 +20,11 @@ impl<S: Storage> Core<S> {
         let conns = uplinks.map(|lane| (lane.link, lane.traffic.conn));
         let all = std::iter::once((Some(LinkId::INTAKE), self.intake_conn)).chain(conns);
         all.filter_map(|(link, conn)| Some((link?, conn?))).collect()
+    }
+
+    /// Whether there is a connection on which a control document goes.
+    pub(super) fn has_listener(&self) -> bool {
+        !self.targets().is_empty()
     }
 
     /// Publishes a document on a control topic of this gateway.

@@ -11,6 +11,9 @@ impl<S: Storage> Core<S> {
         for (name, entry) in self.deployer.registry.functions.clone() {
             self.restore_one(&name, &entry, shelf);
         }
+        for command in shelf.commands() {
+            self.ordered_before(command);
+        }
         shelf.retain(&self.deployer.registry.modules());
         self.deployer.staging.restore(&shelf.parts(), self.now.mono_us);
         self.deployer.subscribed = self.subscriptions();

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use eyot_core::io::{Answer, Input, LinkId, Message, Notice};
-use eyot_core::task::{Task, TASKS_MAX};
+use eyot_core::task::{Authorized, Overrides, Part, Shelf, Task, Unauthorized, TASKS_MAX};
+use eyot_core::Loaded;
 use eyot_trust::command::seal;
 use eyot_trust::sign::Signer;
 use eyot_wire::control::{Command, Order};
@@ -118,4 +119,85 @@ fn modules_in_one_piece_that_wait_are_bounded() {
     assert_eq!(control_dropped(&bench), 2);
     part(&mut bench, 0);
     assert_eq!(control_dropped(&bench), 2, "parts have their own room");
+}
+
+/// What the store has when the gateway starts again: commands.
+struct Commands(Vec<Result<Authorized, Unauthorized>>);
+
+impl Shelf for Commands {
+    fn load(&mut self, _: &[u8; 32], _: &Overrides) -> Result<Loaded, String> {
+        Err("there is nothing".to_owned())
+    }
+
+    fn commands(&mut self) -> Vec<Result<Authorized, Unauthorized>> {
+        std::mem::take(&mut self.0)
+    }
+
+    fn parts(&mut self) -> Vec<Part> {
+        Vec::new()
+    }
+
+    fn retain(&mut self, _: &[[u8; 32]]) {}
+}
+
+fn authorized(nonce: &str, command: Command) -> Authorized {
+    let order = Order { gateway: "bench".into(), nonce: nonce.into(), expires: 1_800_000_000, command };
+    Authorized { order, signer: "ada".into() }
+}
+
+fn config() -> Command {
+    Command::Config { function: "count".to_owned(), set: [("k".to_owned(), "v".to_owned())].into(), unset: Vec::new() }
+}
+
+fn ordered(bench: &mut Bench, authorized: Authorized) {
+    bench.handle(Input::Answer(Box::new(Answer::Ordered { ticket: 0, result: Ok(authorized) })));
+}
+
+fn count(bench: &Bench, is: impl Fn(&Task) -> bool) -> usize {
+    bench.tasks.iter().filter(|task| is(task)).count()
+}
+
+#[test]
+fn a_command_that_comes_again_while_it_is_being_done_is_done_once() {
+    let mut bench = bench();
+    for _ in 0..2 {
+        ordered(&mut bench, authorized("nonce-one", config()));
+    }
+    assert_eq!(count(&bench, |t| matches!(t, Task::Load { .. })), 1);
+    assert_eq!(told(&bench, "command/nonce-one").unwrap()["repeated"], "waiting");
+    assert_eq!(count(&bench, |t| matches!(t, Task::Done { .. })), 0, "it is kept until it is done");
+    let result = Err("no".to_owned());
+    bench.handle(Input::Answer(Box::new(Answer::Loaded { sha256: [0; 32], result })));
+    assert_eq!(told(&bench, "command/nonce-one").unwrap()["reason"], "no");
+    assert_eq!(count(&bench, |t| matches!(t, Task::Load { .. })), 1);
+    assert_eq!(count(&bench, |t| matches!(t, Task::Done { nonce } if nonce == "nonce-one")), 1);
+    // What is not here cannot be configured, and says so.
+    let gone = Command::Config { function: "gone".to_owned(), set: [].into(), unset: Vec::new() };
+    ordered(&mut bench, authorized("nonce-two", gone));
+    assert!(told(&bench, "command/nonce-two").is_some());
+}
+
+#[test]
+fn commands_that_were_acknowledged_are_done_after_a_restart() {
+    let mut bench = bench();
+    let capture = |count| Command::Capture { function: "count".to_owned(), count, on_error: false };
+    ordered(&mut bench, authorized("done-before", capture(1)));
+    bench.wait_ms(20);
+    bench.restart();
+    bench.told.clear();
+    let expired = Unauthorized { claimed: Some(authorized("too-late", capture(1)).order), reason: "expired".to_owned() };
+    let kept = vec![
+        Ok(authorized("done-before", capture(1))),
+        Ok(authorized("not-done-yet", capture(1))),
+        Err(expired),
+    ];
+    bench.core.restore(&mut Commands(kept));
+    bench.handle(Input::Tick);
+    assert_eq!(told(&bench, "command/not-done-yet"), None, "nobody hears it yet");
+    bench.connect(LinkId::INTAKE, 100);
+    for (nonce, done) in [("done-before", true), ("not-done-yet", true), ("too-late", false)] {
+        let report = told(&bench, &format!("command/{nonce}")).unwrap();
+        assert_eq!(report["done"], done, "{report}");
+        assert_eq!(count(&bench, |t| matches!(t, Task::Done { nonce: n } if n == nonce)), 1 + usize::from(nonce == "done-before"));
+    }
 }

@@ -3,7 +3,7 @@
 use eyot_spool::{AppendError, Commit, CommitError, Lsn, Spool, Storage};
 
 use crate::ledger::Ledger;
-use crate::recover::{encode_checkpoint, encode_ledger, Kept, KIND_COMMIT, KIND_DEPLOYED, KIND_LEDGER};
+use crate::recover::{encode_checkpoint, encode_ledger, Kept, KIND_AUDIT, KIND_COMMIT, KIND_DEPLOYED, KIND_LEDGER};
 
 /// A batch of this size is committed without waiting for the window.
 pub const BATCH_BYTES: usize = 64 << 10;
@@ -113,8 +113,13 @@ impl<S: Storage> Committer<S> {
     /// describes what was before its first record.
     pub fn prepare<'k>(&mut self, ledger: &Ledger, kept: impl FnOnce() -> Kept<'k>) {
         if self.spool.wants_checkpoint() {
-            encode_checkpoint(ledger, &kept(), &mut self.scratch);
+            let kept = kept();
+            encode_checkpoint(ledger, &kept, &mut self.scratch);
             self.spool.checkpoint(&self.scratch);
+            for line in kept.audits.lines() {
+                // Without room the line is in the segment before, and in the audit log soon.
+                let _ = self.spool.note(KIND_AUDIT, line.as_bytes());
+            }
         }
     }
 
@@ -125,9 +130,12 @@ impl<S: Storage> Committer<S> {
         Ok(lsn)
     }
 
-    /// Adds what a deployment did to the batch, and writes that at once. Returns the number of the batch.
-    pub fn append_deployed(&mut self, deployed: &[u8], mono_us: u64) -> Result<u64, AppendError> {
+    /// Adds what a deployment did to the batch, with its line for the audit log, and writes that at once. Returns the number
+    /// of the batch.
+    pub fn append_deployed(&mut self, deployed: &[u8], audit: &str, mono_us: u64) -> Result<u64, AppendError> {
         self.spool.note(KIND_DEPLOYED, deployed)?;
+        // Without room the audit log gets it all the same, unless the power fails first.
+        let _ = self.spool.note(KIND_AUDIT, audit.as_bytes());
         Ok(self.ledger_changed_for_good(mono_us))
     }
 

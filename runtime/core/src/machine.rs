@@ -333,5 +333,5 @@ fn kept<'a>(functions: &'a Functions, orphans: &'a States, deployer: &'a Deploye
         .iter()
         .map(|(name, state)| (name.as_str(), state.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect()));
     let present = functions.iter().map(|a| (&*a.name, a.instances.state().iter().collect()));
-    Kept { states: absent.chain(present).collect(), registry: &deployer.registry }
+    Kept { states: absent.chain(present).collect(), registry: &deployer.registry, audits: &deployer.audits }
 }

@@ -6,6 +6,7 @@ use eyot_spool::{Lsn, Replay};
 use eyot_wire::record::Record;
 use serde::{Deserialize, Serialize};
 
+use crate::deploy::plan::Audits;
 use crate::deploy::registry::{Deployed, Registry};
 use crate::finished::FinishedList;
 use crate::functions::States;
@@ -23,6 +24,9 @@ pub const KIND_DEPLOYED: u8 = 0x41;
 /// The same in older logs: by that number a closing note, which was left out when a batch was written again.
 const KIND_DEPLOYED_OLD: u8 = 0x61;
 
+/// Note: the line of the audit log that belongs to a deployment, JSON. It is shown until it is in the audit log itself.
+pub const KIND_AUDIT: u8 = 0x42;
+
 const CHECKPOINT_VERSION: u8 = 5;
 
 /// Everything that is not in the log behind it.
@@ -38,6 +42,8 @@ pub(crate) struct Kept<'a> {
     /// In the shape of [`States`].
     pub states: BTreeMap<&'a str, BTreeMap<&'a [u8], &'a [u8]>>,
     pub registry: &'a Registry,
+    /// Lines of the audit log that are not there yet: they follow the checkpoint as notes.
+    pub audits: &'a Audits,
 }
 
 /// Writes a checkpoint: the ledger, every function's state by name, and which versions are in force.
@@ -91,6 +97,8 @@ pub(crate) struct Recovery {
     pub ledger: Ledger,
     pub states: States,
     pub registry: Registry,
+    /// Lines of the audit log that may not be there yet.
+    pub audits: Audits,
     pub malformed: u64,
     /// What the newest rewrite of the log dropped. The ledger may not know it yet.
     pub toll: Option<Toll>,
@@ -124,6 +132,13 @@ impl Replay for Recovery {
     fn note(&mut self, kind: u8, body: &[u8]) {
         if matches!(kind, KIND_DEPLOYED | KIND_DEPLOYED_OLD) {
             return self.deployed(body);
+        }
+        if kind == KIND_AUDIT {
+            match std::str::from_utf8(body) {
+                Ok(line) => self.audits.push(self.registry.number, line.to_owned()),
+                Err(_) => self.malformed += 1,
+            }
+            return;
         }
         match decode::<Ledger>(body) {
             Some((ledger, tail)) if kind == KIND_LEDGER => {
@@ -192,7 +207,7 @@ mod tests {
         ledger.keep_finished(&StreamAccount::new(1, "cloud~7".to_owned(), 7, 0));
         let (mut checkpoint, mut note) = (Vec::new(), Vec::new());
         let registry = Registry { number: 9, ..Registry::default() };
-        encode_checkpoint(&ledger, &Kept { states: BTreeMap::new(), registry: &registry }, &mut checkpoint);
+        encode_checkpoint(&ledger, &Kept { states: BTreeMap::new(), registry: &registry, audits: &Audits::default() }, &mut checkpoint);
         encode_ledger(&ledger, &mut note);
         let mut recovery = Recovery::default();
         recovery.checkpoint(&checkpoint);

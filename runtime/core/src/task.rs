@@ -70,8 +70,10 @@ pub enum Task {
         /// Its nonce.
         nonce: String,
     },
-    /// Keep a line of the audit log, durably. No answer.
+    /// Keep a line of the audit log, durably. Answered by [`Answer::Audited`] if it is about a change.
     Audit {
+        /// Number of the change; none of what was refused.
+        change: Option<u64>,
         /// A JSON document, without the newline.
         line: String,
     },
@@ -107,6 +109,11 @@ pub enum Answer {
         sha256: [u8; 32],
         /// Why not, if not: reason and remedy.
         result: Result<Fresh, String>,
+    },
+    /// Of [`Task::Audit`].
+    Audited {
+        /// Number of the change.
+        change: u64,
     },
     /// Of [`Task::Read`].
     Ordered {
@@ -195,6 +202,9 @@ pub trait Shelf {
 
     /// Commands that were kept and are not done with, in the order they came; those that have become void meanwhile, why.
     fn commands(&mut self) -> Vec<Result<Authorized, Unauthorized>>;
+
+    /// Keeps those of these lines of the audit log that are not there, durably.
+    fn audit(&mut self, lines: &mut dyn Iterator<Item = &str>);
 
     /// Parts of pushes.
     fn parts(&mut self) -> Vec<Part>;

@@ -4,10 +4,12 @@
 //! - `parts/<sha256>.<n>`: parts of pushes;
 //! - `modules/<sha256>.wasm`: verified modules;
 //! - `commands/<nonce>.json`: verified commands that are not done yet;
-//! - `../audit.ndjson`, `../audit.1.ndjson`: control actions, the older ones in the second.
+//! - `../audit.ndjson`, `../audit.1.ndjson`: changes, the older ones in the second;
+//! - `../refused.ndjson`, `../refused.1.ndjson`: the same of what was refused, so that no stranger can make changes go from
+//!   the log by sending nonsense.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -37,6 +39,7 @@ pub struct Store {
     modules: PathBuf,
     commands: PathBuf,
     audit: PathBuf,
+    refused: PathBuf,
     trust: Policy,
     /// The gateway's id, and those of its groups.
     ids: Vec<String>,
@@ -61,6 +64,7 @@ impl Store {
             modules: root.join("modules"),
             commands: root.join("commands"),
             audit: data_dir.join("audit.ndjson"),
+            refused: data_dir.join("refused.ndjson"),
             trust,
             ids,
             configured,
@@ -103,11 +107,15 @@ impl Store {
                 let _ = fs::remove_file(self.command(&nonce));
                 None
             }
-            Task::Audit { line } => {
-                if let Err(error) = self.note(&line) {
-                    tracing::error!(%error, "the audit log cannot be written; check the disk under data_dir");
+            Task::Audit { change, line } => {
+                let log = if change.is_some() { &self.audit } else { &self.refused };
+                match note(log, &line) {
+                    Ok(()) => change.map(|change| Answer::Audited { change }),
+                    Err(error) => {
+                        tracing::error!(%error, "the audit log cannot be written; check the disk under data_dir");
+                        None
+                    }
                 }
-                None
             }
         }
     }
@@ -218,16 +226,6 @@ impl Store {
             Err(error) => Err(Unauthorized { claimed: command::claimed(text), reason: format!("the command {error}") }),
         }
     }
-
-    fn note(&self, line: &str) -> io::Result<()> {
-        let is_long = fs::metadata(&self.audit).is_ok_and(|audit| audit.len() >= AUDIT_MAX_BYTES);
-        if is_long {
-            fs::rename(&self.audit, self.audit.with_extension("1.ndjson"))?;
-        }
-        let mut audit = OpenOptions::new().create(true).append(true).open(&self.audit)?;
-        audit.write_all(format!("{line}\n").as_bytes())?;
-        audit.sync_data()
-    }
 }
 
 impl Shelf for Store {
@@ -253,6 +251,16 @@ impl Shelf for Store {
         found.into_iter().take(COMMANDS_MAX).filter_map(read).collect()
     }
 
+    fn audit(&mut self, lines: &mut dyn Iterator<Item = &str>) {
+        let before = before(&self.audit);
+        let text = [&before, &self.audit].map(|path| fs::read_to_string(path).unwrap_or_default());
+        for line in lines.filter(|line| !text.iter().any(|text| text.lines().any(|known| known == *line))) {
+            if let Err(error) = note(&self.audit, line) {
+                tracing::error!(%error, "the audit log cannot be written; check the disk under data_dir");
+            }
+        }
+    }
+
     fn parts(&mut self) -> Vec<Part> {
         let part = |path: &PathBuf| {
             let (push, number) = name(path).split_once('.')?;
@@ -270,6 +278,27 @@ impl Shelf for Store {
             }
         }
     }
+}
+
+/// Adds a line to a log, durably; one that is too long begins anew.
+fn note(log: &Path, line: &str) -> io::Result<()> {
+    if fs::metadata(log).is_ok_and(|log| log.len() >= AUDIT_MAX_BYTES) {
+        fs::rename(log, before(log))?;
+    }
+    let mut log = OpenOptions::new().create(true).read(true).append(true).open(log)?;
+    let mut last = [b'\n'];
+    if log.seek(SeekFrom::End(-1)).is_ok() {
+        log.read_exact(&mut last)?;
+    }
+    // After a power cut in the middle of a line, the next is one of its own.
+    let begin = if last == [b'\n'] { "" } else { "\n" };
+    log.write_all(format!("{begin}{line}\n").as_bytes())?;
+    log.sync_data()
+}
+
+/// The log before the present one.
+fn before(log: &Path) -> PathBuf {
+    log.with_extension("1.ndjson")
 }
 
 /// Writes a file so that it is whole or not there, also after a power cut.

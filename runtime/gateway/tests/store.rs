@@ -195,10 +195,11 @@ fn the_audit_log_begins_anew_and_keeps_the_one_before() {
     let line = format!("{{\"a\":\"{}\"}}", "x".repeat(1000));
     let most = AUDIT_MAX_BYTES as usize / line.len() + 1;
     for _ in 0..2 * most + 2 {
-        assert!(store.work(Task::Audit { line: line.clone() }).is_none());
+        assert!(store.work(Task::Audit { change: None, line: line.clone() }).is_none());
     }
     let lines = |name: &str| fs::read_to_string(place.data().join(name)).unwrap().lines().count();
-    assert!(lines("audit.1.ndjson") >= most - 1 && (1..most).contains(&lines("audit.ndjson")));
+    assert!(!place.data().join("audit.ndjson").exists(), "what is refused is not among the changes");
+    assert!(lines("refused.1.ndjson") >= most - 1 && (1..most).contains(&lines("refused.ndjson")));
 }
 
 #[test]
@@ -233,4 +234,21 @@ fn a_command_is_kept_until_it_is_done() {
         assert!(store.work(Task::Done { nonce: nonce.to_owned() }).is_none());
     }
     assert_eq!((place.store().commands().len(), place.files("commands").len()), (0, 1));
+}
+
+#[test]
+fn a_line_of_the_audit_log_that_a_kill_lost_is_added_once() {
+    let place = Place::new();
+    fs::create_dir(place.data()).unwrap();
+    let mut store = place.store();
+    let line = |n: u64| format!("{{\"n\":{n}}}");
+    let Some(Answer::Audited { change: 1 }) = store.work(Task::Audit { change: Some(1), line: line(1) }) else { panic!() };
+    let audit = place.data().join("audit.ndjson");
+    // The power went in the middle of the second.
+    fs::write(&audit, format!("{}\n{}", line(1), r#"{"n"#)).unwrap();
+    for _ in 0..2 {
+        store.audit(&mut [line(1), line(2), line(3)].iter().map(String::as_str));
+    }
+    let text = fs::read_to_string(&audit).unwrap();
+    assert_eq!(text.lines().collect::<Vec<_>>(), [line(1).as_str(), r#"{"n"#, &line(2), &line(3)]);
 }

@@ -19,6 +19,8 @@ pub const OUTCOMES_MAX: usize = 8;
 /// Functions that are not here whose rejection is retained on their topic, over the life of the process: names come from
 /// strangers.
 pub const REJECTED_MAX: usize = 32;
+/// Refusals that are written down in a second; the others are counted in the next line.
+pub const REFUSALS_PER_S_MAX: u32 = 4;
 /// Answers to commands that were turned away because too many came, in a second.
 pub const BUSY_ANSWERS_PER_S_MAX: u32 = 16;
 
@@ -66,7 +68,7 @@ pub(crate) enum Stage {
     /// It waits for the moment between two messages.
     Ready { name: String, change: Change, origin: Origin, loaded: Option<Box<Loaded>> },
     /// It is in the log, which is durable with this batch.
-    Committing { name: String, change: Change, origin: Origin, batch: u64, is_new: bool, gone: Vec<[u8; 32]> },
+    Committing { name: String, change: Change, origin: Origin, batch: u64, number: u64, is_new: bool, gone: Vec<[u8; 32]> },
 }
 
 /// What a function's own topic says while it is not simply "active".
@@ -88,6 +90,35 @@ pub(crate) struct Receipt {
     pub bytes: u64,
     /// It is a whole module.
     pub is_one_piece: bool,
+}
+
+/// Lines of the audit log that are not there yet, by the number of the change, the oldest first; at most [`WAITING_MAX`].
+#[derive(Debug, Default)]
+pub(crate) struct Audits(VecDeque<(u64, String)>);
+
+impl Audits {
+    /// One more.
+    pub fn push(&mut self, number: u64, line: String) {
+        self.0.push_back((number, line));
+        while self.0.len() > WAITING_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    /// All of them.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, line)| line.as_str())
+    }
+
+    /// That of a change.
+    pub fn of(&self, number: u64) -> Option<&str> {
+        self.0.iter().find(|(of, _)| *of == number).map(|(_, line)| line.as_str())
+    }
+
+    /// Those of a change, and of all before it, are in the audit log.
+    pub fn kept(&mut self, number: u64) {
+        self.0.retain(|(of, _)| *of > number);
+    }
 }
 
 /// How many of a kind within a second.
@@ -122,6 +153,10 @@ pub(crate) struct Deployer {
     /// Answers to commands there was no time for.
     pub busy_answers: Rate,
     pub tasks: VecDeque<Task>,
+    pub audits: Audits,
+    /// Lines of the audit log about what was refused, and how many were left out since the last.
+    pub refusals: Rate,
+    pub refusals_left_out: u64,
     pub outcomes: VecDeque<PushReport>,
     /// Answers to commands that came when there was no connection; at most [`WAITING_MAX`].
     pub untold: VecDeque<OrderReport>,
@@ -145,6 +180,9 @@ impl Deployer {
             next_ticket: 1,
             busy_answers: Rate::default(),
             tasks: VecDeque::new(),
+            audits: Audits::default(),
+            refusals: Rate::default(),
+            refusals_left_out: 0,
             outcomes: VecDeque::new(),
             untold: VecDeque::new(),
             documents: BTreeMap::new(),

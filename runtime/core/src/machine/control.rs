@@ -165,6 +165,7 @@ impl<S: Storage> Core<S> {
                 }
             }
             Answer::Taken { push, result } => self.taken(push, result),
+            Answer::Audited { change } => self.deployer.audits.kept(change),
             Answer::Loaded { sha256, result } => self.loaded(sha256, result),
         }
     }
@@ -244,7 +245,7 @@ impl<S: Storage> Core<S> {
             reason: reason.to_owned(),
         });
         self.report_push(push, PushState::Rejected, release, Some(reason));
-        self.audit("push", release.map_or("", |(name, _)| name), "", Some(push), Err(reason));
+        self.audit_refusal("push", release.map_or("", |(name, _)| name), "", Some(push), reason);
         if let Some((name, version)) = release {
             self.tell(name, version, push, "rejected", Some(reason));
         }

@@ -121,9 +121,10 @@ impl<S: Storage> Core<S> {
             return Err("the log has no room to remember the command; send it again later".to_owned());
         }
         self.functions.captures.want(name, count, on_error)?;
-        self.write_change("", None, Some(by), StateChange::Keep)?;
+        let line = self.audit_line(by.order.command.word(), name, &by.signer, None, Ok(()));
+        let (deployed, _) = self.write_change("", None, Some(by), StateChange::Keep, line)?;
         self.settle(&by.order, Ok(()));
-        self.audit(by.order.command.word(), name, &by.signer, None, Ok(()));
+        self.audit_change(deployed.number);
         Ok(())
     }
 
@@ -249,7 +250,7 @@ impl<S: Storage> Core<S> {
     /// A change that is durable is told to all, and the function goes on.
     pub(super) fn change_is_durable(&mut self, durable: u64) {
         let stage = self.deployer.stage.take_if(|s| matches!(s, Stage::Committing { batch, .. } if *batch <= durable));
-        let Some(Stage::Committing { name, change, origin, is_new, gone, .. }) = stage else { return };
+        let Some(Stage::Committing { name, change, origin, number, is_new, gone, .. }) = stage else { return };
         self.set_frozen(&name, false);
         for sha256 in gone {
             self.deployer.tasks.push_back(Task::Discard { sha256 });
@@ -268,7 +269,7 @@ impl<S: Storage> Core<S> {
         if let Some(authorized) = &origin.order {
             self.settle(&authorized.order, Ok(()));
         }
-        self.audit(word(&change, &origin), &name, &origin.by, origin.push, Ok(()));
+        self.audit_change(number);
         self.more = true;
     }
 
@@ -320,7 +321,7 @@ impl<S: Storage> Core<S> {
         match (&origin.order, change) {
             (Some(authorized), _) => {
                 self.settle(&authorized.order, Err(reason));
-                self.audit(authorized.order.command.word(), name, &origin.by, None, Err(reason));
+                self.audit_refusal(authorized.order.command.word(), name, &origin.by, None, reason);
             }
             (None, Change::Advance(build)) => self.refuse(name, &build.version.to_string(), origin, reason),
             (None, _) => {
@@ -356,7 +357,8 @@ impl<S: Storage> Core<S> {
     }
 }
 
-fn word(change: &Change, origin: &Origin) -> &'static str {
+/// What the audit log calls it.
+pub(super) fn word(change: &Change, origin: &Origin) -> &'static str {
     match (&origin.order, change) {
         (Some(authorized), _) => authorized.order.command.word(),
         (None, Change::TakeBack(..)) => "rollback",

@@ -58,7 +58,7 @@ impl<S: Storage> Core<S> {
         let fresh = rng.u64(EPOCHS);
         let mut spool = Spool::open(storage, spool, fresh, &mut recovery)?;
         let damaged = spool.usage().damaged_frames + recovery.malformed;
-        let Recovery { mut ledger, mut states, toll, registry, .. } = recovery;
+        let Recovery { mut ledger, mut states, toll, registry, audits, .. } = recovery;
         toll.iter().for_each(|toll| ledger.pay(toll));
 
         let end = spool.next_lsn().saturating_sub(1);
@@ -87,7 +87,7 @@ impl<S: Storage> Core<S> {
             reducer,
             thinner: Thinner::default(),
             orphans: states,
-            deployer: deployer(&config, registry),
+            deployer: Deployer { audits, ..deployer(&config, registry) },
             durable: 0,
             flight: Flight::default(),
             intake: Intake::new(config.receive_max),

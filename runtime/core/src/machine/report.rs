@@ -1,11 +1,12 @@
 //! Status and function documents: when and where they are published.
 
 use super::*;
-use crate::deploy::plan::Document;
+use crate::deploy::plan::{Document, REFUSALS_PER_S_MAX};
 use crate::status::{
     AccountStatus, AuditLine, BacklogStatus, FinishedStatus, FunctionList, FunctionReport, InForce, LedgerStatus,
     LogLine, SpoolStatus, Status, Told, UplinkStatus,
 };
+use crate::task::Task;
 
 impl<S: Storage> Core<S> {
     pub(super) fn publish_status(&mut self) {
@@ -72,15 +73,15 @@ impl<S: Storage> Core<S> {
         self.publish_control(&format!("log/{function}"), &line, false);
     }
 
-    /// A control action, for the audit log: in the store, and for whoever listens.
-    pub(super) fn audit(
-        &mut self,
+    /// A line of the audit log: a control action and what came of it.
+    pub(super) fn audit_line(
+        &self,
         action: &str,
         function: &str,
         by: &str,
         push: Option<[u8; 32]>,
         result: Result<(), &str>,
-    ) {
+    ) -> String {
         let line = AuditLine {
             unix_ms: self.now.unix_ms,
             action,
@@ -89,10 +90,28 @@ impl<S: Storage> Core<S> {
             sha256: push.map(hex::encode),
             done: result.is_ok(),
             reason: result.err().map(crate::deploy::registry::cut),
+            left_out: self.deployer.refusals_left_out,
         };
-        self.publish_control("audit", &line, false);
-        let line = serde_json::to_string(&line).unwrap_or_default();
-        self.deployer.tasks.push_back(crate::task::Task::Audit { line });
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+
+    /// A change that is in the log, for the audit log and for whoever listens.
+    pub(super) fn audit_change(&mut self, number: u64) {
+        let Some(line) = self.deployer.audits.of(number).map(str::to_owned) else { return };
+        self.publish_bytes("audit", Bytes::from(line.clone()), false);
+        self.deployer.tasks.push_back(Task::Audit { change: Some(number), line });
+    }
+
+    /// What was refused, the same. Strangers must not wear out the flash with it.
+    pub(super) fn audit_refusal(&mut self, action: &str, function: &str, by: &str, push: Option<[u8; 32]>, reason: &str) {
+        if !self.deployer.refusals.admit(REFUSALS_PER_S_MAX, self.now.mono_us) {
+            self.deployer.refusals_left_out += 1;
+            return;
+        }
+        let line = self.audit_line(action, function, by, push, Err(reason));
+        self.deployer.refusals_left_out = 0;
+        self.publish_bytes("audit", Bytes::from(line.clone()), false);
+        self.deployer.tasks.push_back(Task::Audit { change: None, line });
     }
 
     /// Tells all connections which functions were quarantined, or are not any more.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::deploy::guard::Guard;
+use crate::deploy::plan::Audits;
 use crate::deploy::registry::{build, Build, Entry};
 use crate::task::Shelf;
 
@@ -11,6 +12,8 @@ impl<S: Storage> Core<S> {
         for (name, entry) in self.deployer.registry.functions.clone() {
             self.restore_one(&name, &entry, shelf);
         }
+        shelf.audit(&mut self.deployer.audits.lines());
+        self.deployer.audits = Audits::default();
         for command in shelf.commands() {
             self.ordered_before(command);
         }

@@ -1,5 +1,6 @@
 //! Deployment, between two messages: the change goes into the log, and the machine does what the log says.
 
+use super::deploy::word;
 use super::*;
 use crate::deploy::guard::Guard;
 use crate::deploy::plan::{Change, Origin, Stage};
@@ -29,7 +30,8 @@ impl<S: Storage> Core<S> {
             Ok(state) => state,
             Err(reason) => return self.fail(&name, &change, &origin, &reason),
         };
-        let (deployed, batch) = match self.write_change(&name, Some(entry), origin.order.as_ref(), state) {
+        let line = self.audit_line(word(&change, &origin), &name, &origin.by, origin.push, Ok(()));
+        let (deployed, batch) = match self.write_change(&name, Some(entry), origin.order.as_ref(), state, line) {
             Ok(written) => written,
             Err(reason) => return self.fail(&name, &change, &origin, &reason),
         };
@@ -38,23 +40,27 @@ impl<S: Storage> Core<S> {
         let kept = self.deployer.registry.modules();
         let needed = old_entry.iter().flat_map(Entry::modules).chain(origin.push);
         let gone = needed.filter(|sha256| !kept.contains(sha256)).collect();
-        self.deployer.stage = Some(Stage::Committing { name, change, origin, batch, is_new, gone });
+        let number = deployed.number;
+        self.deployer.stage = Some(Stage::Committing { name, change, origin, batch, number, is_new, gone });
         self.more = true;
     }
 
-    /// A change goes into the log, and the registry has it from here on. Returns it with the number of the batch.
+    /// A change goes into the log with its line for the audit log, and the registry has it from here on. Returns it with the
+    /// number of the batch.
     pub(super) fn write_change(
         &mut self,
         name: &str,
         entry: Option<Entry>,
         by: Option<&Authorized>,
         state: StateChange,
+        line: String,
     ) -> Result<(Deployed, u64), String> {
         self.prepare();
         let nonce = by.map(|by| (by.order.nonce.clone(), by.order.expires));
         let deployed = Deployed::new(self.deployer.registry.number + 1, name, entry, nonce, state);
-        let written = self.committer.append_deployed(&deployed.encode(), self.now.mono_us);
+        let written = self.committer.append_deployed(&deployed.encode(), &line, self.now.mono_us);
         let batch = written.map_err(|error| error.to_string())?;
+        self.deployer.audits.push(deployed.number, line);
         self.deployer.registry.apply(&deployed);
         Ok((deployed, batch))
     }

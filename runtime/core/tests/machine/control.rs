@@ -121,16 +121,24 @@ fn modules_in_one_piece_that_wait_are_bounded() {
     assert_eq!(control_dropped(&bench), 2, "parts have their own room");
 }
 
-/// What the store has when the gateway starts again: commands.
-struct Commands(Vec<Result<Authorized, Unauthorized>>);
+/// What the store has when the gateway starts again, and what it is given then.
+#[derive(Default)]
+struct Kept {
+    commands: Vec<Result<Authorized, Unauthorized>>,
+    audits: Vec<String>,
+}
 
-impl Shelf for Commands {
+impl Shelf for Kept {
     fn load(&mut self, _: &[u8; 32], _: &Overrides) -> Result<Loaded, String> {
         Err("there is nothing".to_owned())
     }
 
     fn commands(&mut self) -> Vec<Result<Authorized, Unauthorized>> {
-        std::mem::take(&mut self.0)
+        std::mem::take(&mut self.commands)
+    }
+
+    fn audit(&mut self, lines: &mut dyn Iterator<Item = &str>) {
+        self.audits.extend(lines.map(str::to_owned));
     }
 
     fn parts(&mut self) -> Vec<Part> {
@@ -191,7 +199,7 @@ fn commands_that_were_acknowledged_are_done_after_a_restart() {
         Ok(authorized("not-done-yet", capture(1))),
         Err(expired),
     ];
-    bench.core.restore(&mut Commands(kept));
+    bench.core.restore(&mut Kept { commands: kept, ..Kept::default() });
     bench.handle(Input::Tick);
     assert_eq!(told(&bench, "command/not-done-yet"), None, "nobody hears it yet");
     bench.connect(LinkId::INTAKE, 100);
@@ -200,4 +208,37 @@ fn commands_that_were_acknowledged_are_done_after_a_restart() {
         assert_eq!(report["done"], done, "{report}");
         assert_eq!(count(&bench, |t| matches!(t, Task::Done { nonce: n } if n == nonce)), 1 + usize::from(nonce == "done-before"));
     }
+}
+
+/// The line is in the log until it is in the audit log, also when a new segment begins meanwhile.
+#[test]
+fn no_kill_takes_a_change_from_the_audit_log() {
+    let mut bench = bench();
+    let audits = |bench: &mut Bench| {
+        let mut kept = Kept::default();
+        bench.core.restore(&mut kept);
+        kept.audits
+    };
+    let capture = Command::Capture { function: "count".to_owned(), count: 1, on_error: false };
+    ordered(&mut bench, authorized("nonce-one", capture));
+    bench.wait_ms(20);
+    let Some(Task::Audit { change: Some(change), line }) = bench.tasks.pop() else { panic!("{:?}", bench.tasks) };
+    let segments = bench.core.spool().usage().segments;
+    while bench.core.spool().usage().segments < segments + 2 {
+        bench.message("nobody", vec![b'x'; 100_000]);
+    }
+    bench.restart();
+    assert_eq!(audits(&mut bench), [line.as_str()]);
+
+    // The store had it in time.
+    bench.connect(LinkId::INTAKE, 100);
+    let capture = Command::Capture { function: "count".to_owned(), count: 1, on_error: false };
+    ordered(&mut bench, authorized("nonce-two", capture));
+    bench.handle(Input::Answer(Box::new(Answer::Audited { change: change + 1 })));
+    let segments = bench.core.spool().usage().segments;
+    while bench.core.spool().usage().segments < segments + 2 {
+        bench.message("nobody", vec![b'x'; 100_000]);
+    }
+    bench.restart();
+    assert_eq!(audits(&mut bench), [""; 0]);
 }

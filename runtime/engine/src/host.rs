@@ -15,7 +15,7 @@ use wasmi::{Caller, Linker, Memory, TrapCode};
 
 use crate::effects::Effects;
 use crate::growth::Growth;
-use crate::limits::{EMITS_MAX, HOST_BYTES_PER_FUEL, HOST_CALL_FUEL, KEY_BYTES_PER_FUEL};
+use crate::limits::{EMITS_MAX, HOST_BYTES_PER_FUEL, HOST_CALL_FUEL, KEY_BYTES_PER_FUEL, MIGRATION_OPS_MAX};
 use crate::meter::Meter;
 use crate::state::State;
 
@@ -40,6 +40,17 @@ pub(crate) struct Host {
     /// The running message; `None` while an instance starts, when only configuration and log may be used, so that
     /// every instance starts the same.
     pub(crate) message: Option<MessageContext>,
+}
+
+impl Host {
+    /// A migration may touch every key: it works on a state of its own, which what it did becomes part of now and then, so
+    /// that there are never more operations than of a message.
+    fn settle_migration(&mut self) {
+        let is_migration = self.message.as_ref().is_some_and(|message| message.is_migration);
+        if is_migration && self.effects.state.len() >= MIGRATION_OPS_MAX {
+            self.effects.state.settle(Arc::make_mut(&mut self.state));
+        }
+    }
 }
 
 /// What the imports answer from during one message.
@@ -231,6 +242,7 @@ fn state_set(ctx: Ctx<'_>, key_ptr: i32, key_len: i32, value_ptr: i32, value_len
         let key = key(memory, key_ptr, key_len)?;
         let value = bytes(memory, value_ptr, value_len)?;
         let limit_bytes = usize::try_from(host.limits.state_bytes).unwrap_or(usize::MAX);
+        host.settle_migration();
         host.effects.state.set(&host.state, key, value, limit_bytes).map(|()| 0)
     })
 }
@@ -240,6 +252,7 @@ fn state_delete(ctx: Ctx<'_>, key_ptr: i32, key_len: i32) -> Answer {
     serve(ctx, fuel, |memory, host| {
         host.message.as_ref().ok_or(HostError::NotAllowed)?;
         let key = key(memory, key_ptr, key_len)?;
+        host.settle_migration();
         host.effects.state.delete(&host.state, key).map(|()| 0)
     })
 }

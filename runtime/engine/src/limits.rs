@@ -59,6 +59,8 @@ pub const LOG_LINES_MAX: usize = 32;
 pub const EMITS_MAX: usize = 4096;
 /// Keys one message may set or delete.
 pub const STATE_OPS_MAX: usize = 1024;
+/// Operations of a migration that are looked through for a key before they become part of the state.
+pub const MIGRATION_OPS_MAX: usize = 64;
 /// Keys a function may keep.
 pub const STATE_KEYS_MAX: usize = 4096;
 

@@ -146,6 +146,14 @@ impl PendingState {
         self.bytes.truncate(end);
     }
 
+    /// Makes the operations part of `state`, and goes on without them.
+    pub(crate) fn settle(&mut self, state: &mut State) {
+        self.apply(state);
+        self.bytes.clear();
+        self.live_bytes = 0;
+        self.ops.clear();
+    }
+
     /// Makes the operations part of `state`. They stay readable until the next message.
     pub(crate) fn apply(&self, state: &mut State) {
         for op in self.ops() {

@@ -5,6 +5,7 @@
 mod common;
 
 use common::*;
+use eyot_engine::limits::STATE_KEYS_MAX;
 use eyot_engine::{Function, LoadError, State, StateOp};
 use eyot_wire::code::Failure;
 
@@ -108,6 +109,27 @@ fn its_state_has_the_limit_of_a_message() {
     let body = format!("(call $state_set {NEW} (i32.const 0) (i32.const 64))");
     assert_eq!(migrating(&body, "[limits]\nstate = \"70B\"").migrate(1), Err(Failure::Code(-3)));
     migrating(&body, "[limits]\nstate = \"80B\"").migrate(1).unwrap();
+}
+
+#[test]
+fn it_may_touch_every_key_there_can_be() {
+    // Every key gets another byte: in place of each there is a new one.
+    let body = |end: &str| {
+        format!(
+            "(loop (i32.store (i32.const 100) (local.get $i)) (i32.store8 (i32.const 104) (i32.const 1))
+               (if (call $state_delete (i32.const 100) (i32.const 4)) (then unreachable))
+               (if (call $state_set (i32.const 100) (i32.const 5) (i32.const 104) (i32.const 1)) (then unreachable))
+               (br_if 0 (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {STATE_KEYS_MAX})))) {end}"
+        )
+    };
+    for (end, is_done) in [("i32.const 0", true), ("i32.const 1", false)] {
+        let mut f = migrating(&body(end), "[limits]\nfuel = 3_000_000");
+        f.state_mut().clear();
+        (0..STATE_KEYS_MAX as u32).for_each(|i| f.state_mut().set(&i.to_le_bytes(), b"x"));
+        assert_eq!(f.migrate(1).is_ok(), is_done, "{}", f.fuel_spent());
+        let lengths = f.state().iter().map(|(key, _)| key.len());
+        assert!(lengths.clone().count() == STATE_KEYS_MAX && { lengths }.all(|length| length == 4 + usize::from(is_done)));
+    }
 }
 
 #[test]

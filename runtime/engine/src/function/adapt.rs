@@ -48,7 +48,8 @@ impl Function {
     /// are given as the largest). It runs to its end under the fuel and the limits of one message; it may read and change the
     /// state, read the configuration and log. It may not emit; `now_ms` is 0 and `random` refused.
     ///
-    /// Then [`state`](Self::state) is what it made of it, and [`effects`](Self::effects) has how.
+    /// Then [`state`](Self::state) is what it made of it, and [`effects`](Self::effects) has what it logged. It may touch every
+    /// key there can be; of its operations, the effects have only the last.
     ///
     /// # Errors
     /// It failed, or there is no such export: the state is as before. What it logged is in the effects.
@@ -57,6 +58,7 @@ impl Function {
         let host = self.store.data_mut();
         host.effects.clear();
         host.effects.state.begin(&host.state);
+        let before = Arc::clone(&host.state);
         host.growth.refused = false;
         host.message = Some(MessageContext::migration());
         host.meter = Meter::new(host.limits.fuel);
@@ -67,6 +69,7 @@ impl Function {
             self.store.data_mut().message = None;
         } else {
             self.discard();
+            self.store.data_mut().state = before;
         }
         self.reset();
         result

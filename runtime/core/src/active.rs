@@ -144,6 +144,11 @@ impl Active {
         }
     }
 
+    /// Whether it may still be taken back by itself, or is about to be.
+    pub fn is_on_probation(&self, mono_us: u64) -> bool {
+        self.is_frozen || self.guard.as_ref().is_some_and(|guard| !guard.is_over(mono_us))
+    }
+
     /// Nothing of it is under way: it can be changed.
     pub fn is_quiet(&self) -> bool {
         self.instances.are_quiet()

@@ -288,6 +288,7 @@ impl<S: Storage> Core<S> {
             self.notices_due_us = mono_us + NOTICE_INTERVAL_US;
             self.notices.tick(mono_us);
             self.functions.give_up_spare();
+            self.give_up_warm();
         }
         if mono_us >= self.status_due_us {
             self.status_due_us = mono_us + self.config.status_interval_us;

@@ -19,7 +19,7 @@ use eyot_engine::{Function, LoadOptions};
 use eyot_trust::command;
 use eyot_trust::policy::{unix_s, Policy};
 use eyot_trust::verify::Module;
-use eyot_wire::control::{parse_sha256, ORDER_MAX_BYTES, PARTS_MAX};
+use eyot_wire::control::{is_nonce, parse_sha256, ORDER_MAX_BYTES, PARTS_MAX};
 use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
@@ -73,6 +73,8 @@ impl Store {
             for path in files(dir)? {
                 if path.extension().is_some_and(|end| end == UNFINISHED) {
                     let _ = fs::remove_file(path);
+                } else if !store.is_ours(&path) {
+                    tracing::warn!(path = %path.display(), "a file that is not the gateway's is left alone; remove it");
                 }
             }
         }
@@ -126,6 +128,16 @@ impl Store {
 
     fn module(&self, sha256: &[u8; 32]) -> PathBuf {
         self.modules.join(format!("{}.wasm", hex::encode(sha256)))
+    }
+
+    /// Whether it has a name that the store gives. What has another is somebody's, and not removed.
+    fn is_ours(&self, path: &Path) -> bool {
+        let Some((stem, end)) = name(path).rsplit_once('.') else { return false };
+        match path.parent() {
+            Some(dir) if dir == self.parts => parse_sha256(stem).is_some() && end.parse::<u32>().is_ok(),
+            Some(dir) if dir == self.modules => parse_sha256(stem).is_some() && end == "wasm",
+            _ => is_nonce(stem) && end == "json",
+        }
     }
 
     fn command(&self, nonce: &str) -> PathBuf {
@@ -189,13 +201,13 @@ impl Store {
 
     fn keep_configured(&self, sha256: &[u8; 32]) -> Result<(), String> {
         let Some((_, path)) = self.configured.iter().find(|(known, _)| known == sha256) else { return Ok(()) };
-        if self.module(sha256).exists() {
+        if functions::read_module(&self.module(sha256), sha256).is_ok() {
             return Ok(());
         }
         let from = path.display();
         let module = file::read(path, MODULE_MAX_BYTES).map_err(|e| format!("{from} cannot be read: {e}"))?;
         if Sha256::digest(&module).as_slice() != sha256 {
-            return Err(format!("{from} was changed since the gateway started, and is to be kept; start it again"));
+            return Err(format!("{from} was changed since the gateway started, and no copy of it is here; start it again"));
         }
         write(&self.module(sha256), &module).map_err(|e| format!("{from} cannot be kept: {e}; check the disk"))
     }
@@ -203,8 +215,10 @@ impl Store {
     fn load_module(&self, sha256: &[u8; 32], overrides: &Overrides) -> Result<Loaded, String> {
         let kept = self.module(sha256);
         let configured = || self.configured.iter().find(|(known, _)| known == sha256).map(|(_, path)| path.clone());
-        let path = if kept.exists() { kept } else { configured().unwrap_or(kept) };
-        let module = functions::read_module(&path, sha256)?;
+        let (path, module) = match (functions::read_module(&kept, sha256), configured()) {
+            (Err(_), Some(path)) => (path.clone(), functions::read_module(&path, sha256)?),
+            (module, _) => (kept, module?),
+        };
         functions::make(path, &module, *sha256, overrides.clone())
     }
 
@@ -271,10 +285,19 @@ impl Shelf for Store {
     }
 
     fn retain(&mut self, sha256: &[[u8; 32]]) {
-        let kept: Vec<PathBuf> = sha256.iter().map(|sha256| self.module(sha256)).collect();
+        let may_be_replaced = !self.trust.grants.is_empty() || self.trust.allow_unsigned;
+        let configured: Vec<[u8; 32]> = self.configured.iter().map(|(sha256, _)| *sha256).collect();
+        let configured = if may_be_replaced { configured } else { Vec::new() };
+        let kept: Vec<PathBuf> = sha256.iter().chain(&configured).map(|sha256| self.module(sha256)).collect();
         for path in files(&self.modules).unwrap_or_default() {
-            if !kept.contains(&path) {
+            if self.is_ours(&path) && !kept.contains(&path) {
                 let _ = fs::remove_file(path);
+            }
+        }
+        // Now, while the files are what runs: who builds a new version there and pushes it is to have a way back.
+        for sha256 in &configured {
+            if let Err(reason) = self.keep_configured(sha256) {
+                tracing::warn!(%reason, "a configured module is not kept for the way back from what is pushed over it");
             }
         }
     }

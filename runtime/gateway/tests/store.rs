@@ -29,8 +29,12 @@ impl Place {
     }
 
     fn store(&self) -> Store {
+        self.with(Vec::new())
+    }
+
+    fn with(&self, configured: Vec<([u8; 32], PathBuf)>) -> Store {
         let policy = Policy { grants: vec![Grant::full(self.signer.public().clone())], ..Policy::default() };
-        Store::open(&self.data(), policy, vec!["barn-7".to_owned()], Vec::new()).unwrap()
+        Store::open(&self.data(), policy, vec!["barn-7".to_owned()], configured).unwrap()
     }
 
     fn data(&self) -> PathBuf {
@@ -251,4 +255,30 @@ fn a_line_of_the_audit_log_that_a_kill_lost_is_added_once() {
     }
     let text = fs::read_to_string(&audit).unwrap();
     assert_eq!(text.lines().collect::<Vec<_>>(), [line(1).as_str(), r#"{"n"#, &line(2), &line(3)]);
+}
+
+#[test]
+fn what_the_configuration_names_is_kept_while_it_is_there_and_a_damaged_copy_replaced() {
+    on_stack(|| {
+        let place = Place::new();
+        let path = function::echo(&place.dir);
+        let module = fs::read(&path).unwrap();
+        let (id, none) = (sha256(&module), Vec::new());
+        let configured = vec![(id, path.clone())];
+        let copy = place.data().join("functions/modules").join(format!("{}.wasm", hex::encode(id)));
+        let foreign = copy.with_file_name("notes.txt");
+        place.with(configured.clone()).retain(&[]);
+        fs::write(&foreign, b"mine").unwrap();
+        fs::write(&copy, b"damaged").unwrap();
+        assert!(place.with(configured.clone()).load(&id, &none).is_ok(), "from the configured file");
+        place.with(configured.clone()).retain(&[]);
+        assert_eq!(fs::read(&copy).unwrap(), module);
+        // A push over it works also when the file is another by then.
+        fs::write(&path, b"the next version").unwrap();
+        let load = Task::Load { sha256: id, overrides: none, keep: Some(id) };
+        let Some(Answer::Loaded { result, .. }) = place.with(configured).work(load) else { panic!() };
+        assert!(result.is_ok(), "{result:?}");
+        place.store().retain(&[]);
+        assert_eq!(place.files("modules"), ["notes.txt"], "what is not the gateway's is left alone");
+    });
 }

@@ -1,6 +1,6 @@
 //! Parts of pushes that have come, and what is still missing of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eyot_wire::control::{MISSING_MAX, PARTS_MAX};
 use eyot_wire::module::MODULE_MAX_BYTES;
@@ -70,15 +70,25 @@ impl Staging {
         Self { pushes: BTreeMap::new(), bytes_max, ttl_us }
     }
 
-    /// With the parts that the store has from before.
-    pub fn restore(&mut self, parts: &[Part], mono_us: u64) {
+    /// With the parts that the store has from before. Returns pushes for which there is no room any more.
+    pub fn restore(&mut self, parts: &[Part], mono_us: u64) -> Vec<[u8; 32]> {
+        let mut gone = BTreeSet::new();
         for part in parts {
+            // Twice: those in parts and those in one piece.
+            let has_place = self.pushes.contains_key(&part.push) || self.pushes.len() < 2 * PUSHES_MAX;
+            let has_room = self.bytes().saturating_add(part.bytes) <= 2 * self.bytes_max.max(MODULE_MAX_BYTES as u64);
+            if part.number >= PARTS_MAX || !has_place || !has_room || gone.contains(&part.push) {
+                self.pushes.remove(&part.push);
+                gone.insert(part.push);
+                continue;
+            }
             let push = self.pushes.entry(part.push).or_insert_with(|| Push::new(mono_us));
             push.next = push.next.max(part.number.saturating_add(1));
             if push.parts.insert(part.number, Some(part.bytes)).is_none() {
                 push.bytes += part.bytes;
             }
         }
+        gone.into_iter().collect()
     }
 
     /// Bytes of all parts.
@@ -286,102 +296,4 @@ impl Push {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: [u8; 32] = [1; 32];
-    const MIB: u64 = 1 << 20;
-
-    fn staging() -> Staging {
-        Staging::new(16 * MIB, 86_400_000_000)
-    }
-
-    fn put(staging: &mut Staging, id: [u8; 32], number: u32, bytes: u64, mono_us: u64) {
-        assert_eq!(staging.admit(id, number, bytes, mono_us).0, Verdict::Keep);
-        staging.kept(&id, number, bytes, true);
-    }
-
-    #[test]
-    fn parts_in_any_order_are_whole_when_none_is_missing() {
-        let mut staging = staging();
-        put(&mut staging, A, 2, 50, 0);
-        put(&mut staging, A, 0, 100, 1);
-        assert_eq!(staging.next_whole(9_000_000), None);
-        assert_eq!(staging.missing(&A), Missing { bytes: 150, numbers: vec![1], next: 3 });
-        assert_eq!(staging.admit(A, 1, 100, 2).0, Verdict::Keep);
-        assert_eq!(staging.next_whole(9_000_000), None, "it is not on the disk yet");
-        staging.kept(&A, 1, 100, true);
-        assert_eq!(staging.next_whole(2), Some((A, 3)), "the last is short");
-        assert_eq!(staging.next_whole(2), None);
-        staging.incomplete(&A);
-        assert_eq!(staging.next_whole(9_000_000), None, "until there are more parts");
-        put(&mut staging, A, 3, 100, 3);
-        assert_eq!((staging.next_whole(4), staging.next_whole(300_004)), (None, Some((A, 4))));
-    }
-
-    #[test]
-    fn what_is_missing_is_asked_for_ever_more_rarely() {
-        let mut staging = staging();
-        put(&mut staging, A, 1, 100, 0);
-        assert_eq!(staging.next_to_ask(ASK_AFTER_US - 1), None);
-        let mut asked = Vec::new();
-        let mut now_us = 0;
-        while asked.len() < 8 {
-            now_us = now_us.max(staging.due_us().unwrap());
-            if let Some((id, missing)) = staging.next_to_ask(now_us) {
-                assert_eq!((id, missing.numbers, missing.next), (A, vec![0], 2));
-                asked.push(now_us / 1_000_000);
-            }
-        }
-        assert_eq!(asked, [2, 4, 8, 16, 32, 64, 124, 184]);
-        assert_eq!(staging.next_expired(86_400_000_000), Some(A));
-        assert_eq!((staging.len(), staging.due_us()), (0, None));
-    }
-
-    #[test]
-    fn a_part_there_was_no_time_for_is_asked_for() {
-        let mut staging = staging();
-        staging.expect(A, 1, 0);
-        staging.expect([2; 32], PARTS_MAX, 0);
-        assert_eq!(staging.len(), 1, "no push has so many parts");
-        assert_eq!(staging.next_to_ask(ASK_AFTER_US), Some((A, Missing { bytes: 0, numbers: vec![0, 1], next: 2 })));
-        put(&mut staging, A, 0, 100, ASK_AFTER_US);
-        assert_eq!(staging.next_whole(9_000_000), None, "the other is known to be missing");
-        put(&mut staging, A, 1, 50, ASK_AFTER_US);
-        assert_eq!(staging.next_whole(9_000_000), Some((A, 2)));
-        for id in 0..=PUSHES_MAX as u8 {
-            staging.expect([id; 32], 0, 0);
-        }
-        assert_eq!(staging.len(), PUSHES_MAX);
-    }
-
-    #[test]
-    fn a_bomb_stays_small() {
-        let mut staging = staging();
-        assert!(matches!(staging.admit(A, PARTS_MAX, 1, 0).0, Verdict::Refused(_)));
-        assert!(matches!(staging.admit(A, u32::MAX, 1, 0).0, Verdict::Refused(_)));
-        for number in 0..8 {
-            put(&mut staging, A, number, MIB, 0);
-        }
-        assert!(matches!(staging.admit(A, 8, 1, 0).0, Verdict::Refused(_)), "no module is larger");
-        for id in 2..9 {
-            put(&mut staging, [id; 32], 0, MIB, u64::from(id));
-        }
-        assert!(matches!(staging.admit([99; 32], 0, 1, 10).0, Verdict::Refused(_)), "so many pushes at once");
-        assert_eq!(staging.admit([99; 32], 0, 2 * MIB, IDLE_US + 1), (Verdict::Keep, Some(A)), "the idle one goes");
-        assert!(staging.bytes() <= 16 * MIB);
-    }
-
-    #[test]
-    fn a_part_that_is_not_kept_may_come_again() {
-        let mut staging = staging();
-        assert_eq!(staging.admit(A, 0, 100, 0).0, Verdict::Keep);
-        assert_eq!(staging.admit(A, 0, 100, 0).0, Verdict::Known);
-        staging.kept(&A, 0, 100, false);
-        assert_eq!((staging.len(), staging.bytes()), (0, 0));
-        put(&mut staging, A, 0, 100, 0);
-        let mut again = self::staging();
-        again.restore(&[Part { push: A, number: 0, bytes: 100 }], 7);
-        assert_eq!(again.next_whole(7 + TRY_AFTER_US), Some((A, 1)));
-    }
-}
+mod tests;

@@ -24,7 +24,7 @@ impl<S: Storage> Core<S> {
         self.deployer.ids.iter().find_map(|id| ControlTopic::parse(id, topic))
     }
 
-    fn takes_control(&self, from: LinkId) -> bool {
+    pub(super) fn takes_control(&self, from: LinkId) -> bool {
         let mut uplinks = (0..).map(LinkId::uplink).zip(&self.config.uplinks);
         from == LinkId::INTAKE || uplinks.any(|(link, uplink)| link == from && uplink.control)
     }

@@ -204,6 +204,12 @@ impl<S: Storage> Core<S> {
         }
     }
 
+    /// The version before takes memory only while it may have to come back at once.
+    pub(super) fn give_up_warm(&mut self) {
+        let (functions, mono_us) = (&self.functions, self.now.mono_us);
+        self.deployer.warm.retain(|name, _| functions.get(name).is_some_and(|active| active.is_on_probation(mono_us)));
+    }
+
     /// Whether all functions together stay within what log and processor have, with this one in place of what it replaces.
     fn has_means(&self, name: &str, loaded: &Loaded) -> Result<(), String> {
         let mut needs = Needs::new(self.max_bytes, self.config.fuel_budget_per_s);

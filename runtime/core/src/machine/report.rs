@@ -34,10 +34,20 @@ impl<S: Storage> Core<S> {
     }
 
     fn publish_bytes(&mut self, topic: &str, payload: Bytes, retain: bool) {
+        self.publish_to(self.targets(), topic, &payload, retain);
+    }
+
+    /// Publishes what an author follows, and can be much: where commands come from, and not on links that only deliver.
+    fn publish_traces(&mut self, topic: &str, payload: &Bytes) {
+        let mut targets = self.targets();
+        targets.retain(|(link, _)| self.takes_control(*link));
+        self.publish_to(targets, topic, payload, false);
+    }
+
+    fn publish_to(&mut self, targets: Vec<(LinkId, ConnId)>, topic: &str, payload: &Bytes, retain: bool) {
         let topic = self.topic_of(topic);
-        for (link, conn) in self.targets() {
-            self.effects.push_back(publish(link, conn, topic.clone(), payload.clone(), retain));
-        }
+        let all = targets.into_iter().map(|(link, conn)| publish(link, conn, topic.clone(), payload.clone(), retain));
+        self.effects.extend(all);
     }
 
     fn topic_of(&self, name: &str) -> Bytes {
@@ -63,14 +73,15 @@ impl<S: Storage> Core<S> {
     /// What was captured of the last message.
     pub(super) fn publish_captures(&mut self) {
         for (function, capture) in self.functions.captures.take(self.now.mono_us) {
-            self.publish_bytes(&format!("capture/{function}"), Bytes::from(capture), false);
+            self.publish_traces(&format!("capture/{function}"), &Bytes::from(capture));
         }
     }
 
     /// A line a function logged, for those who follow it.
     pub(super) fn publish_log(&mut self, function: &str, level: eyot_engine::Level, line: &str) {
         let line = LogLine { function, level: level.word(), line, unix_ms: self.now.unix_ms };
-        self.publish_control(&format!("log/{function}"), &line, false);
+        let line = json(&line);
+        self.publish_traces(&format!("log/{function}"), &line);
     }
 
     /// A line of the audit log: a control action and what came of it.

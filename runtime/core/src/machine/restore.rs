@@ -4,7 +4,7 @@ use super::*;
 use crate::deploy::guard::Guard;
 use crate::deploy::plan::Audits;
 use crate::deploy::registry::{build, Build, Entry};
-use crate::task::Shelf;
+use crate::task::{Shelf, Task};
 
 impl<S: Storage> Core<S> {
     /// Puts the versions in force that were when the gateway ended: to be called once, after [`open`](Self::open).
@@ -18,7 +18,8 @@ impl<S: Storage> Core<S> {
             self.ordered_before(command);
         }
         shelf.retain(&self.deployer.registry.modules());
-        self.deployer.staging.restore(&shelf.parts(), self.now.mono_us);
+        let gone = self.deployer.staging.restore(&shelf.parts(), self.now.mono_us);
+        self.deployer.tasks.extend(gone.into_iter().map(|push| Task::Forget { push }));
         self.deployer.subscribed = self.subscriptions();
     }
 

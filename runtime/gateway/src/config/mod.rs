@@ -44,7 +44,7 @@
 //! | | `[[uplink.route]]` `name`, `topics` | none | outputs with a stream of their own; the first route that matches wins |
 //! | | `route.priority` | `"normal"` | or `"high"`, `"low"`: what is sent first, and given up last |
 //! | | `route.ttl` | the uplink's | as `ttl` |
-//! | | `control` | true for MQTT | whether pushes and commands are taken from there; say `false` where the broker closes connections that subscribe to `eyot/<id>/push` |
+//! | | `control` | true for MQTT | whether pushes and commands are taken from there, and function logs and captures go there; say `false` where the broker closes connections that subscribe to `eyot/<id>/push` |
 //! | `mqtt`, `mqtts` | `client_id` | `eyot-<id>-<name>` | MQTT client id |
 //! | | `username`, `password_file`, `password_env` | none | as above |
 //! | | `protocol` | 5 | or 4 |

@@ -283,10 +283,8 @@ fn a_push_replaces_what_the_configuration_file_names() {
     client.subscribe("out/#");
     client.subscribe("eyot/first/#");
     echoes(&mut client, "1.0.0");
-    // Elsewhere: the configured file is to stay what it is.
-    let author = site.dir().join("author");
-    std::fs::create_dir(&author).unwrap();
-    client.publish("eyot/first/push", version(&author, "1.1.0"));
+    // Its author builds where the configured file is: the gateway has a copy of what it was.
+    client.publish("eyot/first/push", version(site.dir(), "1.1.0"));
     function_topic(&mut client, "first", "active", "1.1.0");
     daemon.kill();
     drop(daemon);

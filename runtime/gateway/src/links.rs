@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use crate::config::{Config, Mqtt, UplinkAt};
 use crate::metrics::{self, Ask};
 use crate::mqtt::link::{Command, Events, Link};
 use crate::mqtt::session::Options;
+use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::transport::Endpoint;
 use crate::mqtt::Version;
 use crate::outbox::LinkEnd;
@@ -45,6 +47,8 @@ pub(crate) struct Planned {
     commands: (mpsc::Sender<Command>, mpsc::Receiver<Command>),
     filters: Arc<Mutex<Vec<String>>>,
     control: Vec<String>,
+    /// Where it is written down what the broker keeps for us, if it does.
+    kept_in: Option<PathBuf>,
     reset: Arc<AtomicBool>,
 }
 
@@ -65,6 +69,7 @@ impl Planned {
             commands,
             filters: Arc::default(),
             control: Vec::new(),
+            kept_in: None,
             reset: Arc::default(),
         }
     }
@@ -82,7 +87,7 @@ impl Planned {
     }
 
     fn start(self, events: &Events, subscriptions: &[String]) -> Running {
-        let Self { id, name, kind, commands: (_, commands), filters, control, reset } = self;
+        let Self { id, name, kind, commands: (_, commands), filters, control, kept_in, reset } = self;
         let (events, seed) = (events.clone(), fastrand::u64(..));
         match kind {
             Kind::Broker { endpoint, mut options, envelope } => {
@@ -91,7 +96,21 @@ impl Planned {
                 }
                 filters.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&options.filters);
                 let options = Arc::from(options);
-                Box::pin(Link { name, id, endpoint, options, filters, envelope, events, commands, reset, seed }.run())
+                let subscriptions = kept_in.map(Subscriptions::open);
+                let link = Link {
+                    name,
+                    id,
+                    endpoint,
+                    options,
+                    filters,
+                    subscriptions,
+                    envelope,
+                    events,
+                    commands,
+                    reset,
+                    seed,
+                };
+                Box::pin(link.run())
             }
             Kind::Store { place, limits, gateway } => {
                 let store = place.store(&gateway, &name);
@@ -141,12 +160,17 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
     };
     // MQTT 3.1.1 has no receive maximum: as many acknowledgements as there are packet ids may come at once.
     let mut out = vec![Planned::new(0, "intake", to_broker(local, intake, false), usize::from(u16::MAX))];
-    out.iter_mut().for_each(|intake| intake.control.clone_from(&control));
+    let kept_in = |name: &str| Some(config.data_dir.join(format!("subscriptions-{name}.txt")));
+    for intake in &mut out {
+        intake.control.clone_from(&control);
+        intake.kept_in = kept_in("intake");
+    }
     // The intake speaks for both of its connections.
     let delivery =
         Options { will: None, ..options(broker.version, format!("{base}-local"), &broker.login, LOCAL_INFLIGHT) };
     out.push(Planned::new(1, "local", to_broker(local, delivery, false), usize::from(LOCAL_INFLIGHT)));
     for (id, uplink) in (2..).zip(&config.uplinks) {
+        let mut is_kept = false;
         let (kind, queue) = match &uplink.at {
             UplinkAt::Mqtt(Mqtt { endpoint, version, client_id, login, inflight, envelope }) => {
                 let named = || format!("eyot-{}-{}", config.id, uplink.name);
@@ -158,6 +182,7 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
                     (options.clean_start, options.no_local) = (false, true);
                     options.filters = from_there.iter().chain(&uplink.delivery.down).cloned().collect();
                     options.large.clone_from(&large);
+                    is_kept = true;
                     queue += usize::from(u16::MAX);
                 }
                 (to_broker(endpoint, options, *envelope), queue)
@@ -167,7 +192,9 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
                 (Kind::Store { place, limits: *limits, gateway }, usize::from(limits.window()))
             }
         };
-        out.push(Planned::new(id, &uplink.name, kind, queue));
+        let planned = Planned::new(id, &uplink.name, kind, queue);
+        let kept_in = kept_in(&format!("uplink-{}", uplink.name)).filter(|_| is_kept);
+        out.push(Planned { kept_in, ..planned });
     }
     out
 }

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
+
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use eyot_gateway::mqtt::session::{Options, Session, LARGE_MAX_BYTES};
+use common::TempDir;
+use eyot_gateway::mqtt::session::{Options, Session, ANSWER_TIMEOUT_US, LARGE_MAX_BYTES};
+use eyot_gateway::mqtt::subscriptions::Subscriptions;
 use eyot_gateway::mqtt::{Event, Version};
 use eyot_wire::module::MODULE_MAX_BYTES;
 use rumqttc::v5::mqttbytes::v5;
@@ -117,7 +121,62 @@ fn only_what_changes_is_subscribed_and_unsubscribed() {
     let events = feed(&mut session, &[0x90, 4, high, low, 0, 0x87]);
     assert!(matches!(&events[..], [Event::FilterRefused { filter, .. }] if filter == "c"), "{events:?}");
     assert_eq!(feed(&mut session, &[0xb0, 4, off_high, off_low, 0, 0]), [], "the end of one says nothing");
+    session.subscribe(&list(&["control", "b"]));
+    let [off_high, off_low] = asked(&mut session).1[0].0.to_be_bytes();
     assert_eq!(feed(&mut session, &[0xb0, 2, off_high, off_low]), [], "nor in the form of 3.1.1");
+}
+
+#[test]
+fn a_change_that_is_not_answered_ends_the_connection() {
+    let mut session = up(&["a"]);
+    session.tick(0, true).unwrap();
+    session.subscribe(&list(&["b"]));
+    let (on, off) = asked(&mut session);
+    session.tick(1, true).unwrap();
+    assert!(session.deadline_us().is_some_and(|due_us| due_us <= 1 + ANSWER_TIMEOUT_US));
+    let ([high, low], [off_high, off_low]) = (on[0].0.to_be_bytes(), off[0].0.to_be_bytes());
+    feed(&mut session, &[0x90, 4, high, low, 0, 1]);
+    // The other answer has its own time, which does not pass while nothing is read.
+    session.tick(ANSWER_TIMEOUT_US, true).unwrap();
+    session.tick(ANSWER_TIMEOUT_US + 9, false).unwrap();
+    session.tick(2 * ANSWER_TIMEOUT_US + 8, true).unwrap();
+    let error = session.tick(2 * ANSWER_TIMEOUT_US + 9, true).unwrap_err();
+    assert!(error.to_string().contains("UNSUBSCRIBE"), "{error}");
+    feed(&mut session, &[0xb0, 4, off_high, off_low, 0, 0]);
+    session.tick(2 * ANSWER_TIMEOUT_US + 10, true).unwrap();
+}
+
+#[test]
+fn what_is_left_of_an_earlier_connection_is_ended_before_this_one_begins() {
+    for session_present in [1, 0] {
+        let mut session = Session::new(options(&["a"]), 0);
+        session.forget(list(&["old"]));
+        session.output().clear();
+        feed(&mut session, &[0x20, 3, session_present, 0, 0]);
+        let (on, off) = asked(&mut session);
+        assert_eq!(off.len(), usize::from(session_present));
+        let [high, low] = on[0].0.to_be_bytes();
+        let events = feed(&mut session, &[0x90, 4, high, low, 0, 1]);
+        assert_eq!((events.len(), session.is_up()), (1 - off.len(), off.is_empty()));
+        for (packet_id, filter) in off {
+            assert_eq!(filter, "old");
+            let [high, low] = packet_id.to_be_bytes();
+            assert!(matches!(&feed(&mut session, &[0xb0, 4, high, low, 0, 0])[..], [Event::Up { .. }]));
+        }
+    }
+}
+
+#[test]
+fn what_the_broker_may_know_is_remembered_over_a_restart() {
+    let dir = TempDir::new();
+    let open = || Subscriptions::open(dir.0.join("subscriptions-intake.txt"));
+    assert!(open().begin(&list(&["a", "b"])).is_empty());
+    // Whether the connection came about is not known.
+    assert_eq!(open().begin(&list(&["b", "c"])), ["a"]);
+    let mut last = open();
+    assert_eq!(last.begin(&list(&["c"])), ["a", "b"]);
+    last.settle(&list(&["c"]));
+    assert_eq!(open().begin(&list(&["d"])), ["c"]);
 }
 
 #[test]

@@ -60,7 +60,10 @@ pub enum Incoming {
         refusals: Vec<Option<String>>,
     },
     /// An end of subscriptions answered.
-    UnsubAck,
+    UnsubAck {
+        /// Its packet id.
+        packet_id: u16,
+    },
     /// Ping answered.
     PingResp,
     /// The broker closes.
@@ -127,7 +130,10 @@ pub fn read(version: Version, head: Head, mut frame: Bytes) -> Result<Incoming, 
             frame.advance(head.head_bytes);
             Ok(Incoming::PubRel { packet_id: take_u16(&mut frame)? })
         }
-        11 => Ok(Incoming::UnsubAck),
+        11 => {
+            frame.advance(head.head_bytes);
+            Ok(Incoming::UnsubAck { packet_id: take_u16(&mut frame)? })
+        }
         13 => Ok(Incoming::PingResp),
         14 => Ok(Incoming::Disconnect(read_disconnect(head, frame))),
         2 | 9 if version == Version::V4 => read_v4(head, frame),

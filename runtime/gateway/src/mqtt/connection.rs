@@ -45,7 +45,11 @@ impl<'a> Connection<'a> {
     pub fn new(link: &'a mut Link, conn: u64, io: Box<dyn Io>) -> Self {
         let (reader, writer) = tokio::io::split(io);
         let mut session = Session::new(link.options.clone(), 0);
-        session.subscribe(&link.filters());
+        let filters = link.filters();
+        session.subscribe(&filters);
+        if let Some(subscriptions) = &mut link.subscriptions {
+            session.forget(subscriptions.begin(&filters));
+        }
         Self {
             link,
             conn,
@@ -185,6 +189,9 @@ impl<'a> Connection<'a> {
             Command::Ack { .. } | Command::Publish { .. } => {}
             Command::Subscribe => {
                 let filters = self.link.filters();
+                if let Some(subscriptions) = &mut self.link.subscriptions {
+                    subscriptions.begin(&filters);
+                }
                 self.session.subscribe(&filters);
             }
             Command::Batch(commands) => {
@@ -272,6 +279,9 @@ impl<'a> Connection<'a> {
                 info!(link = self.link.name, %address, session_present, "connected");
                 told.clear();
                 self.told_up = true;
+                if let Some(subscriptions) = &mut self.link.subscriptions {
+                    subscriptions.settle(self.session.filters());
+                }
                 Passed::Control(LinkEvent::Up { conn, inflight_max, inflight_max_bytes: INFLIGHT_MAX_BYTES })
             }
             Event::FilterRefused { filter, reason } => {

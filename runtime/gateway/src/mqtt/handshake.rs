@@ -90,8 +90,8 @@ pub fn subscribe(options: &Options, filters: &[String], asked: &mut Asked, out: 
 /// Appends UNSUBSCRIBE for these filters.
 pub fn unsubscribe(options: &Options, filters: &[String], asked: &mut Asked, out: &mut BytesMut) {
     for filters in filters.chunks(FILTERS_PER_SUBSCRIBE) {
-        // Answered by UNSUBACK, which says nothing that matters.
-        let packet_id = asked.next();
+        // Answered by UNSUBACK, which says nothing about them that matters.
+        let packet_id = asked.add(&[]);
         let written = match options.version {
             Version::V4 => v4::Unsubscribe { pkid: packet_id, topics: filters.to_vec() }.write(out).is_ok(),
             Version::V5 => {
@@ -103,7 +103,7 @@ pub fn unsubscribe(options: &Options, filters: &[String], asked: &mut Asked, out
     }
 }
 
-/// Subscriptions that are not answered, by their packet ids. These come from the end that publishes do not reach.
+/// Subscriptions, and ends of them, that are not answered, by their packet ids. These come from the end that publishes do not reach.
 #[derive(Debug, Default)]
 pub struct Asked {
     waiting: BTreeMap<u16, Vec<String>>,
@@ -124,7 +124,7 @@ impl Asked {
         packet_id
     }
 
-    /// The filters that a SUBSCRIBE with this packet id asked for.
+    /// The filters that a SUBSCRIBE with this packet id asked for; empty of an UNSUBSCRIBE.
     pub fn take(&mut self, packet_id: u16) -> Option<Vec<String>> {
         self.waiting.remove(&packet_id)
     }

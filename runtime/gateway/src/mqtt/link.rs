@@ -14,6 +14,7 @@ use super::backoff::{self, BACKOFF_RESET_AFTER_MS};
 use super::connection::Connection;
 use super::queue::MessageSender;
 use super::session::{Options, SessionError};
+use super::subscriptions::Subscriptions;
 use super::transport::Endpoint;
 use super::Publish;
 
@@ -120,6 +121,8 @@ pub struct Link {
     pub options: Arc<Options>,
     /// What to subscribe to now; the options have what it was at start.
     pub filters: Arc<Mutex<Vec<String>>>,
+    /// What the broker may keep for us.
+    pub subscriptions: Option<Subscriptions>,
     /// Wrap stamped payloads, see [`envelope`](crate::envelope).
     pub envelope: bool,
     /// Where events go.

@@ -9,6 +9,7 @@
 //! - [`session`]: the protocol over one connection, without I/O; it dies with the connection.
 //! - [`handshake`]: CONNECT and SUBSCRIBE.
 //! - [`inflight`]: which publish waits for which packet id.
+//! - [`subscriptions`]: what the broker may still be subscribed to for us.
 //! - [`queue`]: messages on their way to the core, bounded by memory.
 //! - [`transport`]: TCP and TLS.
 //! - [`backoff`]: when to try again.
@@ -24,6 +25,7 @@ mod options;
 
 pub mod queue;
 pub mod session;
+pub mod subscriptions;
 pub mod transport;
 
 use bytes::Bytes;

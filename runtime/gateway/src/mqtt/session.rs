@@ -68,6 +68,8 @@ pub struct Session {
     asked: Asked,
     /// What it subscribes to.
     filters: Vec<String>,
+    /// What the broker may still be subscribed to for us, from earlier connections.
+    stale: Vec<String>,
     out: BytesMut,
     events: VecDeque<Event>,
     inflight: Inflight,
@@ -87,6 +89,8 @@ pub struct Session {
     last_received_us: u64,
     /// When the answer to what we asked is overdue.
     answer_due_us: Option<u64>,
+    /// The same of what changes subscriptions while the connection is up.
+    asked_due_us: Option<u64>,
 }
 
 impl Session {
@@ -98,6 +102,7 @@ impl Session {
             state: State::Connecting,
             asked: Asked::default(),
             filters: options.filters.clone(),
+            stale: Vec::new(),
             out,
             events: VecDeque::new(),
             inflight: Inflight::new(options.inflight_max),
@@ -112,6 +117,7 @@ impl Session {
             last_sent_us: now_us,
             last_received_us: now_us,
             answer_due_us: Some(now_us + ANSWER_TIMEOUT_US),
+            asked_due_us: None,
             options,
         }
     }
@@ -205,7 +211,7 @@ impl Session {
                 codec::put_ack(&mut self.out, 0x70, packet_id);
                 Ok(None)
             }
-            (Incoming::UnsubAck, State::Subscribing | State::Up) => Ok(None),
+            (Incoming::UnsubAck { packet_id }, State::Subscribing | State::Up) => self.unsubscribed(packet_id),
             (Incoming::PingResp, State::Up) => {
                 self.answer_due_us = None;
                 Ok(None)
@@ -223,6 +229,9 @@ impl Session {
             self.keep_alive_us = u64::from(seconds) * 1_000_000;
         }
         handshake::subscribe(&self.options, &self.filters, &mut self.asked, &mut self.out);
+        if accepted.session_present {
+            handshake::unsubscribe(&self.options, &self.stale, &mut self.asked, &mut self.out);
+        }
         self.state = State::Subscribing;
         self.answer_due_us = Some(now_us + ANSWER_TIMEOUT_US);
         self.up_if_subscribed()
@@ -244,6 +253,7 @@ impl Session {
     }
 
     fn subscribed(&mut self, packet_id: u16, refusals: Vec<Option<String>>) -> Result<Option<Event>, SessionError> {
+        self.asked_due_us = None;
         let asked = self.asked.take(packet_id).unwrap_or_default();
         if asked.is_empty() || asked.len() != refusals.len() {
             return Err(Malformed("an answer to nothing that was asked".to_owned()).into());
@@ -356,6 +366,7 @@ impl Session {
     /// Pings and timeouts. `reading` is false while the caller leaves received bytes alone: then a missing answer is not
     /// the broker's fault.
     pub fn tick(&mut self, now_us: u64, reading: bool) -> Result<(), SessionError> {
+        self.tick_asked(now_us, reading)?;
         if let Some(due_us) = self.answer_due_us {
             if !reading {
                 self.answer_due_us = Some(now_us + ANSWER_TIMEOUT_US);
@@ -385,6 +396,6 @@ impl Session {
 
     /// When [`tick`](Self::tick) has something to do.
     pub fn deadline_us(&self) -> Option<u64> {
-        self.answer_due_us.into_iter().chain(self.ping_due_us()).min()
+        self.answer_due_us.into_iter().chain(self.asked_due_us).chain(self.ping_due_us()).min()
     }
 }

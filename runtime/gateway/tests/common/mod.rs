@@ -173,6 +173,7 @@ impl Client {
             endpoint,
             filters: Arc::new(std::sync::Mutex::new(options.filters.clone())),
             options: Arc::new(options),
+            subscriptions: None,
             events: Events { control: control_tx, messages: messages_tx, wake: Arc::new(|| ()) },
             envelope: false,
             commands: commands_rx,

@@ -42,4 +42,34 @@ impl Session {
         handshake::subscribe(&self.options, &only(filters, &before), &mut self.asked, &mut self.out);
         handshake::unsubscribe(&self.options, &only(&before, filters), &mut self.asked, &mut self.out);
     }
+
+    /// What it is subscribed to, or about to be.
+    pub fn filters(&self) -> &[String] {
+        &self.filters
+    }
+
+    /// Unsubscribes from these before the connection begins, if the broker has kept our session: we may have subscribed to
+    /// them on an earlier connection, or in an earlier life.
+    pub fn forget(&mut self, stale: Vec<String>) {
+        self.stale = stale;
+    }
+
+    pub(super) fn unsubscribed(&mut self, packet_id: u16) -> Result<Option<Event>, SessionError> {
+        self.asked_due_us = None;
+        match self.asked.take(packet_id) {
+            Some(filters) if filters.is_empty() => Ok(self.up_if_subscribed()),
+            _ => Err(Malformed("an answer to nothing that was asked".to_owned()).into()),
+        }
+    }
+
+    /// What changes subscriptions while the connection is up is to be answered in time as well.
+    pub(super) fn tick_asked(&mut self, now_us: u64, reading: bool) -> Result<(), SessionError> {
+        let is_waiting = self.is_up() && !self.asked.is_empty();
+        let due_us = self.asked_due_us.filter(|_| reading).unwrap_or(now_us + ANSWER_TIMEOUT_US);
+        if is_waiting && now_us >= due_us {
+            return Err(SessionError::Timeout("SUBSCRIBE or UNSUBSCRIBE"));
+        }
+        self.asked_due_us = is_waiting.then_some(due_us);
+        Ok(())
+    }
 }

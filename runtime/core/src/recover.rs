@@ -207,7 +207,11 @@ mod tests {
         ledger.keep_finished(&StreamAccount::new(1, "cloud~7".to_owned(), 7, 0));
         let (mut checkpoint, mut note) = (Vec::new(), Vec::new());
         let registry = Registry { number: 9, ..Registry::default() };
-        encode_checkpoint(&ledger, &Kept { states: BTreeMap::new(), registry: &registry, audits: &Audits::default() }, &mut checkpoint);
+        encode_checkpoint(
+            &ledger,
+            &Kept { states: BTreeMap::new(), registry: &registry, audits: &Audits::default() },
+            &mut checkpoint,
+        );
         encode_ledger(&ledger, &mut note);
         let mut recovery = Recovery::default();
         recovery.checkpoint(&checkpoint);

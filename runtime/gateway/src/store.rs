@@ -13,7 +13,9 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use eyot_core::task::{Answer, Authorized, Candidate, Fresh, Overrides, Part, Shelf, Taken, Task, Unauthorized, TASKS_MAX};
+use eyot_core::task::{
+    Answer, Authorized, Candidate, Fresh, Overrides, Part, Shelf, Taken, Task, Unauthorized, TASKS_MAX,
+};
 use eyot_core::Loaded;
 use eyot_engine::{Function, LoadOptions};
 use eyot_trust::command;
@@ -207,7 +209,9 @@ impl Store {
         let from = path.display();
         let module = file::read(path, MODULE_MAX_BYTES).map_err(|e| format!("{from} cannot be read: {e}"))?;
         if Sha256::digest(&module).as_slice() != sha256 {
-            return Err(format!("{from} was changed since the gateway started, and no copy of it is here; start it again"));
+            return Err(format!(
+                "{from} was changed since the gateway started, and no copy of it is here; start it again"
+            ));
         }
         write(&self.module(sha256), &module).map_err(|e| format!("{from} cannot be kept: {e}; check the disk"))
     }
@@ -227,7 +231,8 @@ impl Store {
         match write(&self.command(&authorized.order.nonce), text) {
             Ok(()) => Ok(authorized),
             Err(error) => {
-                let reason = format!("the command cannot be kept: {error}; check the gateway's disk, and send it again");
+                let reason =
+                    format!("the command cannot be kept: {error}; check the gateway's disk, and send it again");
                 Err(Unauthorized { claimed: Some(authorized.order), reason })
             }
         }
@@ -249,7 +254,8 @@ impl Shelf for Store {
 
     fn commands(&mut self) -> Vec<Result<Authorized, Unauthorized>> {
         let found = files(&self.commands).unwrap_or_default().into_iter();
-        let mut found: Vec<_> = found.filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path))).collect();
+        let mut found: Vec<_> =
+            found.filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path))).collect();
         found.sort();
         let read = |(came, path): (SystemTime, PathBuf)| {
             let text = file::read(&path, ORDER_MAX_BYTES).ok()?;

@@ -48,7 +48,8 @@ impl Tasks {
     /// Has a task done after those before it, never here. Without a thread it waits for the next try to start one: the core
     /// stops giving when too many wait.
     pub fn give(&mut self, task: Box<Task>) {
-        let is_expendable = matches!(*task, Task::Audit { change: None, .. } | Task::Forget { .. } | Task::Discard { .. });
+        let is_expendable =
+            matches!(*task, Task::Audit { change: None, .. } | Task::Forget { .. } | Task::Discard { .. });
         if is_expendable && self.todo.len() >= UNANSWERED_MAX {
             // Whoever sends nonsense faster than the disk can tell is not written down each time; what is left in the
             // store goes at the next start, or with its time.

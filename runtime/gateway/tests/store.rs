@@ -230,7 +230,8 @@ fn a_command_is_kept_until_it_is_done() {
     two.set_modified(SystemTime::now() + Duration::from_secs(10)).unwrap();
 
     let again = place.store().commands();
-    let nonces: Vec<_> = again.iter().map(|kept| kept.as_ref().map(|a| a.order.nonce.as_str()).map_err(|_| ())).collect();
+    let nonces: Vec<_> =
+        again.iter().map(|kept| kept.as_ref().map(|a| a.order.nonce.as_str()).map_err(|_| ())).collect();
     assert_eq!(nonces, [Ok("nonce-one"), Err(())], "the second has expired");
     let claimed = again[1].as_ref().unwrap_err().claimed.as_ref();
     assert_eq!(claimed.map(|order| order.nonce.as_str()), Some("nonce-two"));
@@ -246,7 +247,9 @@ fn a_line_of_the_audit_log_that_a_kill_lost_is_added_once() {
     fs::create_dir(place.data()).unwrap();
     let mut store = place.store();
     let line = |n: u64| format!("{{\"n\":{n}}}");
-    let Some(Answer::Audited { change: 1 }) = store.work(Task::Audit { change: Some(1), line: line(1) }) else { panic!() };
+    let Some(Answer::Audited { change: 1 }) = store.work(Task::Audit { change: Some(1), line: line(1) }) else {
+        panic!()
+    };
     let audit = place.data().join("audit.ndjson");
     // The power went in the middle of the second.
     fs::write(&audit, format!("{}\n{}", line(1), r#"{"n"#)).unwrap();

@@ -19,10 +19,12 @@ pub const OUTCOMES_MAX: usize = 8;
 /// Functions that are not here whose rejection is retained on their topic, over the life of the process: names come from
 /// strangers.
 pub const REJECTED_MAX: usize = 32;
-/// Refusals that are written down in a second; the others are counted in the next line.
-pub const REFUSALS_PER_S_MAX: u32 = 4;
+/// Refusals of what no trusted key has signed that are written down in a minute; the others are counted in the next line.
+const REFUSALS_PER_MIN_MAX: u32 = 20;
+/// Refusals of pushes that are published in a second.
+const REJECTIONS_PER_S_MAX: u32 = 64;
 /// Answers to commands that were turned away because too many came, in a second.
-pub const BUSY_ANSWERS_PER_S_MAX: u32 = 16;
+const BUSY_ANSWERS_PER_S_MAX: u32 = 16;
 
 /// Something to be done.
 #[derive(Debug)]
@@ -68,7 +70,15 @@ pub(crate) enum Stage {
     /// It waits for the moment between two messages.
     Ready { name: String, change: Change, origin: Origin, loaded: Option<Box<Loaded>> },
     /// It is in the log, which is durable with this batch.
-    Committing { name: String, change: Change, origin: Origin, batch: u64, number: u64, is_new: bool, gone: Vec<[u8; 32]> },
+    Committing {
+        name: String,
+        change: Change,
+        origin: Origin,
+        batch: u64,
+        number: u64,
+        is_new: bool,
+        gone: Vec<[u8; 32]>,
+    },
 }
 
 /// What a function's own topic says while it is not simply "active".
@@ -121,22 +131,31 @@ impl Audits {
     }
 }
 
-/// How many of a kind within a second.
-#[derive(Debug, Default)]
+/// How many of a kind come within a time.
+#[derive(Debug)]
 pub(crate) struct Rate {
-    second: u64,
+    most: u32,
+    period_us: u64,
+    ends_us: u64,
     count: u32,
 }
 
 impl Rate {
+    fn per_s(most: u32) -> Self {
+        Self { most, period_us: 1_000_000, ends_us: 0, count: 0 }
+    }
+
+    fn per_min(most: u32) -> Self {
+        Self { period_us: 60_000_000, ..Self::per_s(most) }
+    }
+
     /// Counts one more; false if it is one too many.
-    pub fn admit(&mut self, most: u32, mono_us: u64) -> bool {
-        let second = mono_us / 1_000_000;
-        if self.second != second {
-            *self = Self { second, count: 0 };
+    pub fn admit(&mut self, mono_us: u64) -> bool {
+        if mono_us >= self.ends_us {
+            (self.ends_us, self.count) = (mono_us.saturating_add(self.period_us), 0);
         }
         self.count = self.count.saturating_add(1);
-        self.count <= most
+        self.count <= self.most
     }
 }
 
@@ -154,7 +173,9 @@ pub(crate) struct Deployer {
     pub busy_answers: Rate,
     pub tasks: VecDeque<Task>,
     pub audits: Audits,
-    /// Lines of the audit log about what was refused, and how many were left out since the last.
+    /// Rejections of pushes that are published.
+    pub rejections: Rate,
+    /// Refusals that are written down, and how many were left out since the last.
     pub refusals: Rate,
     pub refusals_left_out: u64,
     pub outcomes: VecDeque<PushReport>,
@@ -178,10 +199,11 @@ impl Deployer {
             stage: None,
             receipts: BTreeMap::new(),
             next_ticket: 1,
-            busy_answers: Rate::default(),
+            busy_answers: Rate::per_s(BUSY_ANSWERS_PER_S_MAX),
             tasks: VecDeque::new(),
             audits: Audits::default(),
-            refusals: Rate::default(),
+            refusals: Rate::per_min(REFUSALS_PER_MIN_MAX),
+            rejections: Rate::per_s(REJECTIONS_PER_S_MAX),
             refusals_left_out: 0,
             outcomes: VecDeque::new(),
             untold: VecDeque::new(),
@@ -195,8 +217,10 @@ impl Deployer {
     /// what all modules may have that came in one piece and wait for their turn; one that is larger is taken alone.
     pub fn has_room_for(&self, new: &Receipt, bytes_max: u64) -> bool {
         let bytes_max = bytes_max.max(new.bytes);
-        let bytes = |receipts: &mut dyn Iterator<Item = &Receipt>| -> u64 { receipts.map(|receipt| receipt.bytes).sum() };
-        if self.receipts.len() >= TASKS_MAX || bytes(&mut self.receipts.values()).saturating_add(new.bytes) > bytes_max {
+        let bytes =
+            |receipts: &mut dyn Iterator<Item = &Receipt>| -> u64 { receipts.map(|receipt| receipt.bytes).sum() };
+        if self.receipts.len() >= TASKS_MAX || bytes(&mut self.receipts.values()).saturating_add(new.bytes) > bytes_max
+        {
             return false;
         }
         let pieces = || self.receipts.values().filter(|receipt| receipt.is_one_piece);

@@ -30,8 +30,12 @@ struct Push {
     /// When it is asked for what is missing, and how long after the last time.
     ask_us: u64,
     ask_every_us: u64,
-    /// So many parts were tried, and are not the whole.
+    /// So many parts were tried, and none of the first so many are the whole.
     tried: u32,
+    /// Parts that were tried, of which one at least is not what it should be, and that did not come again since.
+    doubted: BTreeSet<u32>,
+    /// The store could not try them.
+    has_failed: bool,
     /// It came as one piece.
     is_one_piece: bool,
     /// It is being taken; new parts do not matter.
@@ -115,8 +119,9 @@ impl Staging {
             return (Verdict::Refused(reason), None);
         }
         if let Some(push) = self.pushes.get_mut(&id) {
-            if push.is_taken || push.parts.contains_key(&number) {
-                push.heard(mono_us);
+            push.heard(mono_us);
+            push.give_up(number);
+            if push.is_one_piece || push.parts.contains_key(&number) {
                 return (Verdict::Known, None);
             }
             if push.bytes.saturating_add(bytes) > MODULE_MAX_BYTES as u64 {
@@ -132,7 +137,6 @@ impl Staging {
         push.parts.insert(number, None);
         push.next = push.next.max(number + 1);
         push.bytes += bytes;
-        push.heard(mono_us);
         (Verdict::Keep, forgotten)
     }
 
@@ -204,20 +208,33 @@ impl Staging {
     pub fn next_whole(&mut self, mono_us: u64) -> Option<([u8; 32], u32)> {
         let (id, push) = self.pushes.iter_mut().find(|(_, push)| push.is_due(mono_us))?;
         push.is_taken = true;
-        Some((*id, push.parts.len() as u32))
+        push.tried = push.first();
+        Some((*id, push.tried))
     }
 
     /// It was not the whole.
     pub fn incomplete(&mut self, id: &[u8; 32]) {
         if let Some(push) = self.pushes.get_mut(id) {
             push.is_taken = false;
-            push.tried = push.parts.len() as u32;
+            push.doubted = (0..push.tried).collect();
         }
     }
 
-    /// It is done with.
-    pub fn forget(&mut self, id: &[u8; 32]) {
-        self.pushes.remove(id);
+    /// The store could not say: it is tried again when it is next asked for.
+    pub fn failed(&mut self, id: &[u8; 32]) {
+        if let Some(push) = self.pushes.get_mut(id) {
+            (push.is_taken, push.has_failed) = (false, true);
+        }
+    }
+
+    /// Whether parts of it have come.
+    pub fn has(&self, id: &[u8; 32]) -> bool {
+        self.pushes.contains_key(id)
+    }
+
+    /// It is done with; false if there was nothing of it.
+    pub fn forget(&mut self, id: &[u8; 32]) -> bool {
+        self.pushes.remove(id).is_some()
     }
 
     /// A push that was silent for too long; it is forgotten.
@@ -234,6 +251,9 @@ impl Staging {
         let (id, push) = self.pushes.iter_mut().find(|(_, push)| !push.is_taken && mono_us >= push.ask_us)?;
         push.ask_us = mono_us.saturating_add(push.ask_every_us);
         push.ask_every_us = (2 * push.ask_every_us).min(ASK_EVERY_MAX_US);
+        if std::mem::take(&mut push.has_failed) {
+            push.tried = 0;
+        }
         Some((*id, push.missing()))
     }
 
@@ -263,6 +283,8 @@ impl Push {
             ask_us: mono_us.saturating_add(ASK_AFTER_US),
             ask_every_us: ASK_AFTER_US,
             tried: 0,
+            doubted: BTreeSet::new(),
+            has_failed: false,
             is_one_piece: false,
             is_taken: false,
         }
@@ -274,10 +296,26 @@ impl Push {
         self.ask_us = mono_us.saturating_add(ASK_AFTER_US);
     }
 
-    /// No part is missing in between, none is on its way to the disk, and they were not tried before.
+    /// A part comes again that was tried: whoever sends them all again is to be heard.
+    fn give_up(&mut self, number: u32) {
+        if self.is_taken || self.is_one_piece || !self.doubted.remove(&number) {
+            return;
+        }
+        if let Some(bytes) = self.parts.remove(&number).flatten() {
+            self.bytes = self.bytes.saturating_sub(bytes);
+            self.tried = 0;
+        }
+    }
+
+    /// How many parts there are on the disk before the first that is missing. Parts behind a gap do not matter: they may be
+    /// none of this push.
+    fn first(&self) -> u32 {
+        let kept = self.parts.iter().zip(0..).take_while(|((number, bytes), n)| *number == n && bytes.is_some());
+        kept.count() as u32
+    }
+
     fn may_be_whole(&self) -> bool {
-        let count = self.parts.len() as u32;
-        count > self.tried && self.next == count && self.parts.values().all(Option::is_some)
+        self.first() > self.tried
     }
 
     fn is_due(&self, mono_us: u64) -> bool {
@@ -286,7 +324,8 @@ impl Push {
         }
         let length = |part: Option<(&u32, &Option<u64>)>| part.and_then(|(_, bytes)| *bytes);
         let is_last_short = length(self.parts.last_key_value()) < length(self.parts.first_key_value());
-        self.is_one_piece || is_last_short || mono_us >= self.last_us.saturating_add(TRY_AFTER_US)
+        let has_no_gap = self.next == self.first();
+        self.is_one_piece || has_no_gap && is_last_short || mono_us >= self.last_us.saturating_add(TRY_AFTER_US)
     }
 
     fn missing(&self) -> Missing {

@@ -1,11 +1,13 @@
 //! Control messages: parts of pushes to the store, commands to be read, and what the store answers.
 
 use eyot_trust::command::claimed;
-use eyot_wire::control::{ControlTopic, Order, OrderReport, PushReport, PushState, Repeated, ORDER_MAX_BYTES};
+use eyot_wire::control::{
+    ControlTopic, Order, OrderReport, PushReport, PushState, Repeated, ORDER_MAX_BYTES, PARTS_MAX,
+};
 use eyot_wire::module::MODULE_MAX_BYTES;
 
 use super::*;
-use crate::deploy::plan::{Receipt, Request, BUSY_ANSWERS_PER_S_MAX, WAITING_MAX};
+use crate::deploy::plan::{Receipt, Request, WAITING_MAX};
 use crate::deploy::staging::{Missing, Verdict};
 use crate::task::{Answer, Authorized, Taken, Task, Unauthorized, TASKS_MAX};
 
@@ -43,14 +45,13 @@ impl<S: Storage> Core<S> {
             _ if is_busy => self.turn_away(topic, message, receipt),
             ControlTopic::Push if message.payload.len() > MODULE_MAX_BYTES => {
                 let reason = format!("a module has at most {MODULE_MAX_BYTES} bytes");
-                self.notices.push(Notice::PushRejected { function: None, reason });
+                self.note_refused_push(None, None, &reason);
                 self.acknowledge_control(receipt);
             }
             ControlTopic::Push => self.keep(None, 0, message, receipt),
             ControlTopic::Part { sha256, number } => self.part(sha256, number, message, receipt),
             ControlTopic::Command if message.payload.len() > ORDER_MAX_BYTES => {
-                self.notices
-                    .push(Notice::CommandRefused { reason: format!("it has more than {ORDER_MAX_BYTES} bytes") });
+                self.note_refused_command(None, &format!("it has more than {ORDER_MAX_BYTES} bytes"));
                 self.acknowledge_control(receipt);
             }
             ControlTopic::Command => {
@@ -68,7 +69,7 @@ impl<S: Storage> Core<S> {
         self.status_soon();
         match topic {
             ControlTopic::Part { sha256, number } => self.deployer.staging.expect(sha256, number, mono_us),
-            ControlTopic::Command if self.deployer.busy_answers.admit(BUSY_ANSWERS_PER_S_MAX, mono_us) => {
+            ControlTopic::Command if self.deployer.busy_answers.admit(mono_us) => {
                 if let Some(order) = claimed(&message.payload) {
                     let reason = format!("busy: {TASKS_MAX} pushes and commands wait already; send it again later");
                     self.report_order(&order, Err(&reason));
@@ -112,10 +113,14 @@ impl<S: Storage> Core<S> {
             Verdict::Keep => self.keep(Some(push), number, message, receipt),
             Verdict::Known => self.acknowledge_control(receipt),
             Verdict::Refused(reason) => {
-                self.deployer.staging.forget(&push);
-                self.deployer.tasks.push_back(Task::Forget { push });
+                // A number that no part has is none of a push that somebody else may have begun.
+                if number < PARTS_MAX && self.deployer.staging.forget(&push) {
+                    self.deployer.tasks.push_back(Task::Forget { push });
+                }
                 self.acknowledge_control(receipt);
-                self.reject(push, None, &reason);
+                if !self.deployer.staging.has(&push) {
+                    self.reject(push, None, &reason);
+                }
             }
         }
     }
@@ -157,7 +162,7 @@ impl<S: Storage> Core<S> {
                 match result {
                     Ok(authorized) => self.ordered(authorized),
                     Err(Unauthorized { claimed, reason }) => {
-                        self.notices.push(Notice::CommandRefused { reason: reason.clone() });
+                        self.note_refused_command(claimed.as_ref(), &reason);
                         if let Some(order) = claimed {
                             self.report_order(&order, Err(&reason));
                         }
@@ -220,7 +225,10 @@ impl<S: Storage> Core<S> {
             Taken::Incomplete => {
                 self.deployer.staging.incomplete(&push);
                 self.deployer.stage = None;
-                self.report_push(push, PushState::Receiving, None, None);
+                let Missing { numbers, next, .. } = self.deployer.staging.missing(&push);
+                let reason =
+                    format!("the {next} parts here are not the whole; send those behind them, or all of them again");
+                self.report_push(push, PushState::Receiving, None, numbers.is_empty().then_some(reason.as_str()));
             }
             Taken::Ready(candidate) => self.consider(push, candidate),
             Taken::Refused { release, reason } => {
@@ -231,23 +239,34 @@ impl<S: Storage> Core<S> {
             }
             Taken::Failed(error) => {
                 self.deployer.stage = None;
-                self.deployer.staging.incomplete(&push);
-                let reason = format!("the gateway cannot read or keep it: {error}; check its disk, and send it again");
-                self.report_push(push, PushState::Rejected, None, Some(&reason));
+                self.deployer.staging.failed(&push);
+                let reason = format!("the gateway cannot read or keep it: {error}; it tries again, check its disk");
+                self.report_push(push, PushState::Receiving, None, Some(&reason));
             }
         }
     }
 
     /// A push is refused: those who watch it and the function's topic hear why.
     pub(super) fn reject(&mut self, push: [u8; 32], release: Option<(&str, &str)>, reason: &str) {
-        self.notices.push(Notice::PushRejected {
-            function: release.map(|(name, version)| format!("{name} {version}")),
-            reason: reason.to_owned(),
-        });
+        self.note_refused_push(Some(push), release, reason);
         self.report_push(push, PushState::Rejected, release, Some(reason));
-        self.audit_refusal("push", release.map_or("", |(name, _)| name), "", Some(push), reason);
         if let Some((name, version)) = release {
             self.tell(name, version, push, "rejected", Some(reason));
+        }
+    }
+
+    fn note_refused_push(&mut self, push: Option<[u8; 32]>, release: Option<(&str, &str)>, reason: &str) {
+        if self.audit_refusal("push", release.map_or("", |(name, _)| name), "", push, reason) {
+            let function = release.map(|(name, version)| format!("{name} {version}"));
+            self.notices.push(Notice::PushRejected { function, reason: reason.to_owned() });
+        }
+    }
+
+    fn note_refused_command(&mut self, claimed: Option<&Order>, reason: &str) {
+        let (action, function) =
+            claimed.map_or(("command", ""), |order| (order.command.word(), order.command.function()));
+        if self.audit_refusal(action, function, "", None, reason) {
+            self.notices.push(Notice::CommandRefused { reason: reason.to_owned() });
         }
     }
 
@@ -270,7 +289,9 @@ impl<S: Storage> Core<S> {
             missing: numbers,
             next,
         };
-        self.publish_control(&format!("push/{}", report.sha256), &report, false);
+        if state != PushState::Rejected || self.deployer.rejections.admit(self.now.mono_us) {
+            self.publish_control(&format!("push/{}", report.sha256), &report, false);
+        }
         self.deployer.remember(report);
         self.status_soon();
     }

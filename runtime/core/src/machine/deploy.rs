@@ -348,7 +348,8 @@ impl<S: Storage> Core<S> {
     fn put_away(&mut self, push: [u8; 32]) {
         self.deployer.staging.forget(&push);
         self.deployer.tasks.push_back(Task::Forget { push });
-        if !self.deployer.registry.modules().contains(&push) {
+        let runs = self.functions.iter().any(|active| active.sha256 == push);
+        if !runs && !self.deployer.registry.modules().contains(&push) {
             self.deployer.tasks.push_back(Task::Discard { sha256: push });
         }
     }

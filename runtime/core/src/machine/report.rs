@@ -1,7 +1,7 @@
 //! Status and function documents: when and where they are published.
 
 use super::*;
-use crate::deploy::plan::{Document, REFUSALS_PER_S_MAX};
+use crate::deploy::plan::Document;
 use crate::status::{
     AccountStatus, AuditLine, BacklogStatus, FinishedStatus, FunctionList, FunctionReport, InForce, LedgerStatus,
     LogLine, SpoolStatus, Status, Told, UplinkStatus,
@@ -113,16 +113,24 @@ impl<S: Storage> Core<S> {
         self.deployer.tasks.push_back(Task::Audit { change: Some(number), line });
     }
 
-    /// What was refused, the same. Strangers must not wear out the flash with it.
-    pub(super) fn audit_refusal(&mut self, action: &str, function: &str, by: &str, push: Option<[u8; 32]>, reason: &str) {
-        if !self.deployer.refusals.admit(REFUSALS_PER_S_MAX, self.now.mono_us) {
+    /// What was refused, the same; false if it is left out. Strangers must not wear out the flash with it.
+    pub(super) fn audit_refusal(
+        &mut self,
+        action: &str,
+        function: &str,
+        by: &str,
+        push: Option<[u8; 32]>,
+        reason: &str,
+    ) -> bool {
+        if by.is_empty() && !self.deployer.refusals.admit(self.now.mono_us) {
             self.deployer.refusals_left_out += 1;
-            return;
+            return false;
         }
         let line = self.audit_line(action, function, by, push, Err(reason));
         self.deployer.refusals_left_out = 0;
         self.publish_bytes("audit", Bytes::from(line.clone()), false);
         self.deployer.tasks.push_back(Task::Audit { change: None, line });
+        true
     }
 
     /// Tells all connections which functions were quarantined, or are not any more.

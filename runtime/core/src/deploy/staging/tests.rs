@@ -19,13 +19,15 @@ fn parts_in_any_order_are_whole_when_none_is_missing() {
     let mut staging = staging();
     put(&mut staging, A, 2, 50, 0);
     put(&mut staging, A, 0, 100, 1);
-    assert_eq!(staging.next_whole(9_000_000), None);
+    assert_eq!(staging.next_whole(2), None);
     assert_eq!(staging.missing(&A), Missing { bytes: 150, numbers: vec![1], next: 3 });
     assert_eq!(staging.admit(A, 1, 100, 2).0, Verdict::Keep);
-    assert_eq!(staging.next_whole(9_000_000), None, "it is not on the disk yet");
+    assert_eq!(staging.next_whole(2), None, "it is not on the disk yet");
     staging.kept(&A, 1, 100, true);
     assert_eq!(staging.next_whole(2), Some((A, 3)), "the last is short");
     assert_eq!(staging.next_whole(2), None);
+    assert_eq!(staging.admit(A, 7, 10, 2).0, Verdict::Keep, "also while it is tried");
+    staging.kept(&A, 7, 10, false);
     staging.incomplete(&A);
     assert_eq!(staging.next_whole(9_000_000), None, "until there are more parts");
     put(&mut staging, A, 3, 100, 3);
@@ -59,7 +61,7 @@ fn a_part_there_was_no_time_for_is_asked_for() {
     assert_eq!(staging.len(), 1, "no push has so many parts");
     assert_eq!(staging.next_to_ask(ASK_AFTER_US), Some((A, Missing { bytes: 0, numbers: vec![0, 1], next: 2 })));
     put(&mut staging, A, 0, 100, ASK_AFTER_US);
-    assert_eq!(staging.next_whole(9_000_000), None, "the other is known to be missing");
+    assert_eq!(staging.next_whole(ASK_AFTER_US), None, "the other is known to be missing");
     put(&mut staging, A, 1, 50, ASK_AFTER_US);
     assert_eq!(staging.next_whole(9_000_000), Some((A, 2)));
     for id in 0..=PUSHES_MAX as u8 {
@@ -108,4 +110,36 @@ fn what_the_store_has_from_before_is_bounded_too() {
     let gone: Vec<u8> = staging.restore(&parts, 0).iter().map(|id| id[0]).collect();
     assert_eq!((gone, staging.len()), (vec![0, 1, 16, 17, 18, 19], 14));
     assert_eq!(staging.bytes(), 140);
+}
+
+/// Whoever may publish may send parts that are none, for a push that somebody else has begun.
+#[test]
+fn parts_that_are_none_do_not_keep_a_push_from_being_whole() {
+    let mut staging = staging();
+    put(&mut staging, A, PARTS_MAX - 1, 10, 0);
+    put(&mut staging, A, 0, 100, 0);
+    put(&mut staging, A, 1, 100, 0);
+    assert_eq!((staging.next_whole(TRY_AFTER_US - 1), staging.next_whole(TRY_AFTER_US)), (None, Some((A, 2))));
+    staging.incomplete(&A);
+    // One of them is not what it should be. Its author sends both again.
+    put(&mut staging, A, 1, 90, TRY_AFTER_US);
+    assert_eq!(staging.bytes(), 200);
+    put(&mut staging, A, 0, 100, TRY_AFTER_US);
+    assert_eq!(staging.next_whole(2 * TRY_AFTER_US), Some((A, 2)));
+}
+
+#[test]
+fn what_the_store_could_not_try_is_tried_again_ever_more_rarely() {
+    let mut staging = staging();
+    staging.whole(A, 100, 0);
+    let mut tried = Vec::new();
+    for ms in 0..20_000 {
+        let mono_us = ms * 1000;
+        staging.next_to_ask(mono_us);
+        if staging.next_whole(mono_us).is_some() {
+            tried.push(ms);
+            staging.failed(&A);
+        }
+    }
+    assert_eq!(tried, [0, 2000, 4000, 8000, 16_000]);
 }

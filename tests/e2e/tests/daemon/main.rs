@@ -5,6 +5,7 @@ mod bad_input;
 mod broker;
 mod captures;
 mod commands;
+mod deploy;
 mod disk;
 mod down;
 mod embedded;

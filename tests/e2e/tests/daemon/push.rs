@@ -33,14 +33,14 @@ pub fn version(dir: &Path, version: &str) -> Vec<u8> {
     module(dir, version, &echo(&format!("out/{version}/")))
 }
 
-fn module(dir: &Path, version: &str, wat: &str) -> Vec<u8> {
+pub fn module(dir: &Path, version: &str, wat: &str) -> Vec<u8> {
     let mut manifest = Manifest::new("f");
     manifest.version = version.into();
     signer(SEED).sign(&std::fs::read(manifest.module(dir, wat)).unwrap()).unwrap()
 }
 
 /// The same with a custom section that makes it larger than any message of a sensor.
-fn large(dir: &Path, version: &str) -> Vec<u8> {
+pub fn large(dir: &Path, version: &str) -> Vec<u8> {
     let mut manifest = Manifest::new("f");
     manifest.version = version.into();
     let mut module = std::fs::read(manifest.module(dir, &echo(&format!("out/{version}/")))).unwrap();
@@ -66,12 +66,12 @@ pub fn echoes(client: &mut Client, version: &str) {
 }
 
 /// Files of the store under `kind`.
-fn stored(site: &Site, kind: &str) -> Vec<PathBuf> {
+pub fn stored(site: &Site, kind: &str) -> Vec<PathBuf> {
     let dir = site.config.data_dir.join("functions").join(kind);
     std::fs::read_dir(dir).map(|files| files.map(|file| file.unwrap().path()).collect()).unwrap_or_default()
 }
 
-fn sha256(module: &[u8]) -> String {
+pub fn sha256(module: &[u8]) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(module).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -217,7 +217,7 @@ fn a_command_is_kept_until_it_is_done() {
         Bytes::from(seal(signer, &order).unwrap())
     };
     let read = |text: Bytes| match store.work(Task::Read { ticket: 1, text }) {
-        Some(Answer::Ordered { ticket: 1, result }) => result,
+        Some(Answer::Ordered { ticket: 1, result }) => result.map_err(|refused| refused.reason),
         other => panic!("{other:?}"),
     };
     read(seal(&place.signer, "nonce-one", now_s + 600)).unwrap();

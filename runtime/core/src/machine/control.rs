@@ -107,6 +107,16 @@ impl<S: Storage> Core<S> {
     }
 
     fn part(&mut self, push: [u8; 32], number: u32, message: &Message, receipt: Receipt) {
+        let active = self.functions.iter().find(|active| active.sha256 == push);
+        let in_force = active.map(|active| (active.name.to_string(), active.manifest.version.to_string()));
+        if let Some((name, version)) = in_force {
+            // After a kill a broker delivers parts again of what has come in force: they would wait for the others.
+            self.acknowledge_control(receipt);
+            if number == 0 {
+                self.report_push(push, PushState::Unchanged, Some((&name, &version)), None);
+            }
+            return;
+        }
         let (verdict, forgotten) = self.deployer.staging.admit(push, number, receipt.bytes, self.now.mono_us);
         self.deployer.tasks.extend(forgotten.map(|push| Task::Forget { push }));
         match verdict {

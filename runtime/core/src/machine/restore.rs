@@ -19,7 +19,10 @@ impl<S: Storage> Core<S> {
         }
         shelf.retain(&self.deployer.registry.modules());
         let gone = self.deployer.staging.restore(&shelf.parts(), self.now.mono_us);
-        self.deployer.tasks.extend(gone.into_iter().map(|push| Task::Forget { push }));
+        // What is in force needs its parts no more: the kill may have come when some of them were removed.
+        let done = self.functions.iter().map(|active| active.sha256);
+        let done: Vec<_> = done.filter(|sha256| self.deployer.staging.forget(sha256)).collect();
+        self.deployer.tasks.extend(gone.into_iter().chain(done).map(|push| Task::Forget { push }));
         self.deployer.subscribed = self.subscriptions();
     }
 

@@ -131,6 +131,7 @@ fn modules_in_one_piece_that_wait_are_bounded() {
 struct Kept {
     commands: Vec<Result<Authorized, Unauthorized>>,
     audits: Vec<String>,
+    parts: Vec<Part>,
 }
 
 impl Shelf for Kept {
@@ -147,7 +148,7 @@ impl Shelf for Kept {
     }
 
     fn parts(&mut self) -> Vec<Part> {
-        Vec::new()
+        std::mem::take(&mut self.parts)
     }
 
     fn retain(&mut self, _: &[[u8; 32]]) {}
@@ -272,4 +273,22 @@ fn nonsense_is_not_written_down_each_time() {
     bench.tasks.clear();
     send(&mut bench, 1, &format!("push/{SHA}/100000"), "x");
     assert_eq!(bench.tasks.len(), 0, "{:?}", bench.tasks);
+}
+
+/// The kill came when the version was in force, and not all of its parts were removed or acknowledged.
+#[test]
+fn parts_of_what_is_in_force_do_not_wait_for_the_others() {
+    let mut bench = bench();
+    // The module of every function here.
+    let push = [0; 32];
+    let parts = vec![Part { push, number: 3, bytes: 10 }];
+    bench.core.restore(&mut Kept { parts, ..Kept::default() });
+    bench.handle(Input::Tick);
+    assert_eq!(count(&bench, |task| matches!(task, Task::Forget { push: [0, ..] })), 1, "{:?}", bench.tasks);
+    let topic = format!("push/{}", "00".repeat(32));
+    send(&mut bench, 1, &format!("{topic}/4"), "x");
+    assert_eq!((acked(&bench), told(&bench, &topic)), (1, None));
+    send(&mut bench, 2, &format!("{topic}/0"), "x");
+    assert_eq!(told(&bench, &topic).unwrap()["state"], "unchanged");
+    assert_eq!(count(&bench, |task| matches!(task, Task::Keep { .. })), 0);
 }

@@ -152,6 +152,12 @@ impl<S: Storage> Core<S> {
             }
     }
 
+    /// Whether a message on this topic may be handed in: as [`accepts_messages`](Self::accepts_messages), and control messages
+    /// always may until the end.
+    pub fn accepts(&self, from: LinkId, topic: &[u8]) -> bool {
+        self.accepts_messages() || !self.draining && self.control_topic(from, topic).is_some()
+    }
+
     /// When [`Input::Tick`] is due, on the clock of [`Now::mono_us`].
     pub fn deadline_us(&self) -> Option<u64> {
         if self.more {

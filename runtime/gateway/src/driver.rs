@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::journal;
 use crate::mqtt;
 use crate::mqtt::link::LinkEvent;
-use crate::mqtt::queue::MessageReceiver;
+use crate::mqtt::queue::{Delivered, MessageReceiver};
 use crate::outbox::Outbox;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -53,8 +53,10 @@ impl Orders {
 pub struct Inbox {
     /// Everything but messages.
     pub control: Receiver<(u8, LinkEvent)>,
-    /// Messages.
+    /// Messages of the intake.
     pub messages: MessageReceiver,
+    /// Messages of uplinks.
+    pub down: MessageReceiver,
     /// Who wants the status document.
     pub questions: Receiver<Sender<Vec<u8>>>,
 }
@@ -112,6 +114,8 @@ pub struct Driver<S: Storage> {
     ran: Receiver<Box<Job>>,
     tasks: Tasks,
     answers: Receiver<Box<Answer>>,
+    /// Came down, and must wait: nothing may overtake it.
+    waiting_down: Option<Delivered>,
     /// Link and connection of the last message: what happened before the first of a connection is in the other queue.
     last_from: (u8, u64),
     draining: bool,
@@ -149,6 +153,7 @@ impl<S: Storage> Driver<S> {
             ran,
             tasks,
             answers,
+            waiting_down: None,
             last_from: (0, 0),
             draining: false,
             drained: false,
@@ -217,24 +222,44 @@ impl<S: Storage> Driver<S> {
 
     fn take_messages(&mut self) -> bool {
         let looked = self.clock.now();
+        let busy = self.take_down(looked);
         for taken in 0..BATCH {
             if !self.core.accepts_messages() {
-                return taken > 0;
+                return busy || taken > 0;
             }
-            let Some((link, conn, message)) = self.inbox.messages.try_recv() else { return taken > 0 };
-            if (link, conn) != self.last_from {
-                self.last_from = (link, conn);
-                self.take_control();
-            }
-            let mqtt::Message { packet_id, qos, dup, retain: _, topic, payload } = message;
-            let message = Message { conn, packet_id, qos, dup, topic, payload };
-            let input = match LinkId(link) {
-                LinkId::INTAKE => Input::Message(message),
-                link => Input::Down { link, message },
-            };
-            self.core.handle(self.clock.since(looked), input);
+            let Some(delivered) = self.inbox.messages.try_recv() else { return busy || taken > 0 };
+            self.take_message(looked, delivered);
         }
         true
+    }
+
+    /// Their queue is their own, and commands are taken from it also while no message is: when it is full, the link is not
+    /// read, and what the cloud acknowledges on it is what makes room.
+    fn take_down(&mut self, looked: Now) -> bool {
+        for taken in 0..BATCH {
+            let next = self.waiting_down.take().or_else(|| self.inbox.down.try_recv());
+            let Some(delivered) = next else { return taken > 0 };
+            if !self.core.accepts(LinkId(delivered.0), &delivered.2.topic) {
+                self.waiting_down = Some(delivered);
+                return taken > 0;
+            }
+            self.take_message(looked, delivered);
+        }
+        true
+    }
+
+    fn take_message(&mut self, looked: Now, (link, conn, message): Delivered) {
+        if (link, conn) != self.last_from {
+            self.last_from = (link, conn);
+            self.take_control();
+        }
+        let mqtt::Message { packet_id, qos, dup, retain: _, topic, payload } = message;
+        let message = Message { conn, packet_id, qos, dup, topic, payload };
+        let input = match LinkId(link) {
+            LinkId::INTAKE => Input::Message(message),
+            link => Input::Down { link, message },
+        };
+        self.core.handle(self.clock.since(looked), input);
     }
 
     fn effects(&mut self) {

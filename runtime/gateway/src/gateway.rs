@@ -31,7 +31,7 @@ use crate::store::Store;
 
 /// Most time for committing and syncing what is here, when asked to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Messages between the intake and the core, with their topics and overhead. What arrives beyond is dropped and counted
+/// Messages between the intake and the core, with their topics and overhead, and as much between uplinks and the core. What arrives beyond is dropped and counted
 /// if it is QoS 0, and waits in the socket otherwise.
 pub const MESSAGES_MAX_BYTES: usize = 4 << 20;
 /// Answers and link events on their way to the core; when it is full, links wait.
@@ -110,8 +110,9 @@ impl Gateway {
         let links = links::plan(&config, &endpoint);
         let (control, control_rx) = flume::bounded(CONTROL_MAX);
         let (messages, messages_rx) = queue(MESSAGES_MAX_BYTES);
+        let (down, down_rx) = queue(MESSAGES_MAX_BYTES);
         let (questions, questions_rx) = flume::bounded(QUESTIONS_MAX);
-        let inbox = Inbox { control: control_rx, messages: messages_rx, questions: questions_rx };
+        let inbox = Inbox { control: control_rx, messages: messages_rx, down: down_rx, questions: questions_rx };
         let outbox = Outbox::new(links.iter().map(Planned::end).collect());
 
         let orders = Orders::default();
@@ -156,7 +157,8 @@ impl Gateway {
         let events = Events { control, messages, wake };
         let (alive, dead) = flume::bounded(0);
         gateway.alive = Some(alive);
-        gateway.links = Some(links::run(links, &events, &subscriptions, metrics, dead).map_err(StartError::Threads)?);
+        gateway.links =
+            Some(links::run(links, (&events, &down), &subscriptions, metrics, dead).map_err(StartError::Threads)?);
         Ok(gateway)
     }
 

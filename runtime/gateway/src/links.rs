@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::config::{Config, Mqtt, UplinkAt};
 use crate::metrics::{self, Ask};
 use crate::mqtt::link::{Command, Events, Link};
+use crate::mqtt::queue::MessageSender;
 use crate::mqtt::session::Options;
 use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::transport::Endpoint;
@@ -86,9 +87,12 @@ impl Planned {
         }
     }
 
-    fn start(self, events: &Events, subscriptions: &[String]) -> Running {
+    fn start(self, (events, down): (&Events, &MessageSender), subscriptions: &[String]) -> Running {
         let Self { id, name, kind, commands: (_, commands), filters, control, kept_in, reset } = self;
-        let (events, seed) = (events.clone(), fastrand::u64(..));
+        let (mut events, seed) = (events.clone(), fastrand::u64(..));
+        if id != eyot_core::io::LinkId::INTAKE.0 {
+            events.messages = down.clone();
+        }
         match kind {
             Kind::Broker { endpoint, mut options, envelope } => {
                 if id == eyot_core::io::LinkId::INTAKE.0 {
@@ -216,10 +220,11 @@ fn offline(Config { id, groups, .. }: &Config) -> (String, Bytes) {
     (format!("eyot/{id}/status"), Bytes::from(document.to_string()))
 }
 
-/// Runs the links on a thread until all have ended or `dead` is closed.
+/// Runs the links on a thread until all have ended or `dead` is closed. Messages of the intake go where events do, those of
+/// other links to the second of the pair.
 pub(crate) fn run(
     links: Vec<Planned>,
-    events: &Events,
+    events: (&Events, &MessageSender),
     subscriptions: &[String],
     metrics: Option<(TcpListener, Ask)>,
     dead: Receiver<()>,

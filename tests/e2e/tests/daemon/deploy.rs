@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use eyot_test_e2e::client::Client;
+use eyot_test_e2e::config::Uplink;
 use eyot_test_e2e::guest::{echo, Manifest};
+use eyot_test_e2e::mosquitto::Mosquitto;
 use eyot_test_e2e::proxy::{Proxy, State};
 use eyot_test_e2e::site::balances;
 use eyot_test_e2e::wait::{wait_for, STEP};
@@ -316,6 +318,45 @@ fn two_hundred_versions_in_a_row_keep_no_message_waiting() {
     let (without_us, with_us) = (p99_us(&during(warm_us, first_us)), p99_us(&during(first_us, last_us)));
     println!("p99 without deployments {without_us} us, with 200 in a row {with_us} us");
     assert!(with_us < without_us + 10_000, "{with_us} us, and {without_us} us without");
+}
+
+/// A full backlog holds up the sensors, and a command comes down the uplink: what the cloud acknowledges on it must be heard.
+#[test]
+fn a_command_from_the_cloud_is_done_while_sensors_wait() {
+    let mut site = site("blocked");
+    let cloud = Mosquitto::forgetful();
+    let proxy = Proxy::new(cloud.port());
+    let mut uplink = Uplink::cloud(proxy.url());
+    uplink.more = "max_backlog = \"1MiB\"\nwhen_full = \"block\"\n".into();
+    site.config.uplinks = vec![uplink];
+    let _daemon = site.start();
+    let mut operator = Client::connect(cloud.port(), "operator");
+    operator.subscribe("eyot/blocked/#");
+    let mut author = site.client("author");
+    author.subscribe("eyot/blocked/function/#");
+    author.publish("eyot/blocked/push", module(site.dir(), "1.0.0", &echo("cloud/")));
+    function_topic(&mut author, "blocked", "active", "1.0.0");
+    site.await_status("the uplink", |status| status["uplinks"].to_string().contains("\"connected\":true"));
+    proxy.set(State::Cut);
+    // More than the backlog and the queue take.
+    for n in 0..200_u32 {
+        let mut payload = vec![b'.'; 60_000];
+        payload[..4].copy_from_slice(&n.to_le_bytes());
+        author.publish("in/a", payload);
+    }
+    site.await_status("a full backlog", |status| status["uplinks"].to_string().contains("\"full\":true"));
+    let set =
+        Command::Config { function: "f".into(), set: [("k".to_owned(), "v".to_owned())].into(), unset: Vec::new() };
+    operator.publish("eyot/blocked/command", order("blocked", "config-01", set));
+    let mut collector = Client::connect(cloud.port(), "collector");
+    collector.subscribe("cloud/#");
+    proxy.set(State::Open);
+    assert_eq!(report(&mut operator, "blocked", "config-01")["done"], true);
+    let mut got = BTreeSet::new();
+    while got.len() < 200 {
+        let publish = collector.next(STEP).unwrap().expect("all come");
+        got.insert(publish.payload[..4].to_vec());
+    }
 }
 
 /// Wherever the kill comes, the version is the old one or the new one, what was acknowledged is done, and the next start is

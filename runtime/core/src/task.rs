@@ -19,7 +19,8 @@ pub type Overrides = Vec<(String, String)>;
 /// Something to do, in the store or with what is in it.
 #[derive(Debug)]
 pub enum Task {
-    /// Keep a part of a push, durably. Answered by [`Answer::Kept`].
+    /// Keep a part of a push, durably. Answered by [`Answer::Kept`], or by [`Answer::Refused`] if it is a whole module that may
+    /// not be pushed here.
     Keep {
         /// Comes back in the answer.
         ticket: u64,
@@ -95,6 +96,17 @@ pub enum Answer {
         bytes: u64,
         /// Why not, if not.
         result: io::Result<()>,
+    },
+    /// Of [`Task::Keep`] with a whole module: nothing of it is kept.
+    Refused {
+        /// Its ticket.
+        ticket: u64,
+        /// SHA-256 of the module.
+        push: [u8; 32],
+        /// The function's name and version, if it has any.
+        release: Option<(String, String)>,
+        /// Reason and remedy.
+        reason: String,
     },
     /// Of [`Task::Take`].
     Taken {

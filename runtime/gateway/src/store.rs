@@ -22,6 +22,7 @@ use eyot_trust::command;
 use eyot_trust::policy::{unix_s, Policy};
 use eyot_trust::verify::Module;
 use eyot_wire::control::{is_nonce, parse_sha256, ORDER_MAX_BYTES, PARTS_MAX};
+use eyot_wire::manifest::Manifest;
 use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
@@ -33,6 +34,9 @@ pub const AUDIT_MAX_BYTES: u64 = 256 << 10;
 pub const COMMANDS_MAX: usize = 2 * TASKS_MAX;
 /// End of the name of a file that is being written.
 const UNFINISHED: &str = "new";
+
+/// Name and version, as far as they can be read, and the reason.
+type Refusal = (Option<(String, String)>, String);
 
 /// The store of one gateway.
 #[derive(Clone)]
@@ -88,6 +92,13 @@ impl Store {
     pub fn work(&self, task: Task) -> Option<Answer> {
         match task {
             Task::Keep { ticket, push, number, bytes } => {
+                if push.is_none() {
+                    // What nobody has signed must not wear out the flash, however often it comes.
+                    if let Err((release, reason)) = self.check(&bytes) {
+                        let push = Sha256::digest(&bytes).into();
+                        return Some(Answer::Refused { ticket, push, release, reason });
+                    }
+                }
                 let push = push.unwrap_or_else(|| Sha256::digest(&bytes).into());
                 let result = self.keep(&push, number, &bytes);
                 Some(Answer::Kept { ticket, push, number, bytes: bytes.len() as u64, result })
@@ -188,15 +199,23 @@ impl Store {
         }
     }
 
-    /// Name and version, as far as they can be read, and the reason, if it may not be pushed here.
-    #[allow(clippy::type_complexity)] // a pair of what Taken::Refused has
-    fn verify(&self, whole: &[u8]) -> Result<Candidate, (Option<(String, String)>, String)> {
+    /// As [`check`](Self::check), and that it can run.
+    fn verify(&self, whole: &[u8]) -> Result<Candidate, Refusal> {
+        let candidate = self.check(whole)?;
+        Function::load(whole, LoadOptions::default()).map_err(|error| {
+            let Manifest { name, version, .. } = &candidate.manifest;
+            (Some((name.clone(), version.to_string())), format!("is refused: {error}"))
+        })?;
+        Ok(candidate)
+    }
+
+    /// Whether it is a module that may be pushed here.
+    fn check(&self, whole: &[u8]) -> Result<Candidate, Refusal> {
         let module = Module::read(whole).map_err(|error| (None, format!("it {error}")))?;
         let manifest = module.manifest().clone();
         let release = Some((manifest.name.clone(), manifest.version.to_string()));
         let refused = |reason: String| (release.clone(), reason);
         let keys = self.trust.check_push(&module, unix_s(SystemTime::now())).map_err(|e| refused(e.to_string()))?;
-        Function::load(whole, LoadOptions::default()).map_err(|error| refused(format!("is refused: {error}")))?;
         let signers = keys.iter().map(ToString::to_string).collect();
         Ok(Candidate { manifest, content_sha256: *module.content_sha256(), signers })
     }

@@ -135,7 +135,17 @@ fn what_may_not_come_is_refused_and_nothing_of_it_stays() {
             (unloadable, "is refused"),
             (b"nonsense".to_vec(), "is not a core WebAssembly module"),
         ] {
-            keep(&store, None, 0, &bytes).unwrap();
+            let whole = Task::Keep { ticket: 9, push: None, number: 0, bytes: Bytes::copy_from_slice(&bytes) };
+            match store.work(whole) {
+                Some(Answer::Refused { ticket: 9, reason: found, .. }) => assert!(found.contains(reason), "{found}"),
+                // That it does not load is found out when it is its turn.
+                Some(Answer::Kept { .. }) if reason == "is refused" => {}
+                other => panic!("{reason}: {other:?}"),
+            }
+            if reason != "is refused" {
+                assert_eq!(place.files("parts"), [""; 0], "{reason}: it is not even written");
+            }
+            keep(&store, Some(sha256(&bytes)), 0, &bytes).unwrap();
             let Taken::Refused { reason: found, .. } = take(&store, sha256(&bytes), 1) else { panic!("{reason}") };
             assert!(found.contains(reason), "{found}");
             assert_eq!((place.files("parts"), place.files("modules")), (Vec::new(), Vec::new()), "{reason}");

@@ -165,6 +165,13 @@ impl<S: Storage> Core<S> {
                     self.acknowledge_control(receipt);
                 }
             }
+            Answer::Refused { ticket, push, release, reason } => {
+                if let Some(receipt) = self.deployer.receipts.remove(&ticket) {
+                    self.acknowledge_control(receipt);
+                }
+                let release = release.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
+                self.reject(push, release, &reason);
+            }
             Answer::Ordered { ticket, result } => {
                 if let Some(receipt) = self.deployer.receipts.remove(&ticket) {
                     self.acknowledge_control(receipt);

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::push::{echoes, function_topic, module, order, report, sha256, signer, site, stored, version, SEED};
 
 /// So many random bytes behind the module that it is of about a megabyte, and no part like another.
-fn megabyte(dir: &std::path::Path, version: &str, random: &mut fastrand::Rng) -> Vec<u8> {
+pub fn megabyte(dir: &std::path::Path, version: &str, random: &mut fastrand::Rng) -> Vec<u8> {
     let mut manifest = Manifest::new("f");
     manifest.version = version.into();
     let mut module = std::fs::read(manifest.module(dir, &echo(&format!("out/{version}/")))).unwrap();
@@ -108,71 +108,6 @@ fn a_megabyte_arrives_by_parts_through_a_link_that_loses_a_fifth_and_is_cut_ever
     site.await_status("the gateway to be back", |status| status["online"] == true && status["subscribed"] == true);
     echoes(&mut client, "1.0.0");
     wait_for("the parts to go", STEP, || stored(&site, "parts").is_empty().then_some(()));
-}
-
-/// Wherever a byte is another, the module is refused, and nothing of it stays.
-#[test]
-fn a_byte_altered_anywhere_is_seen() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let site = site("bytes");
-    let _daemon = site.start();
-    let mut client = site.client("author");
-    client.subscribe("eyot/bytes/push/+");
-    client.subscribe("eyot/bytes/function/#");
-    client.subscribe("out/#");
-    client.publish("eyot/bytes/push", version(site.dir(), "1.0.0"));
-    function_topic(&mut client, "bytes", "active", "1.0.0");
-    let good = version(site.dir(), "1.1.0");
-    let ends = [0, 4, 8, good.len() - 1];
-    for n in 0..64 {
-        let at = ends.get(n).copied().unwrap_or_else(|| random.usize(..good.len()));
-        let mut altered = good.clone();
-        altered[at] ^= 1 << random.u8(..8);
-        let topic = format!("eyot/bytes/push/{}", sha256(&altered));
-        client.publish("eyot/bytes/push", altered);
-        let document = client.await_message(&format!("the refusal of byte {at}"), |publish| {
-            let document: Value = serde_json::from_slice(&publish.payload).ok()?;
-            let is_end = document["state"] != "staged" && document["state"] != "receiving";
-            (publish.topic == topic.as_bytes() && is_end).then_some(document)
-        });
-        assert!(document["state"] == "rejected" && document["reason"].is_string(), "byte {at}: {document}");
-    }
-    echoes(&mut client, "1.0.0");
-    wait_for("the parts to go", STEP, || stored(&site, "parts").is_empty().then_some(()));
-    assert_eq!(stored(&site, "modules").len(), 1);
-}
-
-/// The reason is on the push's topic, whatever it is.
-#[test]
-fn a_key_that_has_expired_and_a_version_that_ran_before_are_refused() {
-    let mut site = site("expired");
-    let old = signer([8; 32]);
-    site.config.more = format!("\n[[trust.key]]\nkey = {:?}\nexpires = \"2020-01-01\"\n", old.public().to_openssh());
-    let _daemon = site.start();
-    let mut client = site.client("author");
-    client.subscribe("eyot/expired/#");
-    let first = version(site.dir(), "1.0.0");
-    for (text, bytes) in [("1.0.0", first.clone()), ("1.1.0", version(site.dir(), "1.1.0"))] {
-        client.publish("eyot/expired/push", bytes);
-        function_topic(&mut client, "expired", "active", text);
-    }
-    let mut manifest = Manifest::new("f");
-    manifest.version = "1.2.0".into();
-    let module = std::fs::read(manifest.module(site.dir(), &echo("out/"))).unwrap();
-    for (bytes, reason) in [(old.sign(&module).unwrap(), "expired"), (first, "older than 1.1.0")] {
-        let topic = format!("eyot/expired/push/{}", sha256(&bytes));
-        client.publish("eyot/expired/push", bytes);
-        let document = client.await_message(reason, |publish| {
-            let document: Value = serde_json::from_slice(&publish.payload).ok()?;
-            (publish.topic == topic.as_bytes() && document["state"] == "rejected").then_some(document)
-        });
-        assert!(document["reason"].as_str().unwrap().contains(reason), "{document}");
-    }
-    // They go when it is said why.
-    wait_for("the parts to go", STEP, || stored(&site, "parts").is_empty().then_some(()));
-    assert_eq!(stored(&site, "modules").len(), 2);
 }
 
 /// A sensor whose every twentieth message the new version cannot take.

@@ -20,6 +20,7 @@ mod quota;
 mod reduce;
 mod routes;
 mod servers;
+mod siege;
 mod state;
 mod status;
 mod tls;

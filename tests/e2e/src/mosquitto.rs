@@ -1,7 +1,6 @@
 //! A real mosquitto as a child.
 
 use std::fs::{self, File};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -11,8 +10,11 @@ use tempfile::TempDir;
 use crate::port::free_port;
 use crate::wait::{wait_for, STEP};
 
-/// Attempts at a port that another process may take between our look and mosquitto's.
+/// Attempts at a port that a process which is none of ours may take between our look and mosquitto's.
 const PORT_ATTEMPTS: u32 = 5;
+/// Ends the line that it logs once all its listeners are open. That somebody can connect to the port shows less: it may
+/// be another process that listens there.
+const LISTENS: &str = " running";
 
 /// PEM files of a TLS listener.
 #[derive(Clone, Debug)]
@@ -56,6 +58,7 @@ impl Mosquitto {
     }
 
     fn start(persistence: bool, tls: Option<&TlsFiles>, lines: &str) -> Self {
+        let mut said = String::new();
         for _ in 0..PORT_ATTEMPTS {
             let (port, tls_port) = (free_port(), tls.map(|_| free_port()));
             let dir = TempDir::new().expect("a temporary directory");
@@ -68,14 +71,16 @@ impl Mosquitto {
             if broker.launch() {
                 return broker;
             }
+            said = broker.log();
         }
-        panic!("mosquitto does not start; is it installed (apt-get install mosquitto)?");
+        panic!("mosquitto does not start: {said}");
     }
 
     /// Spawns the process; true once it listens, false if it gave up.
     fn launch(&mut self) -> bool {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the broker's log opens");
-        let mut child = Command::new("mosquitto")
+        let said_before = self.log().len();
+        let child = Command::new("mosquitto")
             .arg("-c")
             .arg(self.dir.path().join("mosquitto.conf"))
             .env("PATH", "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
@@ -84,16 +89,12 @@ impl Mosquitto {
             .stderr(log)
             .spawn()
             .expect("mosquitto starts; is it installed (apt-get install mosquitto)?");
-        let up = wait_for("mosquitto to listen", STEP, || {
-            if child.try_wait().expect("the child is ours").is_some() {
-                return Some(false);
-            }
-            // It opens its listeners one after the other.
-            let ports = [Some(self.port), self.tls_port];
-            ports.into_iter().flatten().all(|port| TcpStream::connect(("127.0.0.1", port)).is_ok()).then_some(true)
-        });
         self.child = Some(child);
-        up
+        wait_for("mosquitto to listen", STEP, || {
+            let ended = self.child.as_mut().is_some_and(|child| child.try_wait().expect("the child is ours").is_some());
+            let listens = self.log().get(said_before..).is_some_and(|said| said.lines().any(|l| l.ends_with(LISTENS)));
+            (ended || listens).then_some(!ended)
+        })
     }
 
     /// Stops it in order: what it holds is saved if it is persistent. Connections are cut.
@@ -159,7 +160,7 @@ fn settings(dir: &Path, port: u16, persistence: bool, lines: &str, tls: Option<(
     // No queue limits: a message the broker acknowledged and then dropped would be charged to the gateway.
     let mut text = format!(
         "user root\nper_listener_settings false\nallow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n\
-         set_tcp_nodelay true\nlog_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\n\
+         set_tcp_nodelay true\nlog_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\n\
          persistence {persistence}\npersistence_location {}/\n{lines}\nlistener {port} 127.0.0.1\n",
         dir.display()
     );

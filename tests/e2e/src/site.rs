@@ -1,6 +1,7 @@
 //! One gateway's surroundings: a broker, a data directory, a configuration.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -83,7 +84,8 @@ impl Site {
 /// When none comes.
 #[track_caller]
 pub fn await_status(port: u16, id: &str, what: &str, mut good: impl FnMut(&Value) -> bool) -> Value {
-    let mut client = Client::connect(port, &format!("status-watch-{port}-{}", crate::port::free_port()));
+    static WATCHERS: AtomicU64 = AtomicU64::new(0);
+    let mut client = Client::connect(port, &format!("status-watch-{}", WATCHERS.fetch_add(1, Ordering::Relaxed)));
     client.subscribe(&format!("eyot/{id}/status"));
     let deadline = Instant::now() + RENEWED_STATUS;
     let mut last = Value::Null;

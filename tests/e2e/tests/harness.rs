@@ -1,9 +1,10 @@
 //! The harness itself: a test that leans on a false floor proves nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
-use std::process::Command;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use eyot_test_e2e::certs::Authority;
@@ -11,6 +12,7 @@ use eyot_test_e2e::client::{Client, Closed};
 use eyot_test_e2e::disk::SmallDisk;
 use eyot_test_e2e::guest::{counter, echo, failing, probe_emit, spinning, trapping, Manifest};
 use eyot_test_e2e::mosquitto::Mosquitto;
+use eyot_test_e2e::port::free_port;
 use eyot_test_e2e::proxy::{Proxy, State};
 use eyot_test_e2e::wait::STEP;
 use tempfile::TempDir;
@@ -108,4 +110,55 @@ fn a_small_disk_fills_up_breaks_and_is_repaired() {
     assert_eq!(write(), Err(ErrorKind::ReadOnlyFilesystem));
     disk.repair();
     assert_eq!(write(), Ok(()));
+}
+
+/// In the environment of a copy of this program: it takes that many ports, says which, and waits for its end.
+const PORTS: &str = "EYOT_TEST_HARNESS_PORTS";
+
+#[test]
+fn ports_are_taken_and_told() {
+    let Ok(count) = std::env::var(PORTS) else { return };
+    for _ in 0..count.parse().unwrap() {
+        println!("port {}", free_port());
+    }
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+#[test]
+fn no_two_processes_get_the_same_port() {
+    const EACH: usize = 100;
+    // Their process ids are close together, so they look for ports in much the same places.
+    let mut others: Vec<_> = (0..4)
+        .map(|_| {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "ports_are_taken_and_told", "--nocapture"])
+                .env(PORTS, EACH.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let mut ports = Vec::new();
+    for other in &mut others {
+        let lines = BufReader::new(other.stdout.as_mut().unwrap()).lines().map(Result::unwrap);
+        let told = lines.filter_map(|line| line.split_once("port ").map(|(_, port)| port.parse::<u16>().unwrap()));
+        ports.extend(told.take(EACH));
+    }
+    for mut other in others {
+        drop(other.stdin.take());
+        assert!(other.wait().unwrap().success());
+    }
+    assert_eq!(ports.len(), 4 * EACH);
+    let distinct: BTreeSet<_> = ports.iter().collect();
+    assert_eq!(distinct.len(), ports.len(), "{ports:?}");
+}
+
+#[test]
+fn a_broker_is_not_up_because_another_listens_on_its_port() {
+    let other = Mosquitto::forgetful();
+    let settings = format!("listener {} 127.0.0.1\n", other.port());
+    let outcome = std::panic::catch_unwind(|| Mosquitto::with_settings(&settings));
+    let said = *outcome.unwrap_err().downcast::<String>().unwrap();
+    assert!(said.contains("in use"), "{said}");
 }

@@ -11,6 +11,7 @@ mod down;
 mod embedded;
 mod failures;
 mod hostile;
+mod ledger;
 mod long;
 mod memory;
 mod metrics;

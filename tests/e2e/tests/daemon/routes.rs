@@ -157,3 +157,28 @@ fn a_full_backlog_that_blocks_leaves_the_rest_with_the_broker() {
         "{status}"
     );
 }
+
+#[test]
+fn what_is_older_than_its_ttl_is_dropped_while_the_cloud_is_away_and_counted() {
+    const READINGS: u64 = 300;
+    let alarms = format!("{ALARMS}ttl = \"1h\"\n");
+    let mut away = Away::new("ttl", &format!("ttl = \"1s\"\n{alarms}"), READINGS);
+    let expired = |status: &Value| status["ledger"]["dropped_by_reason"]["expired"].as_u64();
+    let status = away.site.await_status("all readings to expire", |status| expired(status) == Some(READINGS));
+    let streams = &status["ledger"]["streams"];
+    assert!(balances(&status), "{status}");
+    assert_eq!(streams["cloud"]["dropped_by_reason"]["expired"], READINGS, "{status}");
+    assert_eq!((&status["ledger"]["pending"], &streams["cloud/alarms"]["pending"]), (&1.into(), &1.into()), "{status}");
+
+    let mut collector = away.collector();
+    assert_eq!(collector.next(STEP).unwrap().expect("the alarm has time").payload, "fire");
+    away.site.await_status("the cloud to be back", |status| of(status, "cloud")["connected"] == true);
+    away.site.client("sensor").publish("in/x", "fresh");
+    let fresh = collector.next(STEP).unwrap().expect("what is new is sent");
+    assert_eq!((&fresh.payload[..], Stamp::of(&fresh).unwrap().seq), (&b"fresh"[..], READINGS + 1), "after a gap");
+    let status = away.site.await_status("everything settled", |status| status["ledger"]["pending"] == 0);
+    let ledger = &status["ledger"];
+    assert!(balances(&status), "{status}");
+    assert_eq!((&ledger["received"], &ledger["delivered"]), (&(READINGS + 2).into(), &2.into()), "{status}");
+    assert_eq!(expired(&status), Some(READINGS), "{status}");
+}

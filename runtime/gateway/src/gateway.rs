@@ -21,7 +21,7 @@ use crate::config::{BrokerAt, Config, Problem, Reduce};
 use crate::driver::{Clock, Driver, Help, Inbox, Orders};
 use crate::functions;
 use crate::links::{self, Planned};
-use crate::metrics::Ask;
+use crate::metrics::{self, Ask};
 use crate::mqtt::inflight::WINDOW_MAX;
 use crate::mqtt::link::Events;
 use crate::mqtt::queue::queue;
@@ -37,7 +37,7 @@ pub const MESSAGES_MAX_BYTES: usize = 4 << 20;
 /// Answers and link events on their way to the core; when it is full, links wait.
 pub const CONTROL_MAX: usize = 1024;
 /// Requests for the status document that wait.
-pub const QUESTIONS_MAX: usize = 4;
+pub const QUESTIONS_MAX: usize = metrics::CONNECTIONS_MAX;
 /// How long acknowledgements of an otherwise idle uplink stay unwritten.
 pub const ACK_FLUSH: Duration = Duration::from_secs(2);
 

@@ -8,6 +8,7 @@
 
 mod page;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -23,13 +24,14 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, warn};
 
 pub use page::render;
 
-/// Scrapes answered at the same time; more wait.
-pub const CONNECTIONS_MAX: usize = 4;
+/// Most connections. The oldest makes room for one more: who has connected and asks for nothing keeps nobody else from
+/// asking.
+pub const CONNECTIONS_MAX: usize = 8;
 /// Time for one scrape, from connecting to the last byte.
 pub const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest request head.
@@ -67,24 +69,31 @@ pub async fn serve(listener: TcpListener, ask: Ask) {
             return;
         }
     };
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Whoever is in it ends with it.
+    let mut connections = JoinSet::new();
+    let mut by_age = VecDeque::new();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let ask = ask.clone();
-                tokio::spawn(async move {
-                    let _slot = slot;
-                    if tokio::time::timeout(SCRAPE_TIMEOUT, answer(stream, ask)).await.is_err() {
-                        debug!("a scrape took too long");
-                    }
-                });
+                while connections.try_join_next().is_some() {}
+                by_age.retain(|scrape: &AbortHandle| !scrape.is_finished());
+                if by_age.len() >= CONNECTIONS_MAX {
+                    debug!("too many scrapes at a time: the oldest is cut off");
+                    by_age.pop_front().inspect(AbortHandle::abort);
+                }
+                by_age.push_back(connections.spawn(within_time(stream, ask.clone())));
             }
             Err(error) => {
                 debug!(%error, "a scrape could not connect");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
+    }
+}
+
+async fn within_time(stream: TcpStream, ask: Ask) {
+    if tokio::time::timeout(SCRAPE_TIMEOUT, answer(stream, ask)).await.is_err() {
+        debug!("a scrape took too long");
     }
 }
 

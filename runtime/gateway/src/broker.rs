@@ -2,20 +2,23 @@
 //!
 //! What it is not, so that nobody relies on it: it acknowledges a publish before any subscriber has it, and keeps at most
 //! [`LOG_MAX_BYTES`] for each subscribed filter, so a subscriber that falls further behind loses messages without
-//! a word; it forgets everything when the process ends; it has no access control; it refuses clients with keep alive 0.
+//! a word; it forgets everything when the process ends, all of a sudden; it has no access control; it refuses clients with
+//! keep alive 0.
 //! Where sensors must not lose data, run a real broker beside the gateway and give its `mqtt://` URL.
 //!
 //! A message that nobody subscribes to is acknowledged and gone. So the session of whoever must not miss any stands before
-//! the port opens: see [`Session`].
+//! the port opens: see [`Session`]. Before an end in good order, it gives that client what it holds: see `handover`.
 //!
 //! rumqttd panics, and the process with it, on some of what clients send; `guard` stands before it.
 
 mod guard;
+mod handover;
 mod session;
 
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::task::Poll;
 use std::thread::JoinHandle;
 
@@ -23,6 +26,8 @@ use rumqttd::local::LinkBuilder;
 use rumqttd::{ConnectionSettings, LinkType, Router, RouterConfig, Server, ServerSettings};
 
 use guard::Guard;
+use handover::Handover;
+pub use handover::HANDOVER_TIMEOUT;
 pub use session::Session;
 
 /// Ports that are tried when any will do.
@@ -44,6 +49,7 @@ const CONNECT_TIMEOUT_MS: u16 = 5_000;
 pub struct Embedded {
     /// Where it listens.
     pub local_addr: SocketAddr,
+    handover: Arc<Handover>,
     stop: Option<flume::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -66,11 +72,20 @@ impl Embedded {
         let local_addr = free(addr)?;
         let (stop, stopped) = flume::bounded(0);
         let (ready, started) = flume::bounded(1);
+        let handover = Arc::new(Handover::new(session.as_ref()));
+        let guard = Guard::new(handover.clone());
         let thread = std::thread::Builder::new()
             .name("broker".to_owned())
-            .spawn(move || serve(local_addr, session, &ready, &stopped))?;
+            .spawn(move || serve(local_addr, session, guard, &ready, &stopped))?;
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the broker's thread ended")))?;
-        Ok(Self { local_addr, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { local_addr, handover, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Acknowledges nothing more of what clients publish, so that they keep it, and waits until the client of the session
+    /// has acknowledged all that the broker holds for it; at most [`HANDOVER_TIMEOUT`]. False if it has not: what is left is
+    /// lost with [`stop`](Self::stop).
+    pub fn hand_over(&self) -> bool {
+        self.handover.close()
     }
 
     /// Closes the port and all connections, and forgets the sessions. rumqttd's router cannot be told to end: its thread
@@ -102,6 +117,7 @@ pub fn free(addr: SocketAddr) -> io::Result<SocketAddr> {
 fn serve(
     addr: SocketAddr,
     session: Option<Session>,
+    guard: Guard,
     ready: &flume::Sender<io::Result<()>>,
     stopped: &flume::Receiver<()>,
 ) {
@@ -110,9 +126,9 @@ fn serve(
         Err(error) => return drop(ready.send(Err(error))),
     };
     let router = Router::new(0, router_config()).spawn();
-    let mut server = Server::new(server_settings(addr), router.clone(), Guard::new());
+    let mut server = Server::new(server_settings(addr), router.clone(), guard);
     runtime.block_on(async {
-        if let Some(Session { client_id, filters }) = session {
+        if let Some(Session { client_id, filters, .. }) = session {
             let id = guard::plain(&client_id);
             if let Err(error) = session::establish(LinkBuilder::new(&id, router), filters).await {
                 return drop(ready.send(Err(io::Error::other(error))));

@@ -15,6 +15,7 @@ use eyot_wire::control;
 use eyot_wire::manifest::Limits;
 use eyot_wire::module::PAYLOAD_MAX_BYTES;
 use flume::{Receiver, Sender};
+use tracing::warn;
 
 use crate::broker::{self, Embedded, Session};
 use crate::config::{BrokerAt, Config, Problem, Reduce};
@@ -105,7 +106,7 @@ impl Gateway {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let (embedded, endpoint) = local_broker(&config)?;
         let metrics = config.metrics.map(listen).transpose()?;
-        let client_id = links::intake_id(&config);
+        let (client_id, delivery_id) = (links::intake_id(&config), links::delivery_id(&config));
         let metrics_addr = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
         let links = links::plan(&config, &endpoint);
         let (control, control_rx) = flume::bounded(CONTROL_MAX);
@@ -148,7 +149,7 @@ impl Gateway {
         let subscriptions = started.recv().map_err(|_| gone())??;
         if let Some(addr) = embedded {
             // Sensors may be quicker than our intake: its session is there before them.
-            let session = Session { client_id, filters: subscriptions.clone() };
+            let session = Session { client_id, delivery_id, filters: subscriptions.clone() };
             let started = Embedded::start(addr, Some(session));
             gateway.broker = Some(started.map_err(|error| StartError::Listen { addr, error })?);
         }
@@ -180,10 +181,14 @@ impl Gateway {
         String::from_utf8(answered.recv().ok()?).ok()
     }
 
-    /// Commits what is here, acknowledges it, says goodbye to the brokers, and ends; messages whose functions take longer
+    /// Takes what the embedded broker holds, if there is one, commits what is here, acknowledges it, says goodbye to the brokers, and ends; messages whose functions take longer
     /// than two seconds are given up, and come again at the next start unless they are QoS 0. True if all was done in
     /// [`DRAIN_TIMEOUT`]; otherwise the rest comes again as well.
     pub fn stop(mut self) -> bool {
+        let is_empty = self.broker.as_ref().is_none_or(Embedded::hand_over);
+        if !is_empty {
+            warn!("the embedded broker holds messages that functions did not take in time; they are lost");
+        }
         self.orders.drain();
         self.waker.unpark();
         let drained = matches!(self.core_ended.recv_timeout(DRAIN_TIMEOUT), Err(flume::RecvTimeoutError::Disconnected));

@@ -129,10 +129,14 @@ pub(crate) fn intake_id(config: &Config) -> String {
     config.broker.client_id.clone().unwrap_or_else(|| format!("eyot-{}", config.id))
 }
 
+/// What the link to the local broker is called there.
+pub(crate) fn delivery_id(config: &Config) -> String {
+    format!("{}-local", intake_id(config))
+}
+
 /// All links in the order of their ids: intake, local, uplinks.
 pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
     let broker = &config.broker;
-    let base = intake_id(config);
     let will = offline(config);
     let options = |version: Version, client_id: String, login: &Option<(String, String)>, inflight_max: u16| Options {
         version,
@@ -160,7 +164,7 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
     let intake = Options {
         clean_start: false,
         large: large.clone(),
-        ..options(broker.version, base.clone(), &broker.login, 100)
+        ..options(broker.version, intake_id(config), &broker.login, 100)
     };
     // MQTT 3.1.1 has no receive maximum: as many acknowledgements as there are packet ids may come at once.
     let mut out = vec![Planned::new(0, "intake", to_broker(local, intake, false), usize::from(u16::MAX))];
@@ -171,7 +175,7 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
     }
     // The intake speaks for both of its connections.
     let delivery =
-        Options { will: None, ..options(broker.version, format!("{base}-local"), &broker.login, LOCAL_INFLIGHT) };
+        Options { will: None, ..options(broker.version, delivery_id(config), &broker.login, LOCAL_INFLIGHT) };
     out.push(Planned::new(1, "local", to_broker(local, delivery, false), usize::from(LOCAL_INFLIGHT)));
     for (id, uplink) in (2..).zip(&config.uplinks) {
         let mut is_kept = false;

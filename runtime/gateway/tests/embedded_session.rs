@@ -1,4 +1,5 @@
-//! What the embedded broker keeps for a client that is not there: not yet, or not any more.
+//! What the embedded broker keeps for a client that is not there, not yet or not any more, and what it still does for it
+//! before it ends.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,10 +7,11 @@ mod common;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::{options, plain, Client, Next};
-use eyot_gateway::broker::{Embedded, Session};
+use eyot_gateway::broker::{Embedded, Session, HANDOVER_TIMEOUT};
 use eyot_gateway::mqtt::link::LinkEvent;
 use eyot_gateway::mqtt::Version;
 
@@ -48,11 +50,15 @@ async fn publish(addr: SocketAddr, count: u64) {
     sensor.task.abort();
 }
 
+fn session() -> Session {
+    let filters = vec!["sensors/+/raw".to_owned(), "alarms/#".to_owned()];
+    Session { client_id: "site/7".to_owned(), delivery_id: "site/7-local".to_owned(), filters }
+}
+
 #[tokio::test]
 async fn a_session_collects_before_its_client_comes() {
     for version in [Version::V5, Version::V4] {
-        let filters = vec!["sensors/+/raw".to_owned(), "alarms/#".to_owned()];
-        let broker = broker(Some(Session { client_id: "site/7".to_owned(), filters }));
+        let broker = broker(Some(session()));
         publish(broker.local_addr, 300).await;
         let mut client = keeper(broker.local_addr, version).await;
         for n in 1..=300 {
@@ -124,4 +130,73 @@ async fn what_a_vanished_client_had_not_acknowledged_comes_again() {
         assert!(missing.is_empty(), "{version:?}: {missing:?}");
         client.task.abort();
     }
+}
+
+/// Publishes as fast as it is acknowledged until `end` is there; returns what was, and leaves some that was not.
+async fn publish_until(addr: SocketAddr, mut end: tokio::sync::oneshot::Receiver<()>) -> u64 {
+    let mut sensor = Client::start(plain(addr), options(Version::V5, "sensor", &[]), 10_000);
+    sensor.up().await;
+    let send =
+        |sensor: &Client, token| sensor.publish(token, &format!("sensors/{}/raw", token % 20), &token.to_string());
+    (1..=WINDOW).for_each(|token| send(&sensor, token));
+    let mut acknowledged = 0;
+    loop {
+        tokio::select! {
+            biased;
+            answer = sensor.published() => {
+                acknowledged += 1;
+                assert_eq!(answer, (acknowledged, true));
+                send(&sensor, acknowledged + WINDOW);
+            }
+            _ = &mut end => break,
+        }
+    }
+    sensor.task.abort();
+    acknowledged
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_handed_over_before_the_end() {
+    for version in [Version::V5, Version::V4] {
+        let broker = Arc::new(broker(Some(session())));
+        let addr = broker.local_addr;
+        let mut client = keeper(addr, version).await;
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let sensor = tokio::spawn(publish_until(addr, ended));
+        let mut taken = 0;
+        let mut handing_over: Option<tokio::task::JoinHandle<bool>> = None;
+        loop {
+            tokio::select! {
+                message = client.message() => {
+                    taken += 1;
+                    assert_eq!(number(&message.payload), taken);
+                    client.ack(client.conn, message.packet_id);
+                }
+                done = async { handing_over.as_mut().unwrap().await }, if handing_over.is_some() => {
+                    assert!(done.unwrap(), "{version:?}: something is left");
+                    break;
+                }
+            }
+            if taken == 500 {
+                let broker = broker.clone();
+                handing_over = Some(tokio::task::spawn_blocking(move || broker.hand_over()));
+            }
+        }
+        end.send(()).unwrap();
+        assert_eq!(sensor.await.unwrap(), taken, "{version:?}");
+        client.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_hand_over_to_one_who_takes_nothing_ends_all_the_same() {
+    let broker = Arc::new(broker(Some(session())));
+    let mut client = keeper(broker.local_addr, Version::V5).await;
+    publish(broker.local_addr, 300).await;
+    let began = Instant::now();
+    let handing_over = tokio::task::spawn_blocking(move || broker.hand_over());
+    client.message().await;
+    assert!(!handing_over.await.unwrap());
+    assert!(began.elapsed() < 2 * HANDOVER_TIMEOUT);
+    client.task.abort();
 }

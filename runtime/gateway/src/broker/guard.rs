@@ -12,6 +12,7 @@ use rumqttd::protocol::v4::V4;
 use rumqttd::protocol::v5::V5;
 use rumqttd::protocol::{ConnectReturnCode, Error, Packet, PingReq, Protocol};
 
+use super::handover::{Handover, Peer};
 use super::CONNECTIONS_MAX;
 use crate::mqtt::codec;
 
@@ -19,12 +20,16 @@ use crate::mqtt::codec;
 /// DISCONNECT.
 const CLIENT_PACKETS: [u8; 10] = [1, 3, 4, 5, 6, 7, 8, 10, 12, 14];
 
+/// Of the first byte of PUBLISH; all clear, and nobody acknowledges it.
+const QOS_BITS: u8 = 0b110;
+
 /// The protocol of one connection, for packets that rumqttd can take.
 pub struct Guard {
     version: AnyVersion,
-    /// All connections of the broker: each holds a weak reference from its CONNECT to its end.
-    all: Arc<()>,
-    seat: Option<Weak<()>>,
+    /// Of all connections of the broker: each holds a weak reference from its CONNECT to its end.
+    all: Arc<Handover>,
+    seat: Option<Weak<Handover>>,
+    peer: Peer,
     greeting: Cell<Greeting>,
 }
 
@@ -42,9 +47,24 @@ enum Greeting {
 }
 
 impl Guard {
-    /// For a broker of its own.
-    pub fn new() -> Self {
-        Self { version: AnyVersion::Unknown, all: Arc::default(), seat: None, greeting: Cell::new(Greeting::None) }
+    /// For the connections of one broker.
+    pub fn new(all: Arc<Handover>) -> Self {
+        let greeting = Cell::new(Greeting::None);
+        Self { version: AnyVersion::Unknown, all, seat: None, peer: Peer::Client, greeting }
+    }
+
+    /// The next packet that is for the broker.
+    fn next(&mut self, stream: &mut BytesMut, max_size: usize) -> Result<Packet, Error> {
+        loop {
+            if let Some(first) = stream.first().filter(|first| !CLIENT_PACKETS.contains(&(**first >> 4))) {
+                return Err(Error::InvalidPacketType(*first));
+            }
+            match self.version.read(stream, max_size)? {
+                // Its sender keeps it, and sends it again to whoever acknowledges it.
+                Packet::Publish(..) if !self.all.takes_from(self.peer) => {}
+                packet => return Ok(packet),
+            }
+        }
     }
 
     fn admit(&mut self, packet: &mut Packet) -> Result<(), Error> {
@@ -54,6 +74,7 @@ impl Guard {
         }
         self.seat = Some(Arc::downgrade(&self.all));
         connect.client_id = plain(&connect.client_id);
+        self.peer = self.all.arrive(&connect.client_id);
         Ok(())
     }
 }
@@ -61,7 +82,13 @@ impl Guard {
 /// rumqttd makes one for each connection by cloning the first.
 impl Clone for Guard {
     fn clone(&self) -> Self {
-        Self { all: self.all.clone(), ..Self::new() }
+        Self::new(self.all.clone())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.all.leave(self.peer);
     }
 }
 
@@ -74,11 +101,11 @@ impl Protocol for Guard {
             }
             other => self.greeting.set(other),
         }
-        if let Some(first) = stream.first().filter(|first| !CLIENT_PACKETS.contains(&(**first >> 4))) {
-            return Err(Error::InvalidPacketType(*first));
-        }
-        let mut packet = self.version.read(stream, max_size)?;
+        let mut packet = self.next(stream, max_size)?;
         self.admit(&mut packet)?;
+        if self.peer == Peer::Intake && matches!(packet, Packet::PubAck(..)) {
+            self.all.answered();
+        }
         Ok(packet)
     }
 
@@ -90,6 +117,7 @@ impl Protocol for Guard {
             }
         }
         let answer = matches!(packet, Packet::PingResp(_));
+        let message = matches!(packet, Packet::Publish(..));
         let mut written = 0;
         match self.greeting.replace(Greeting::None) {
             Greeting::None => {}
@@ -104,7 +132,12 @@ impl Protocol for Guard {
             Greeting::Owed if answer => return Ok(0),
             Greeting::Owed => self.greeting.set(Greeting::Owed),
         }
-        Ok(written + self.version.write(packet, buffer)?)
+        let start = buffer.len();
+        written += self.version.write(packet, buffer)?;
+        if message && self.peer == Peer::Intake && buffer.get(start).is_some_and(|first| first & QOS_BITS != 0) {
+            self.all.sent();
+        }
+        Ok(written)
     }
 }
 
@@ -199,6 +232,10 @@ mod tests {
         b"\xb0\x03\0\x01\0",
     ];
 
+    fn guard() -> Guard {
+        Guard::new(Arc::new(Handover::new(None)))
+    }
+
     fn mutated(random: &mut fastrand::Rng) -> BytesMut {
         let mut packet = PACKETS[random.usize(..PACKETS.len())].to_vec();
         for _ in 0..random.usize(..4) {
@@ -224,7 +261,8 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(seed);
         for _ in 0..200_000 {
             let version = *random.choice(&[AnyVersion::Unknown, AnyVersion::Four, AnyVersion::Five]).unwrap();
-            let mut guard = Guard { version, ..Guard::new() };
+            let mut guard = guard();
+            guard.version = version;
             let packet = mutated(&mut random);
             let mut stream = packet.clone();
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -243,7 +281,7 @@ mod tests {
             (vec![puback(), Packet::PingResp(PingResp)], b"\x20\x02\0\0\x40\x02\0\x07"),
             (vec![puback(), puback()], b"\x20\x02\0\0\x40\x02\0\x07\x40\x02\0\x07"),
         ] {
-            let mut guard = Guard::new();
+            let mut guard = guard();
             let mut stream = BytesMut::from(PACKETS[0]);
             assert!(matches!(guard.read_mut(&mut stream, 100), Ok(Packet::Connect(..))));
             let mut out = BytesMut::new();

@@ -9,6 +9,8 @@ use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Filter, Packet, QoS, R
 pub struct Session {
     /// Whose it will be.
     pub client_id: String,
+    /// Under which id the same program publishes: from there the broker takes messages [to the end](super::Embedded::hand_over).
+    pub delivery_id: String,
     /// What the client will subscribe to.
     pub filters: Vec<String>,
 }

@@ -1,7 +1,10 @@
 //! `embedded://`: no other broker on the box; sensors connect to the daemon itself.
 
+use std::collections::HashSet;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use eyot_test_e2e::client::Client;
 use eyot_test_e2e::config::Uplink;
@@ -61,4 +64,51 @@ fn an_embedded_broker_feeds_an_uplink() {
     let (_daemon, port) = start(&mut site);
     Client::connect(port, "sensor").publish("in/x", "up");
     assert_eq!(collector.await_topic("cloud/in/x"), "up");
+}
+
+/// Publishes its numbers as fast as they are acknowledged, until the broker ends; returns those that were. Says so when
+/// there are some.
+fn publish_to_the_end(port: u16, begun: &mpsc::Sender<()>) -> Vec<u16> {
+    const UNACKNOWLEDGED: u16 = 100;
+    let mut sensor = Client::connect(port, "sensor");
+    let mut acknowledged = Vec::new();
+    // This client's packet ids count from 1, as these numbers do.
+    for number in 1..u16::MAX {
+        if sensor.send("in/x", number.to_string().into(), 1, false).is_err() {
+            break;
+        }
+        if number > UNACKNOWLEDGED {
+            let Ok(Some(ack)) = sensor.next_ack(STEP) else { break };
+            acknowledged.push(ack.pkid);
+        }
+        if acknowledged.len() == 1_000 {
+            begun.send(()).unwrap();
+        }
+    }
+    while let Ok(Some(ack)) = sensor.next_ack(STEP) {
+        acknowledged.push(ack.pkid);
+    }
+    acknowledged
+}
+
+#[test]
+fn what_sensors_were_acknowledged_before_a_stop_is_delivered() {
+    let mut site = Site::new("closing").function(|dir| Manifest::new("echo").module(dir, &echo("cloud/")));
+    let cloud = Mosquitto::forgetful();
+    site.config.uplinks = vec![Uplink::cloud(cloud.url())];
+    let mut collector = Client::connect(cloud.port(), "collector");
+    collector.subscribe("cloud/#");
+    let (mut daemon, port) = start(&mut site);
+    let (begun, has_begun) = mpsc::channel();
+    let sensor = thread::spawn(move || publish_to_the_end(port, &begun));
+    has_begun.recv_timeout(STEP).expect("acknowledgements");
+    assert_eq!(daemon.terminate().code(), Some(0));
+    let mut missing: HashSet<u16> = sensor.join().unwrap().into_iter().collect();
+    assert!((1_000..60_000).contains(&missing.len()), "it was stopped in the middle: {}", missing.len());
+    let (_daemon, _) = start(&mut site);
+    while !missing.is_empty() {
+        let publish = collector.next(STEP).unwrap();
+        let publish = publish.unwrap_or_else(|| panic!("acknowledged, and never delivered: {missing:?}"));
+        missing.remove(&std::str::from_utf8(&publish.payload).unwrap().parse().unwrap());
+    }
 }

@@ -170,7 +170,7 @@ impl Recovery {
             }
         }
         if !record.is_letter {
-            self.ledger.enter(mask, record.dropped, false);
+            self.ledger.enter(mask, record.dropped, record.is_redelivered);
         }
         for block in record.state() {
             let state = self.states.entry(block.function.to_owned()).or_default();

@@ -5,7 +5,7 @@
 //! | field | type | |
 //! |---|---|---|
 //! | version | `u8` | 1 |
-//! | flags | `u8` | bit 0: a random seed follows; bit 1: a drop reason follows; bit 2: a letter of the gateway's own |
+//! | flags | `u8` | bit 0: a random seed follows; bit 1: a drop reason follows; bit 2: a letter of the gateway's own; bit 3: the broker said that it may have sent the message before |
 //! | received_at_ms | `i64` | Unix time the message arrived |
 //! | seed | `u64` | if flagged: seed of `random` for this message |
 //! | dropped | `u8` | if flagged: [`DropReason`] |
@@ -25,6 +25,7 @@ const VERSION: u8 = 1;
 const HAS_SEED: u8 = 1;
 const HAS_DROP: u8 = 2;
 const IS_LETTER: u8 = 4;
+const IS_REDELIVERED: u8 = 8;
 
 /// Bytes that are not a commit record of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ pub struct Builder {
     output_count: u32,
     state: Vec<u8>,
     state_count: u32,
+    is_redelivered: bool,
     record: Vec<u8>,
 }
 
@@ -64,11 +66,17 @@ impl Builder {
         self.output_count = 0;
         self.state.clear();
         self.state_count = 0;
+        self.is_redelivered = false;
     }
 
     /// Whether no output was added since [`clear`](Self::clear).
     pub fn has_no_output(&self) -> bool {
         self.output_count == 0
+    }
+
+    /// The broker marked the message as one that it may have sent before.
+    pub fn redelivered(&mut self) {
+        self.is_redelivered = true;
     }
 
     /// Adds an output.
@@ -94,7 +102,10 @@ impl Builder {
 
     /// The finished record, valid until the next call.
     pub fn finish(&mut self, received_at_ms: i64, seed: Option<u64>, dropped: Option<DropReason>) -> &[u8] {
-        let flags = if seed.is_some() { HAS_SEED } else { 0 } | if dropped.is_some() { HAS_DROP } else { 0 };
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let flags = flag(seed.is_some(), HAS_SEED)
+            | flag(dropped.is_some(), HAS_DROP)
+            | flag(self.is_redelivered, IS_REDELIVERED);
         self.write(flags, received_at_ms, seed, dropped)
     }
 
@@ -151,6 +162,8 @@ pub struct Record<'a> {
     pub dropped: Option<DropReason>,
     /// Set if no message led to it.
     pub is_letter: bool,
+    /// Set if the broker marked the message as one that it may have sent before.
+    pub is_redelivered: bool,
     output_count: u32,
     rest: &'a [u8],
 }
@@ -210,7 +223,7 @@ impl<'a> Record<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut rest = bytes;
         let (version, flags): (u8, u8) = take(&mut rest)?;
-        if version != VERSION || flags & !(HAS_SEED | HAS_DROP | IS_LETTER) != 0 {
+        if version != VERSION || flags & !(HAS_SEED | HAS_DROP | IS_LETTER | IS_REDELIVERED) != 0 {
             return Err(Malformed);
         }
         let received_at_ms = take(&mut rest)?;
@@ -222,8 +235,8 @@ impl<'a> Record<'a> {
             None
         };
         let output_count = take(&mut rest)?;
-        let is_letter = flags & IS_LETTER != 0;
-        Ok(Self { received_at_ms, seed, dropped, is_letter, output_count, rest })
+        let (is_letter, is_redelivered) = (flags & IS_LETTER != 0, flags & IS_REDELIVERED != 0);
+        Ok(Self { received_at_ms, seed, dropped, is_letter, is_redelivered, output_count, rest })
     }
 
     /// Whether it stands for a message whose fate its outputs decide.
@@ -341,6 +354,17 @@ mod tests {
         assert_eq!((record.is_letter, record.message_is_open(), record.dropped), (true, false, None));
         let message = sample(&mut builder);
         assert!(!Record::decode(&message).unwrap().is_letter);
+    }
+
+    #[test]
+    fn golden_bytes_of_a_message_sent_again() {
+        let mut builder = Builder::default();
+        builder.redelivered();
+        let bytes = builder.finish(1_700_000_000_123, None, None).to_vec();
+        assert_eq!(bytes, [1, 8, 0xf6, 0xa1, 0xab, 0xfe, 0xf9, 0x62, 0, 0]);
+        assert!(Record::decode(&bytes).unwrap().is_redelivered);
+        let message = sample(&mut builder);
+        assert!(!Record::decode(&message).unwrap().is_redelivered, "of the message before");
     }
 
     #[test]

@@ -238,6 +238,9 @@ impl<S: Storage> Core<S> {
     fn enter(&mut self, taken: &Taken<'_>, (mask, seed, dropped): Verdict) {
         let mono_us = self.now.mono_us;
         self.ledger.enter(mask, dropped, taken.dup);
+        if taken.dup {
+            self.record.redelivered();
+        }
         if let Some(reason) = dropped {
             self.notices.dropped(reason, taken.topic, 1, mono_us);
         }

@@ -201,3 +201,18 @@ fn uplink_full() {
         check(&mut bench, DropReason::UplinkFull, 10, 10);
     }
 }
+
+#[test]
+fn messages_that_the_broker_sent_again_are_still_counted_after_a_power_cut() {
+    let mut bench = Bench::new(vec![cloud()]);
+    for (topic, dup) in [("in/up/t", true), ("in/up/t", false), ("elsewhere", true)] {
+        let topic = Bytes::from_static(topic.as_bytes());
+        let payload = Bytes::from_static(b"1");
+        bench.handle(Input::Message(Message { conn: 0, packet_id: 1, qos: 1, dup, topic, payload }));
+        bench.wait_ms(20);
+    }
+    for life in ["before", "after"] {
+        assert_eq!(bench.core.ledger().redelivered, 2, "{life} the power cut");
+        bench.restart();
+    }
+}

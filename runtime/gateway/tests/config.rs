@@ -91,6 +91,9 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("/var/lib/eyot", "", 4, "gateway.data_dir", "is empty"),
     ("/var/lib/eyot", "/var\\u0000lib", 4, "gateway.data_dir", "NUL"),
     ("/var/lib/eyot", "/dev/null", 4, "gateway.data_dir", "is no directory"),
+    ("/var/lib/eyot", "/dev/null/eyot", 4, "gateway.data_dir", "as /dev/null is no directory"),
+    ("/var/lib/eyot", "/proc/1", 4, "gateway.data_dir", "is the kernel's"),
+    ("/var/lib/eyot", "/sys/nothing/../eyot", 4, "gateway.data_dir", "is the kernel's"),
     ("protocol = 5", "username = \"a\\nb\"", 8, "broker.username", "is no user name"),
     ("protocol = 5", "pasword_file = \"x\"", 8, "broker.pasword_file", "did you mean \"password_file\"?"),
     ("protocol = 5", "protocol = 3", 8, "broker.protocol", "from 4 to 5"),
@@ -184,6 +187,7 @@ const BROKEN: &[(&str, &str, usize, &str, &str)] = &[
     ("10ms\"", "10ms\"\nwear_budget = \"99999999PiB/day\"", 19, "spool.wear_budget", "more than can be counted"),
     ("10ms", "99999999999999years", 18, "spool.commit_window", "not a duration"),
     ("[trust]", "[metrics]\nlisten = \"9464\"\n[trust]", 21, "metrics.listen", "127.0.0.1:9464"),
+    ("[trust]", "[metrics]\nlisten = \"[::]:0\"\n[trust]", 21, "metrics.listen", "is any port"),
     ("[trust]", "[run]\nworkers = 0\n[trust]", 21, "run.workers", "from 1 to 64"),
     ("when_full =", "when_full", 17, "", "is not TOML"),
 ];
@@ -358,7 +362,12 @@ fn a_file_with_problems_still_says_which_functions_it_names() {
 
 #[test]
 fn a_route_that_gets_nothing_because_of_one_before_it_is_pointed_out() {
-    let with = |lines: &str| parse(&CONTRACT.replace("topics = [\"cloud/#\"]", lines)).unwrap().warnings;
+    let with = |lines: &str| {
+        let mut warnings = parse(&CONTRACT.replace("topics = [\"cloud/#\"]", lines)).unwrap().warnings;
+        // Whether data_dir can be written depends on who runs the tests.
+        warnings.retain(|warning| warning.key != "gateway.data_dir");
+        warnings
+    };
     let route = |name: &str, topics: &str| format!("[[uplink.route]]\nname = \"{name}\"\ntopics = {topics}\n");
     assert_eq!(with(&route("a", "[\"cloud/alarm/#\", \"cloud/+\"]")), []);
     let warnings = with(&format!(

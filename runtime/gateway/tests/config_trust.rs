@@ -12,9 +12,13 @@ const ADA: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEvK4mPjw7bFrrmfuyr9Hb7GY
 /// Another key, in hex, and its id.
 const BOB: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
-fn parse(trust: &str) -> Result<Policy, ConfigError> {
+fn config(trust: &str) -> Result<Config, ConfigError> {
     let text = format!("[broker]\nurl = \"mqtt://b\"\n[gateway]\nid = 'x'\n{trust}");
-    Config::parse(Path::new("/etc/eyot/gateway.toml"), &text).map(|config| config.trust)
+    Config::parse(Path::new("/etc/eyot/gateway.toml"), &text)
+}
+
+fn parse(trust: &str) -> Result<Policy, ConfigError> {
+    config(trust).map(|config| config.trust)
 }
 
 fn key(extra: &str) -> String {
@@ -25,6 +29,17 @@ fn key(extra: &str) -> String {
 fn without_it_nobody_is_trusted() {
     assert_eq!(parse("").unwrap(), Policy::default());
     assert_eq!(parse("[trust]").unwrap(), Policy::default());
+    for (trust, is_warned) in [
+        ("", false),
+        ("[trust]", true),
+        ("[trust]\nkeys = []", true),
+        ("[trust]\nallow_unsigned = true", false),
+        (&key(""), false),
+    ] {
+        let about: Vec<_> = config(trust).unwrap().warnings.into_iter().filter(|w| w.key == "trust").collect();
+        assert_eq!(about.len(), usize::from(is_warned), "{trust}: {about:?}");
+        assert!(about.iter().all(|w| w.line == 5 && w.reason.contains("trusts nobody")), "{about:?}");
+    }
     assert!(!Policy::default().allow_unsigned && Policy::default().grants.is_empty());
 }
 

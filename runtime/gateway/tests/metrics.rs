@@ -14,13 +14,15 @@ use eyot_gateway::{Gateway, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-fn config(dir: &TempDir, listen: &str) -> Config {
+fn config(dir: &TempDir, listen: SocketAddr) -> Config {
     let text = format!(
         "[gateway]\nid = \"barn-7\"\ndata_dir = \"data\"\n[broker]\nurl = \"embedded://127.0.0.1:0\"\n\
-         [metrics]\nlisten = \"{listen}\"\n[[function]]\npath = \"{}\"\n",
+         [[function]]\npath = \"{}\"\n",
         echo(dir).display()
     );
-    Config::parse(&dir.0.join("gateway.toml"), &text).unwrap()
+    let config = Config::parse(&dir.0.join("gateway.toml"), &text).unwrap();
+    // Port 0 is for tests alone.
+    Config { metrics: Some(listen), ..config }
 }
 
 async fn client(addr: SocketAddr, id: &str, filters: &[&str]) -> Client {
@@ -45,7 +47,7 @@ fn sample(page: &str, name: &str) -> Option<f64> {
 #[tokio::test]
 async fn a_scrape_shows_the_ledger_of_that_moment() {
     let dir = TempDir::new();
-    let config = config(&dir, "127.0.0.1:0");
+    let config = config(&dir, SocketAddr::from(([127, 0, 0, 1], 0)));
     let gateway = tokio::task::spawn_blocking(|| Gateway::start(config).unwrap()).await.unwrap();
     let metrics = gateway.metrics_addr().unwrap();
     let broker = gateway.broker_addr().unwrap();
@@ -82,7 +84,7 @@ async fn a_scrape_shows_the_ledger_of_that_moment() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_named_with_its_key() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let config = config(&TempDir::new(), &taken.local_addr().unwrap().to_string());
+    let config = config(&TempDir::new(), taken.local_addr().unwrap());
     let error = Gateway::start(config).map(|_| ()).unwrap_err();
     assert!(matches!(error, StartError::Metrics { .. }), "{error}");
     assert!(error.to_string().contains("[metrics] listen"), "{error}");

@@ -1,6 +1,6 @@
 //! TLS against mosquitto, with an authority made for the run.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -94,8 +94,12 @@ fn unusable_files_are_named_with_their_key() {
         (TlsFiles { ca: ca.clone(), cert: Some(cert.clone()), key: nowhere }, "key", "/nowhere.pem"),
         (TlsFiles { ca, cert: Some(cert.clone()), key: Some(cert) }, "key", "barn-7-0.pem"),
     ] {
-        let error = tls(&files).map(|_| ()).unwrap_err();
+        let errors = tls(&files).map(|_| ()).unwrap_err();
+        let [error] = &errors[..] else { panic!("{errors:?}") };
         assert_eq!(error.key, at, "{error}");
         assert!(error.to_string().contains(words), "{error}");
     }
+    let nothing = Some(PathBuf::from("/nowhere.pem"));
+    let errors = tls(&TlsFiles { ca: nothing.clone(), cert: nothing.clone(), key: nothing }).map(|_| ()).unwrap_err();
+    assert_eq!(errors.iter().map(|error| error.key).collect::<Vec<_>>(), ["ca", "cert", "key"], "all at once");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use eyot_gateway::config::{url, Secret, USERNAME_MAX_BYTES};
-use eyot_gateway::mqtt::transport::{tls, Endpoint, TlsFiles};
+use eyot_gateway::mqtt::transport::{tls, Endpoint, TlsError, TlsFiles};
 use eyot_gateway::mqtt::Version;
 use eyot_trust::sign::Signer;
 use eyot_wire::control::GROUP_MAX_BYTES;
@@ -99,7 +99,7 @@ impl Connection {
             "mqtt" if files == TlsFiles::default() => (PORT, None),
             "mqtt" => return Err(bad("is mqtt://, and files for TLS are given; write mqtts://".to_owned())),
             "mqtts" => {
-                let tls = tls(&files).map_err(|e| Error::bad_input(option(e.key), e.reason, "see --help"))?;
+                let tls = tls(&files).map_err(|errors| unusable(&errors))?;
                 (PORT_TLS, Some(tls))
             }
             other => return Err(bad(format!("\"{other}://\" is no broker to connect to; write mqtt:// or mqtts://"))),
@@ -129,6 +129,13 @@ impl Connection {
             password.map_err(|reason| Error::bad_input("--password-file", reason, "or set EYOT_PASSWORD"))?;
         Ok(Some((user, password.unwrap_or_default())))
     }
+}
+
+/// All that is wrong with the files for TLS.
+fn unusable(errors: &[TlsError]) -> Error {
+    let files: Vec<_> = errors.iter().map(|error| option(error.key)).collect();
+    let reasons: Vec<_> = errors.iter().map(|error| error.reason.as_str()).collect();
+    Error::bad_input(files.join(", "), reasons.join("; "), "see --help")
 }
 
 /// The option that a key of `[….tls]` is called here.

@@ -4,14 +4,14 @@
 //!
 //! | key | default | what |
 //! |---|---|---|
-//! | `gateway.data_dir` | `/var/lib/eyot` | directory of the log; made if it is missing |
+//! | `gateway.data_dir` | `/var/lib/eyot` | directory of the log, on a disk; made if it is missing |
 //! | `gateway.status_interval` | `30s` | how often the status document is renewed, at least 1s |
 //! | `broker.client_id` | `eyot-<id>` | MQTT client id of the intake; deliveries add `-local` |
 //! | `broker.username`, `password_file`, `password_env` | none | login; the password is a file's content or a variable's value |
 //! | `broker.receive_max` | 8192 | most messages in the gateway that are not acknowledged yet; when so many wait for one function, others get none |
 //! | `[broker.tls]` `ca`, `cert`, `key` | system's authorities | PEM files for `mqtts://` |
 //! | `run.workers` | the number of cores | threads that run functions which take long, 1 to 64; see [`workers`](crate::workers) |
-//! | `metrics.listen` | required in `[metrics]` | address and port for Prometheus, see [`metrics`](crate::metrics) |
+//! | `metrics.listen` | required in `[metrics]` | address and port, not 0, for Prometheus, see [`metrics`](crate::metrics) |
 //! | `spool.max_bytes` | `512MiB` | the log's quota, at least 512KiB and eight times the state of all functions |
 //! | `spool.wear_budget` | none | most bytes the flash should take in a day, as `"2GiB/day"`; the commit window grows to keep to it |
 //! | `spool.commit_window_max` | 1s, or `commit_window` if that is longer | how long it may grow |
@@ -74,6 +74,7 @@
 //! Relative paths are relative to the configuration file. An `embedded://` broker speaks both protocol versions;
 //! `broker.protocol` is then the one the gateway itself uses.
 
+mod data_dir;
 mod delivery;
 mod deploy;
 mod metrics;

@@ -100,17 +100,8 @@ impl Walk<'_> {
         if let Err(reason) = check_id(&id) {
             r.problem(&span, section.key("id"), format!("\"{id}\"{from} {reason}"));
         }
-        let data_dir = section.string(r, "data_dir").map_or("/var/lib/eyot", |at| at.value);
-        self.data_dir = self.base.join(data_dir);
-        let unfit = match data_dir {
-            "" => Some("is empty; name a directory"),
-            path if path.contains('\0') => Some("holds a NUL, which no path may; remove it"),
-            _ if self.data_dir.exists() && !self.data_dir.is_dir() => Some("is no directory; name one, or a new one"),
-            _ => None,
-        };
-        if let Some(reason) = unfit {
-            r.problem(&section.span_of("data_dir"), section.key("data_dir"), format!("\"{data_dir}\" {reason}"));
-        }
+        self.data_dir(&mut section);
+        let r = &mut self.reader;
         let status_interval = section.duration(r, "status_interval", STATUS_INTERVAL, STATUS_INTERVALS);
         let mut groups = Vec::new();
         for At { value, span } in section.strings(r, "groups") {
@@ -215,14 +206,16 @@ impl Walk<'_> {
         if secure {
             match transport::tls(&TlsFiles { ca, cert, key }) {
                 Ok(config) => tls = Some(config),
-                Err(error) => {
+                Err(errors) => {
                     let [at_ca, at_cert, at_key] = &place;
-                    let span = match error.key {
-                        "cert" => at_cert,
-                        "key" => at_key,
-                        _ => at_ca,
-                    };
-                    self.reader.problem(span, table.key(error.key), error.reason);
+                    for error in errors {
+                        let span = match error.key {
+                            "cert" => at_cert,
+                            "key" => at_key,
+                            _ => at_ca,
+                        };
+                        self.reader.problem(span, table.key(error.key), error.reason);
+                    }
                 }
             }
         }

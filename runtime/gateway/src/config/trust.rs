@@ -37,6 +37,10 @@ pub fn read(reader: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Policy {
         }
     }
     policy.allow_unsigned = section.boolean(reader, "allow_unsigned").unwrap_or(false);
+    if section.is_present() && policy.grants.is_empty() && !policy.allow_unsigned {
+        let reason = "trusts nobody, so that no function can be pushed; list keys, or remove the table";
+        reader.warning(section.span(), "trust", reason);
+    }
     section.finish(reader);
     policy
 }

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use super::data_dir::resolved;
 use super::delivery::delivery;
 use super::read::Walk;
 use super::secret::Keys;
@@ -281,11 +282,4 @@ fn compress(section: &mut Section<'_, '_>, reader: &mut Reader<'_>, default: Com
         "zstd" => Ok(Compress::Zstd),
         _ => Err(format!("\"{text}\" is unknown; write \"none\", \"gzip\" or \"zstd\"")),
     })
-}
-
-/// Without links and dots, as far as the path exists.
-fn resolved(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let known = path.ancestors().find_map(|known| Some((known.canonicalize().ok()?, path.strip_prefix(known).ok()?)));
-    known.map_or_else(|| path.clone(), |(known, rest)| known.join(rest))
 }

@@ -48,7 +48,7 @@ pub struct TlsFiles {
 }
 
 /// Why TLS cannot be set up: which key of `[….tls]`, and what is wrong with it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct TlsError {
     /// `ca`, `cert` or `key`.
@@ -91,22 +91,49 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Our certificate chain and key, if there are any.
+fn identity(files: &TlsFiles) -> Result<Option<Identity>, Vec<TlsError>> {
+    let (cert, key) = match (&files.cert, &files.key) {
+        (None, None) => return Ok(None),
+        (Some(cert), Some(key)) => (cert, key),
+        (Some(_), None) => {
+            return Err(vec![TlsError { key: "cert", reason: "cert without key; set key too".to_owned() }])
+        }
+        (None, Some(_)) => {
+            return Err(vec![TlsError { key: "key", reason: "key without cert; set cert too".to_owned() }])
+        }
+    };
+    let chain = certificates("cert", cert);
+    let pem = file::read(key, PEM_MAX_BYTES).map_err(|e| bad("key", key, e));
+    let secret = pem.and_then(|pem| PrivateKeyDer::from_pem_slice(&pem).map_err(|e| bad("key", key, e)));
+    both(chain, secret).map(Some)
+}
+
+fn both<A, B, E>(a: Result<A, E>, b: Result<B, E>) -> Result<(A, B), Vec<E>> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (a, b) => Err(a.err().into_iter().chain(b.err()).collect()),
+    }
+}
+
 /// Reads the files and sets TLS up.
-pub fn tls(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
+///
+/// # Errors
+/// All that is wrong with any of them.
+pub fn tls(files: &TlsFiles) -> Result<Arc<ClientConfig>, Vec<TlsError>> {
+    let (roots, identity) =
+        both(roots(files).map_err(|e| vec![e]), identity(files)).map_err(|errors| errors.concat())?;
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|e| TlsError { key: "ca", reason: e.to_string() })?
-        .with_root_certificates(roots(files)?);
-    let config = match (&files.cert, &files.key) {
-        (None, None) => builder.with_no_client_auth(),
-        (Some(cert), Some(key)) => {
-            let chain = certificates("cert", cert)?;
-            let pem = file::read(key, PEM_MAX_BYTES).map_err(|e| bad("key", key, e))?;
-            let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| bad("key", key, e))?;
-            builder.with_client_auth_cert(chain, secret).map_err(|e| bad("key", key, e))?
+        .map_err(|e| vec![TlsError { key: "ca", reason: e.to_string() }])?
+        .with_root_certificates(roots);
+    let config = match (identity, &files.key) {
+        (Some((chain, secret)), Some(path)) => {
+            builder.with_client_auth_cert(chain, secret).map_err(|e| vec![bad("key", path, e)])?
         }
-        (Some(_), None) => return Err(TlsError { key: "cert", reason: "cert without key; set key too".to_owned() }),
-        (None, Some(_)) => return Err(TlsError { key: "key", reason: "key without cert; set cert too".to_owned() }),
+        _ => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
 }

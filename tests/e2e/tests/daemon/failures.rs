@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::process::Command;
 
-use eyot_test_e2e::daemon::Eyotd;
+use eyot_test_e2e::daemon::{check_file, Eyotd};
 use eyot_test_e2e::disk::SmallDisk;
 use eyot_test_e2e::guest::{echo, Manifest};
 use eyot_test_e2e::port::free_port;
+use eyot_test_e2e::programs::eyotd;
 use eyot_test_e2e::site::Site;
 
 fn echo_site(id: &str, prefix: &str) -> Site {
@@ -45,14 +47,13 @@ fn a_data_directory_that_cannot_be_written_is_named() {
     let mut daemon = site.start();
     assert_eq!(daemon.terminate().code(), Some(0));
     disk.make_read_only();
-    let ended = Eyotd::spawn(
-        std::process::Command::new(eyot_test_e2e::programs::eyotd())
-            .arg("--config")
-            .arg(disk.path().with_file_name("read-only.toml")),
-    )
-    .ended();
+    let config = disk.path().with_file_name("read-only.toml");
+    let ended = Eyotd::spawn(Command::new(eyotd()).arg("--config").arg(&config)).ended();
     assert_eq!(ended.code, Some(1), "{}", ended.log);
     assert!(ended.log.contains(&*site.config.data_dir.to_string_lossy()), "{}", ended.log);
+    let checked = check_file(&config);
+    assert_eq!(checked.code, Some(0), "it may be writable again when the daemon starts: {}", checked.log);
+    assert!(checked.log.contains("warning: ") && checked.log.contains("Read-only file system"), "{}", checked.log);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What the core and the functions have to say, into the daemon's log.
 
+// Long because all notices stand in one match, each with its level and words.
+
 use eyot_core::io::Notice;
 use eyot_engine::Level;
 use tracing::{debug, error, info, trace, warn};

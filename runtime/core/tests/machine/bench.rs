@@ -1,5 +1,7 @@
 //! A gateway whose every step is the test's.
 
+// Long because what surrounds the machine, and what its effects lead to there, is one state.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

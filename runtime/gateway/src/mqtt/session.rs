@@ -380,8 +380,7 @@ impl Session {
         }
         if self.ping_due_us().is_some_and(|due_us| now_us >= due_us) {
             self.out.extend_from_slice(&codec::PING);
-            self.last_sent_us = now_us;
-            self.last_received_us = now_us;
+            (self.last_sent_us, self.last_received_us) = (now_us, now_us);
             self.answer_due_us.get_or_insert(now_us + ANSWER_TIMEOUT_US);
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! Deployment under fire: bad links, hostile clients, kills, and no message lost meanwhile.
 
+// Long because its tests share what they are under fire from, and the account of what must arrive.
+
 use std::collections::BTreeSet;
 use std::process::Command as Process;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -65,6 +65,7 @@ Examples:
   eyot build doubler
   eyot run doubler/doubler.wasm --topic sensors/7/raw --payload '{\"t\":21.5}'
   eyot test doubler
+  eyot dev doubler
   eyot replay smooth.cap --with smooth.wasm
   eyot inspect doubler/doubler.wasm
   eyot keys new --out ada && eyot sign doubler/doubler.wasm --key ada
@@ -81,6 +82,7 @@ enum Command {
     Build(build::Args),
     Run(run::Args),
     Test(test::Args),
+    Dev(remote::dev::Args),
     Replay(replay::Args),
     Inspect(inspect::Args),
     Keys(keys::Args),
@@ -120,7 +122,9 @@ impl Command {
             Self::Capture(args) => args.common.json,
             Self::Ledger(args) => args.json,
             Self::Demo(args) => args.json,
-            Self::New(_) | Self::Build(_) | Self::Test(_) | Self::Sign(_) | Self::Completions(_) => false,
+            Self::New(_) | Self::Build(_) | Self::Test(_) | Self::Dev(_) | Self::Sign(_) | Self::Completions(_) => {
+                false
+            }
         }
     }
 
@@ -130,6 +134,7 @@ impl Command {
             Self::Build(args) => build::execute(args),
             Self::Run(args) => run::execute(args),
             Self::Test(args) => test::execute(args),
+            Self::Dev(args) => remote::dev::execute(args),
             Self::Replay(args) => replay::execute(args),
             Self::Inspect(args) => inspect::execute(args),
             Self::Keys(args) => keys::execute(args),

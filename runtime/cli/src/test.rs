@@ -31,6 +31,13 @@ pub struct Args {
     update: bool,
 }
 
+impl Args {
+    /// The cases of the folder `dir` through the module `wasm`.
+    pub fn of(dir: &Path, wasm: &Path) -> Self {
+        Self { dir: dir.to_owned(), wasm: Some(wasm.to_owned()), update: false }
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   eyot test greenhouse

@@ -162,9 +162,22 @@ impl Client {
         self.outgoing.push_back(Outgoing { token, topic, payload, retain, sent: false });
     }
 
+    /// Subscribes to `filters` from now on, and to nothing else.
+    pub fn subscribe(&mut self, filters: Vec<String>) {
+        if let State::Open(open) = &mut self.state {
+            open.session.subscribe(&filters);
+        }
+        Arc::make_mut(&mut self.options).filters = filters;
+    }
+
     /// Whether the broker refuses this subscription.
     pub fn is_refused(&self, filter: &str) -> bool {
         self.refused.contains(filter)
+    }
+
+    /// Forgets what was to be published and has not left: something newer takes its place.
+    pub fn drop_unsent(&mut self) {
+        self.outgoing.retain(|out| out.sent);
     }
 
     /// Publishes that are not acknowledged yet.

@@ -7,10 +7,12 @@
 //! - `list`, `status`: who runs what, and how it goes;
 //! - `push`: a function on its way, and what became of it;
 //! - `command`: rollback, promote, remove, config, capture: signed, and followed once;
-//! - `logs`: what functions log.
+//! - `logs`: what functions log;
+//! - `dev`: a function that runs while it is written.
 
 pub mod client;
 pub mod command;
+pub mod dev;
 pub mod documents;
 pub mod list;
 pub mod logs;

@@ -73,6 +73,13 @@ pub struct Settings {
 }
 
 impl Connection {
+    /// To this broker, as nobody in particular.
+    pub fn plain(url: String, timeout: Duration) -> Self {
+        let (broker, protocol) = (Some(url), 5);
+        let (ca, cert, key_file, username, password_file, client_id) = (None, None, None, None, None, None);
+        Self { broker, ca, cert, key_file, username, password_file, client_id, protocol, timeout }
+    }
+
     /// Reads what they name.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ fn bad_usage_is_exit_code_2() {
 fn help_has_examples() {
     let folder = Folder::new();
     let all =
-        "new build run test replay inspect keys sign verify push list status logs rollback promote remove config \
+        "new build run test dev replay inspect keys sign verify push list status logs rollback promote remove config \
                capture ledger demo completions";
     for command in all.split(' ') {
         folder.eyot(&[command, "--help"]).exits(0).prints(&["Usage: ", "Examples:", &format!("eyot {command}")]);

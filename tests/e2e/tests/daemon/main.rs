@@ -6,6 +6,7 @@ mod broker;
 mod captures;
 mod commands;
 mod deploy;
+mod dev;
 mod disk;
 mod down;
 mod embedded;

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Output, Stdio};
 
+use eyot_test_e2e::certs::Authority;
 use eyot_test_e2e::client::Client;
 use eyot_test_e2e::daemon::Eyotd;
 use eyot_test_e2e::guest::{echo, Manifest};
-use eyot_test_e2e::mosquitto::Mosquitto;
+use eyot_test_e2e::mosquitto::{Mosquitto, TlsFiles};
 use eyot_test_e2e::programs::eyot;
 use eyot_test_e2e::proxy::{Proxy, State};
 use eyot_test_e2e::site::{await_status, Site};
@@ -277,4 +278,34 @@ fn the_status_is_for_people_or_as_the_gateway_wrote_it() {
     let ran = run(&site, &["list", "--broker", &gone], 1);
     assert!(ran.stderr.contains(&gone) && ran.stderr.contains("refused"), "{}", ran.stderr);
     let _ = Client::connect(site.broker.port(), "still-there");
+}
+
+#[test]
+fn a_broker_is_shown_who_is_there_and_shows_who_it_is() {
+    let site = site("unused");
+    let authority = Authority::new(site.dir(), "lab");
+    let (cert, key) = authority.client("ada", true);
+    let files = TlsFiles { client_ca: Some(authority.ca()), ..authority.server() };
+    let broker = Mosquitto::with_tls(&files);
+    let (url, ca) = (broker.tls_url(), authority.ca());
+    let [ca, cert, key] = [&ca, &cert, &key].map(|path| path.to_str().unwrap());
+    let list = |more: &[&str], code| run(&site, &[&["list", "--broker", &url], more].concat(), code).stderr;
+    list(&["--ca", ca, "--cert", cert, "--key-file", key], 0);
+    list(&["--ca", ca, "--cert", cert, "--key-file", key, "--protocol", "4"], 0);
+    let refused = list(&["--ca", ca], 1);
+    assert!(refused.contains(&url), "{refused}");
+    let unknown = list(&["--cert", cert, "--key-file", key], 1);
+    assert!(unknown.to_lowercase().contains("certificate"), "{unknown}");
+
+    let passwords = site.dir().join("passwords");
+    let made = Process::new("mosquitto_passwd").args(["-c", "-b"]).arg(&passwords).args(["ada", "secret"]).status();
+    assert!(made.unwrap().success());
+    let broker = Mosquitto::with_settings(&format!("allow_anonymous false\npassword_file {}", passwords.display()));
+    let url = broker.url().replace("://", "://ada@");
+    fs::write(site.dir().join("pw"), "secret\n").unwrap();
+    run(&site, &["list", "--broker", &url, "--password-file", "pw"], 0);
+    let mut by_environment = tool(&site, &["list", "--broker", &broker.url(), "--username", "ada"]);
+    ended(by_environment.env("EYOT_PASSWORD", "secret").output().unwrap(), 0);
+    let refused = run(&site, &["list", "--broker", &url], 1).stderr;
+    assert!(refused.contains("not authorized") && refused.contains("password"), "{refused}");
 }

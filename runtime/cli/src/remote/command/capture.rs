@@ -43,7 +43,8 @@ Examples:
   eyot capture smooth -n 3 --on-error --out failures.cap --for 1h --gateway barn-7 --key ada
   eyot replay smooth.cap --with smooth.wasm
 
-Captures are not kept anywhere else: what comes while the connection is cut is gone.
+Captures are not kept anywhere else: what comes while the connection is cut is gone. After Ctrl-C the file has what came, \
+and the gateway goes on to N.
 Exit codes: 0 all came, 1 they did not, 2 bad usage or bad input.";
 
 #[derive(Serialize)]

@@ -6,8 +6,8 @@
 //! - `progress`: how far it is.
 
 mod delivery;
-mod module;
-mod outcome;
+pub mod module;
+pub mod outcome;
 mod progress;
 
 use std::path::PathBuf;

@@ -32,6 +32,10 @@ impl Module {
 /// It cannot be read or built, or no gateway would load it.
 pub fn prepare(path: &Path, signer: Option<&Signer>) -> Result<Module, Error> {
     let wasm = if path.is_dir() { build(path, signer)? } else { read(path, signer)? };
+    if !Signed::read(&wasm).is_ok_and(|module| module.is_signed()) {
+        let remedy = "only gateways with allow_unsigned take it, sign it with --key";
+        output::warning(&format!("{}: is not signed; {remedy}", path.display()));
+    }
     of(path, wasm)
 }
 
@@ -40,12 +44,7 @@ pub fn prepare(path: &Path, signer: Option<&Signer>) -> Result<Module, Error> {
 /// # Errors
 /// It is no function.
 pub fn of(path: &Path, wasm: Vec<u8>) -> Result<Module, Error> {
-    let module = Signed::read(&wasm).map_err(|e| Error::unusable(path.display(), e))?;
-    if !module.is_signed() {
-        let remedy = "only gateways with allow_unsigned take it, sign it with --key";
-        output::warning(&format!("{}: is not signed; {remedy}", path.display()));
-    }
-    let manifest = module.manifest().clone();
+    let manifest = Signed::read(&wasm).map_err(|e| Error::unusable(path.display(), e))?.manifest().clone();
     Ok(Module { manifest, sha256: hex::encode(Sha256::digest(&wasm)), wasm: Bytes::from(wasm) })
 }
 

@@ -193,7 +193,7 @@ impl<S: Storage> Spool<S> {
     }
 
     fn find(&mut self, reader: &mut Reader<S::File>) -> Result<Option<(u64, FrameHeader)>, (String, io::Error)> {
-        while reader.after < self.durable() {
+        while self.goes_on(reader) {
             let Some((segment, next_base)) = self.segment_for(reader) else {
                 return Ok(None);
             };
@@ -258,17 +258,23 @@ impl<S: Storage> Spool<S> {
         Ok(None)
     }
 
+    /// Whether there may be more: frames, or what a rewrite dropped of the last of them, which stands behind that.
+    fn goes_on(&self, reader: &Reader<S::File>) -> bool {
+        reader.after < self.durable() || self.segment_for(reader).is_some_and(|(segment, _)| segment.is_rewritten())
+    }
+
     /// The segment to read next, and the base of the one after it.
     fn segment_for(&self, reader: &Reader<S::File>) -> Option<(&Segment, Option<Lsn>)> {
         let segments = self.segments();
         let index = match reader.at.as_ref().map(|place| place.segment).or(reader.next) {
             Some(id) => segments.partition_point(|s| s.id < id),
-            // Of several that begin with the same number, only the last holds frames that count.
+            // Of several that begin with the same number, only the last holds frames that count. What a rewrite dropped of
+            // the frame before stands behind that, in the segment before all of them.
             None => {
-                let index = segments.partition_point(|s| s.base_lsn <= reader.after + 1).saturating_sub(1);
-                let before = index.checked_sub(1).and_then(|before| segments.get(before));
-                let begins_there = segments.get(index).is_some_and(|s| s.base_lsn == reader.after + 1);
-                index - usize::from(begins_there && before.is_some_and(Segment::is_rewritten))
+                let last = segments.partition_point(|s| s.base_lsn <= reader.after + 1).saturating_sub(1);
+                let before = segments.partition_point(|s| s.base_lsn <= reader.after).checked_sub(1);
+                let is_rewritten = |index: &usize| segments.get(*index).is_some_and(Segment::is_rewritten);
+                before.filter(|index| *index < last && is_rewritten(index)).unwrap_or(last)
             }
         };
         let segment = segments.get(index)?;

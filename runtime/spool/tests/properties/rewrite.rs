@@ -219,3 +219,67 @@ fn what_was_replaced_does_not_come_back() {
         assert_eq!(storage.file_names().len(), names.len() - 1, "what stayed is removed now");
     }
 }
+
+/// Keeps every frame, and says of one that a part of it went.
+struct PartOf(Lsn, Vec<u8>, Vec<u8>);
+
+impl Rewrite for PartOf {
+    fn frame(&mut self, lsn: Lsn, _kind: u8, _body: &[u8], _replacement: &mut Vec<u8>) -> Fate {
+        if lsn == self.0 {
+            self.2.extend_from_slice(b"a part");
+        }
+        Fate::Keep
+    }
+
+    fn gone(&mut self, _body: &[u8]) {}
+
+    fn take_gone(&mut self, body: &mut Vec<u8>) {
+        body.append(&mut self.1);
+        std::mem::swap(&mut self.1, &mut self.2);
+    }
+
+    fn boundary(&mut self, _note: &mut Vec<u8>) {}
+}
+
+/// Segments of nothing but notes followed the last frame of the log, and readers at that frame never came to what stands
+/// behind it: a part that a rewrite had dropped looked lost.
+#[test]
+fn what_went_of_the_very_last_frame_is_read_whatever_follows() {
+    for notes in 1..4 {
+        let storage = MemoryStorage::new(1);
+        let mut spool = filled(&storage, 3);
+        let last = spool.durable();
+        for life in 0..notes {
+            // A log that is opened begins a new segment.
+            spool = Spool::open(storage.clone(), OPTIONS, 2 + life, &mut Notes::default()).unwrap();
+            spool.set_streams(&[0]);
+            spool.checkpoint(&State::default().encode(0));
+            spool.note(0x40, &[0; 8]).unwrap();
+            let commit = spool.begin_commit().unwrap().unwrap();
+            // The one of the notes before stays.
+            storage.fail(Operation::Unlink, 1, eyot_spool::memory::Fault::Error(std::io::ErrorKind::Other));
+            storage.fail(Operation::Rename, 2, eyot_spool::memory::Fault::Error(std::io::ErrorKind::Other));
+            spool.end_commit(commit.id, storage.sync_data(&commit.file)).unwrap();
+            storage.disarm();
+        }
+        let sealed = spool.sealed().last().unwrap();
+        assert_eq!((sealed.last_lsn, spool.durable(), spool.next_lsn()), (last, last, last + 1));
+        assert!(spool.begin_rewrite(sealed.id, sealed.id, 1).unwrap());
+        let mut decider = PartOf(last, Vec::new(), Vec::new());
+        loop {
+            let RewriteStep::Sync(commit) = spool.step_rewrite(&mut decider).unwrap() else { continue };
+            if spool.end_rewrite_sync(commit.id, storage.sync_data(&commit.file)).unwrap().is_some() {
+                break;
+            }
+        }
+        for after in [0, last - 1, last] {
+            let mut reader = spool.reader(after);
+            let mut found = Vec::new();
+            while let Some(frame) = spool.read(&mut reader).unwrap() {
+                found.push((frame.lsn, frame.kind, frame.body.to_vec()));
+            }
+            assert_eq!(found.last(), Some(&(last, KIND_GONE, b"a part".to_vec())), "{notes} segments of notes, from {after}");
+            assert_eq!(spool.read(&mut reader).unwrap(), None, "once is enough");
+        }
+    }
+}

@@ -20,8 +20,8 @@ pub struct Seen {
     pub refused_messages: BTreeSet<(u32, u64)>,
     /// The highest number of each topic and part.
     highest: BTreeMap<(u32, u8), u64>,
-    /// Messages that came after later ones of their topic.
-    pub late: Vec<(u32, u64)>,
+    /// Messages, and which part of them, that came after later ones of their topic.
+    pub late: Vec<(u32, u64, u8)>,
     /// By topic and number: a bit for each part that arrived.
     parts: BTreeMap<u32, Vec<u8>>,
     /// Versions of the function, by the first sequence number each could give.
@@ -83,7 +83,7 @@ impl Seen {
         parts[index] |= bit;
         let highest = self.highest.entry((output.topic, output.part)).or_default();
         if output.number < *highest {
-            self.late.push((output.topic, output.number));
+            self.late.push((output.topic, output.number, output.part));
         }
         *highest = output.number.max(*highest);
     }

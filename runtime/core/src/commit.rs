@@ -212,8 +212,8 @@ impl<S: Storage> Committer<S> {
             return self.retry_at_us;
         }
         // Without room, only acknowledgements are worth the reserve: they make room.
-        let worth_it = self.urgent || self.spool.has_unwritten_acks() || !(self.full || self.spool.is_full());
-        let flush = self.flush_due_us.filter(|_| worth_it);
+        let worth_it = || self.urgent || self.spool.has_unwritten_acks() || !(self.full || self.spool.is_full());
+        let flush = self.flush_due_us.filter(|_| worth_it());
         [self.window_ends_us(), flush, self.look_at_us].into_iter().flatten().min()
     }
 

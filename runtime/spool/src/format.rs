@@ -10,6 +10,8 @@ pub(crate) const HEADER_BYTES: usize = 1024;
 pub(crate) const FRAME_HEADER_BYTES: usize = 24;
 /// Frames begin at multiples of this.
 pub(crate) const ALIGN: usize = 8;
+/// Where the salt is in a frame.
+const SALT_AT: usize = 8;
 /// Most streams a segment header can list.
 pub(crate) const STREAMS_MAX: usize = 32;
 /// Largest note of the caller's about a rewrite.
@@ -203,7 +205,14 @@ fn seal(out: &mut [u8], start: usize) {
 
 /// The salt of what may be a frame.
 pub(crate) fn peek_salt(bytes: &[u8]) -> Option<u32> {
-    u32_at(bytes, 8)
+    u32_at(bytes, SALT_AT)
+}
+
+/// The salts of what may be frames at each place a frame may begin at. What was reserved and never written is megabytes of
+/// zeros, and recovery looks through all of it.
+pub(crate) fn salts(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    let words = bytes.get(SALT_AT..).unwrap_or_default().chunks(ALIGN);
+    words.map_while(|word| word.first_chunk().map(|salt| u32::from_le_bytes(*salt)))
 }
 
 /// Reads a frame header without checking its checksum; none if there are too few bytes or the salt is another's.

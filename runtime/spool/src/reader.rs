@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::format::{
-    checked_body, decode_gone, peek_frame, peek_salt, FrameHeader, ALIGN, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_GONE,
+    checked_body, decode_gone, peek_frame, salts, FrameHeader, ALIGN, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_GONE,
     KIND_NOTES,
 };
 use crate::spool::{Segment, Spool};
@@ -97,14 +97,12 @@ impl Scanner {
         let mut at = offset + ALIGN as u64;
         while at + FRAME_HEADER_BYTES as u64 <= end {
             self.fill(storage, file, at, FRAME_HEADER_BYTES, end)?;
-            let block = self.at(at);
-            if block.len() < FRAME_HEADER_BYTES {
-                break;
+            let Some(last) = self.at(at).len().checked_sub(FRAME_HEADER_BYTES) else { break };
+            let places = last / ALIGN + 1;
+            match salts(self.at(at)).take(places).position(|found| found == salt) {
+                Some(place) => return Ok(at + (place * ALIGN) as u64),
+                None => at += (places * ALIGN) as u64,
             }
-            if peek_salt(block) == Some(salt) {
-                return Ok(at);
-            }
-            at += ALIGN as u64;
         }
         Ok(end)
     }

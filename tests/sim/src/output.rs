@@ -26,7 +26,7 @@ impl Output {
     /// an output.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(payload).ok()?;
-        if text.starts_with('{') {
+        if is_letter(payload) {
             let message = BASE64_STANDARD.decode(after(text, "\"payload_base64\":\"")?.split('"').next()?).ok()?;
             if refused(payload).is_some() {
                 return Self::parse(&message).map(|output| Self { part: Self::REFUSED, ..output });
@@ -35,9 +35,10 @@ impl Output {
             let (topic, number) = message_of(std::str::from_utf8(&message).ok()?)?;
             return Some(Self { topic, number, version: version.checked_sub(b'0')?, part: Self::DEAD });
         }
-        let (message, made) = text.split_once('/')?;
-        let (topic, number) = message_of(message)?;
-        let [version, part] = *made.as_bytes() else { return None };
+        // Of all outputs, these are most of what a history sees.
+        let [message @ .., b'/', version, part] = payload else { return None };
+        let (topic, number) = message_of(text.get(..message.len())?)?;
+        let (version, part) = (*version, *part);
         Some(Self { topic, number, version: version.checked_sub(b'0')?, part })
     }
 
@@ -52,17 +53,23 @@ impl Output {
 
 /// Epoch and number of the output that a dead letter is about; none of other payloads.
 pub fn refused(payload: &[u8]) -> Option<(u64, u64)> {
-    let text = std::str::from_utf8(payload).ok().filter(|text| text.contains("\"reason\":\"refused\""))?;
+    let text = std::str::from_utf8(payload).ok().filter(|_| is_letter(payload))?;
+    let text = Some(text).filter(|text| text.contains("\"reason\":\"refused\""))?;
     let number = |key| after(text, key)?.split(',').next()?.parse().ok();
     Some((number("\"epoch\":")?, number("\"seq\":")?))
+}
+
+/// Dead letters are documents, and nothing else is.
+fn is_letter(payload: &[u8]) -> bool {
+    payload.first() == Some(&b'{')
 }
 
 fn after<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.split_once(key).map(|(_, rest)| rest)
 }
 
-/// Topic and number of a message's payload.
+/// Topic, which is one digit, and number of a message's payload.
 pub fn message_of(text: &str) -> Option<(u32, u64)> {
-    let (topic, number) = text.split_once(':')?;
+    let (topic, number) = text.split_at_checked(1).and_then(|(topic, rest)| Some((topic, rest.strip_prefix(':')?)))?;
     Some((topic.parse().ok()?, number.parse().ok()?))
 }

@@ -232,11 +232,14 @@ impl<S: Storage> Spool<S> {
             Some(current) => (current.bytes >= self.options.segment_bytes, 0),
             None => (self.open.first_lsn().is_some(), 0),
         };
+        if holds_frames {
+            return false;
+        }
         // A rewrite gives way to what is appended.
         let rewriting_bytes = self.rewriting.as_ref().map_or(0, |r| r.bytes);
         let frames_bytes = self.used_bytes() - self.spare_bytes.unwrap_or(0) - rewriting_bytes - notes_only_bytes;
         let reserved = frames_bytes + (1 + RESERVE_SEGMENTS) * self.options.segment_bytes;
-        !holds_frames && (self.disk_full || reserved > self.options.segments_max_bytes())
+        self.disk_full || reserved > self.options.segments_max_bytes()
     }
 
     /// Shows the frames of the oldest segment, for a caller who means to acknowledge all of them: when that is durable, the

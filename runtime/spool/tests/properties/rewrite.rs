@@ -278,7 +278,11 @@ fn what_went_of_the_very_last_frame_is_read_whatever_follows() {
             while let Some(frame) = spool.read(&mut reader).unwrap() {
                 found.push((frame.lsn, frame.kind, frame.body.to_vec()));
             }
-            assert_eq!(found.last(), Some(&(last, KIND_GONE, b"a part".to_vec())), "{notes} segments of notes, from {after}");
+            assert_eq!(
+                found.last(),
+                Some(&(last, KIND_GONE, b"a part".to_vec())),
+                "{notes} segments of notes, from {after}"
+            );
             assert_eq!(spool.read(&mut reader).unwrap(), None, "once is enough");
         }
     }

@@ -24,7 +24,7 @@ pub trait Storage: Clone + Send + 'static {
     /// Makes a new file with room for `reserve_bytes`, without writing them. Fails if the name is taken. On failure
     /// no file is left behind.
     fn create(&self, name: &str, reserve_bytes: u64) -> io::Result<Self::File>;
-    /// Opens an existing file for reading and writing.
+    /// Opens an existing file for reading and, unless the file system is read-only, for writing.
     fn open(&self, name: &str) -> io::Result<Self::File>;
     /// Gives a file a new name, replacing any file of that name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;

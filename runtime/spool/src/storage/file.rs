@@ -154,7 +154,12 @@ impl Storage for FileStorage {
 
     fn open(&self, name: &str) -> io::Result<Self::File> {
         let path = self.path(name)?;
-        OpenOptions::new().read(true).write(true).open(&path).map(Arc::new).map_err(failed("opening", &path))
+        let opened = match OpenOptions::new().read(true).write(true).open(&path) {
+            // What is on a disk that broke can still be read.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
+            opened => opened,
+        };
+        opened.map(Arc::new).map_err(failed("opening", &path))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -181,7 +186,11 @@ impl Storage for FileStorage {
 
     fn write_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let what = format_args!("writing {} bytes at {offset} of a file in", bytes.len());
-        file.write_all_at(bytes, offset).map_err(self.failed_in(what))
+        file.write_all_at(bytes, offset).map_err(|error| match Errno::from_io_error(&error) {
+            // Opened while the file system was read-only.
+            Some(Errno::BADF) => self.failed_in(what)(Errno::ROFS.into()),
+            _ => self.failed_in(what)(error),
+        })
     }
 
     fn read_at(&self, file: &Self::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {

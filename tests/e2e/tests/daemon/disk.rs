@@ -199,12 +199,9 @@ fn drop_newest_on_a_disk_filled_by_something_else_keeps_the_oldest() {
 
 /// The kernel turns an ext4 read-only when it meets an error; only a check and a new mount make it writable again.
 #[test]
-fn a_disk_that_turns_read_only_holds_acknowledgements_back_until_it_is_repaired() {
-    let Some(mut rig) =
-        Rig::new("a_disk_that_turns_read_only_holds_acknowledgements_back_until_it_is_repaired", "block")
-    else {
-        return;
-    };
+fn a_disk_that_turns_read_only_is_read_and_holds_acknowledgements_back_until_it_is_repaired() {
+    let test = "a_disk_that_turns_read_only_is_read_and_holds_acknowledgements_back_until_it_is_repaired";
+    let Some(mut rig) = Rig::new(test, "block") else { return };
     rig.start();
     rig.publish(0..AFTERWARDS);
     rig.await_room(AFTERWARDS);
@@ -213,6 +210,16 @@ fn a_disk_that_turns_read_only_holds_acknowledgements_back_until_it_is_repaired(
     let failed = rig.await_status("the failure to be told", |status| status["spool"]["state"] == "failed");
     assert!(failed["ledger"]["received"].as_u64() < Some(MESSAGES), "the rest is with the broker: {failed}");
     rig.daemon.as_ref().unwrap().await_log(&["read-only"]);
+    rig.cloud.resume();
+    let mut collector = Client::resume(rig.cloud.port(), "collector").unwrap();
+    for number in 0..AFTERWARDS {
+        let publish = collector.next(STEP).unwrap().expect("what is on the disk is delivered");
+        assert_eq!(u64::from_le_bytes(publish.payload[..8].try_into().unwrap()), number);
+    }
+    // When this is answered, all of those are acknowledged, and do not come again from this broker.
+    collector.publish("elsewhere", "");
+    drop(collector);
+    rig.cloud.stop();
     rig.kill();
     rig.disk.repair();
     rig.start();

@@ -70,12 +70,12 @@ pub fn execute(args: &Args) -> Result<(), Error> {
             "{GOOD}a gateway{GOOD:#} for the time being: mosquitto_pub -p {port} -t {} -m …\n",
             source.example_topic()
         ))?;
-        let ended = develop(source, watch, &options::gateway(Some(gateway::ID))?, &connection, None, "#");
+        let ended = develop(source, watch, &options::gateway(Some(gateway::ID))?, &connection, None, true);
         local.stop();
         return ended;
     };
     let signer = options::signer(args.key.as_deref())?;
-    develop(source, watch, &options::gateway(Some(gateway))?, &args.connection, signer, "")
+    develop(source, watch, &options::gateway(Some(gateway))?, &args.connection, signer, false)
 }
 
 fn develop(
@@ -84,10 +84,11 @@ fn develop(
     id: &Id,
     connection: &Connection,
     signer: Option<eyot_trust::sign::Signer>,
-    everything: &str,
+    is_own: bool,
 ) -> Result<(), Error> {
     super::run(async {
-        let client = Client::connect(connection, session::filters(id, everything)).await?;
-        Session::new(source, watch, id.clone(), client, connection.clone(), signer).run().await
+        let filters = session::filters(id, is_own, &source.manifest.allow.emit);
+        let client = Client::connect(connection, filters).await?;
+        Session::new(source, watch, id.clone(), client, connection.clone(), signer, is_own).run().await
     })
 }

@@ -20,11 +20,14 @@ use crate::remote::options::{Connection, Id};
 use crate::remote::push::outcome::Outcome;
 use crate::remote::roster::{gather, Roster};
 
-/// What is subscribed to, besides `everything`: the gateway's own topics, and what the function emits.
-pub fn filters(id: &Id, everything: &str) -> Vec<String> {
+/// What is subscribed to: all there is on a broker of our own, else what the gateway says of this function and what that
+/// emits. No two of them match the same topic: a broker may send a message once for each that does.
+pub fn filters(id: &Id, is_own: bool, emits: &[String]) -> Vec<String> {
+    if is_own {
+        return vec!["#".to_owned()];
+    }
     let own = ["status", "function/+", "push/+", "log/+", "dead/+"];
-    let own = own.iter().map(|rest| format!("eyot/{}/{rest}", id.as_str()));
-    own.chain((!everything.is_empty()).then(|| everything.to_owned())).collect()
+    own.iter().map(|rest| format!("eyot/{}/{rest}", id.as_str())).chain(emits.iter().cloned()).collect()
 }
 
 type Building = JoinHandle<(Result<Build, Error>, u64)>;
@@ -49,6 +52,8 @@ pub struct Session {
     /// The highest version the gateway has.
     known: Option<Version>,
     emits: Vec<String>,
+    /// The gateway is in this process.
+    is_own: bool,
     lost: bool,
 }
 
@@ -60,6 +65,7 @@ impl Session {
         client: Client,
         connection: Connection,
         signer: Option<Signer>,
+        is_own: bool,
     ) -> Self {
         Self {
             emits: source.manifest.allow.emit.clone(),
@@ -75,6 +81,7 @@ impl Session {
             content: None,
             pushed: None,
             known: None,
+            is_own,
             lost: false,
         }
     }
@@ -94,7 +101,6 @@ impl Session {
             Some((_, seen)) => seen.functions.get(&name).iter().for_each(|document| self.learn(document)),
             None => return Err(super::super::roster::unknown(&id, &self.client.url)),
         }
-        self.subscribe_to_outputs();
         self.build();
         loop {
             let ended = self.turn(&mut int, &mut term).await?;
@@ -182,12 +188,8 @@ impl Session {
         }
     }
 
-    /// All of what the function emits, unless all there is is subscribed to anyway.
     fn subscribe_to_outputs(&mut self) {
-        if self.id.as_str() != super::gateway::ID {
-            let filters = filters(&self.id, "").into_iter().chain(self.emits.clone());
-            self.client.subscribe(filters.collect());
-        }
+        self.client.subscribe(filters(&self.id, self.is_own, &self.emits));
     }
 
     fn see(&mut self, event: Event) -> Result<(), Error> {
@@ -257,5 +259,23 @@ impl Session {
         }
         let (topic, payload) = (shown(message.topic.as_bytes()), shown(&message.payload));
         output::print(&format!("{LABEL}{topic}{LABEL:#}  {payload}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::options::gateway;
+
+    #[test]
+    fn no_message_is_asked_for_twice() {
+        let id = gateway(Some("g")).unwrap();
+        let emits = ["processed/+".to_owned()];
+        assert_eq!(filters(&id, true, &emits), ["#"]);
+        let filters = filters(&id, false, &emits);
+        for topic in ["eyot/g/log/f", "eyot/g/dead/f", "eyot/g/push/00", "processed/7"] {
+            let count = filters.iter().filter(|filter| eyot_wire::topic::matches(filter, topic)).count();
+            assert_eq!(count, 1, "{topic}");
+        }
     }
 }

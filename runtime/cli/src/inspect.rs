@@ -59,6 +59,8 @@ struct ManifestView<'a> {
     on_error: String,
     emit: &'a [String],
     config: &'a BTreeMap<String, String>,
+    /// None if the gateway decides.
+    rollout: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -99,6 +101,7 @@ impl<'a> From<&'a Manifest> for ManifestView<'a> {
             on_error: manifest.on_error.to_string(),
             emit: &manifest.allow.emit,
             config: &manifest.config,
+            rollout: manifest.rollout.map(|rollout| rollout.to_string()),
         }
     }
 }

@@ -170,6 +170,9 @@ pub fn describe_manifest(manifest: &Manifest, text: &mut String) {
         ),
     );
     line(text, "on error", manifest.on_error);
+    if let Some(rollout) = manifest.rollout {
+        line(text, "rollout", rollout);
+    }
 }
 
 fn or_none<T: AsRef<str>>(words: &[T]) -> String {

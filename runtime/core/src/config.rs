@@ -1,6 +1,6 @@
 //! What the state machine needs to know at start; the gateway fills it in from `gateway.toml`.
 
-use eyot_wire::manifest::Limits;
+use eyot_wire::manifest::{Limits, Rollout};
 use eyot_wire::module::PAYLOAD_MAX_BYTES;
 
 /// Most uplinks of one gateway.
@@ -44,6 +44,8 @@ pub struct Config {
     pub staging_max_bytes: u64,
     /// How long they are kept without a further one.
     pub parts_ttl_us: u64,
+    /// How versions come in force whose manifest says nothing of it; none for at once.
+    pub rollout: Option<Rollout>,
     /// Fuel in a second that all functions together may come to, by their limits and expected rates; none if nobody adds up.
     pub fuel_budget_per_s: Option<u64>,
     /// Most messages delivered to the gateway and not yet acknowledged: MQTT's receive maximum.
@@ -78,6 +80,7 @@ impl Default for Config {
             groups: Vec::new(),
             staging_max_bytes: STAGING_MAX_BYTES_DEFAULT,
             parts_ttl_us: PARTS_TTL_US_DEFAULT,
+            rollout: None,
             fuel_budget_per_s: None,
             receive_max: RECEIVE_MAX_DEFAULT,
             inflight_max: 500,

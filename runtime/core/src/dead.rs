@@ -59,7 +59,7 @@ fn has_state_now(last_ms: &mut i64, bytes: usize, now_ms: i64) -> bool {
 }
 
 /// Bytes in JSON. What would take many escapes is base64 as well, so that a document has no more than twice the bytes.
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.starts_with(BASE64_PREFIX) && !text.contains(|c: char| c.is_ascii_control()) => {
             text.to_owned()

@@ -141,7 +141,7 @@ impl Flight {
 
 fn effects_bytes(part: &Part) -> usize {
     match &part.progress {
-        Progress::Done(_, Some(effects)) => effects.memory_bytes(),
+        Progress::Done(_, Some(effects), _) => effects.memory_bytes(),
         _ => 0,
     }
 }

@@ -13,6 +13,7 @@ use crate::capture::Captures;
 use crate::dead;
 use crate::job::{Ended, Job, Parcel};
 use crate::ledger::Ledger;
+use crate::shadow::Shadows;
 use crate::streams::{Routed, Streams};
 use crate::triggers::Triggers;
 
@@ -37,14 +38,15 @@ pub(crate) struct Part {
 pub(crate) enum Progress {
     Waiting,
     Away,
-    /// Done; the effects are in the function's first instance as long as they are not here.
-    Done(Result<Usage, Failure>, Option<Box<Effects>>),
+    /// Done; the effects are in the function's first instance as long as they are not here. With the nanoseconds it had on
+    /// workers, if it was on one.
+    Done(Result<Usage, Failure>, Option<Box<Effects>>, Option<u64>),
 }
 
 impl Progress {
     /// Whether the function has run on the message, and may have to wait for that to be in the log.
     pub fn is_run(&self) -> bool {
-        matches!(self, Self::Done(Ok(_), _)) || matches!(self, Self::Done(Err(f), _) if *f != Failure::Quarantined)
+        matches!(self, Self::Done(Ok(_), ..)) || matches!(self, Self::Done(Err(f), ..) if *f != Failure::Quarantined)
     }
 }
 
@@ -102,6 +104,7 @@ pub(crate) struct Functions {
     parts: Vec<Part>,
     routes: Vec<Route>,
     pub captures: Captures,
+    pub shadows: Shadows,
 }
 
 impl Functions {
@@ -186,7 +189,7 @@ impl Functions {
     fn set_aside(&mut self, place: usize, progress: &mut Progress) {
         let is_run = progress.is_run();
         let Some(active) = self.active.get_mut(place).filter(|_| is_run) else { return };
-        if let Progress::Done(_, effects) = progress {
+        if let Progress::Done(_, effects, _) = progress {
             *effects = Some(Box::new(active.instances.take_effects()));
             active.instances.hold();
         }
@@ -272,7 +275,7 @@ impl Functions {
         shop: &mut Shop<'_>,
     ) -> Option<Progress> {
         match self.active.get_mut(work.place)?.start(work, invocation, pack, shop) {
-            Start::Done(result) => Some(Progress::Done(result, None)),
+            Start::Done(result) => Some(Progress::Done(result, None, None)),
             Start::Retry(at_us) => {
                 self.retries.insert((at_us, work.ticket, work.place));
                 Some(Progress::Waiting)
@@ -311,7 +314,7 @@ impl Functions {
         let Some(active) = self.active.get_mut(job.place()) else { return Progress::Waiting };
         active.is_long = job.slices > SLICES_HERE_MAX;
         active.worker_ns = active.worker_ns.saturating_add(job.ran_ns);
-        let (ticket, place, is_home) = (job.ticket, job.place(), job.is_home);
+        let (ticket, place, is_home, ran_ns) = (job.ticket, job.place(), job.is_home, job.ran_ns);
         match job.end() {
             Ended::Run(function, result, effects) => {
                 let retry_at_us = active.note(ticket, &result, function.fuel_spent(), &effects, shop);
@@ -321,7 +324,7 @@ impl Functions {
                     return Progress::Waiting;
                 }
                 active.instances.hold();
-                Progress::Done(result, Some(effects))
+                Progress::Done(result, Some(effects), Some(ran_ns))
             }
             Ended::Unmakeable => {
                 active.instances.unmakeable();

@@ -315,6 +315,22 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// A version runs as a shadow of the one in force.
+    Shadowed {
+        /// The function's name.
+        function: String,
+        /// The version.
+        version: String,
+    },
+    /// It is gone, and did not come in force.
+    ShadowDropped {
+        /// The function's name.
+        function: String,
+        /// The version.
+        version: String,
+        /// Why.
+        reason: String,
+    },
     /// A function was removed by a command.
     FunctionRemoved {
         /// Its name.

@@ -8,6 +8,11 @@ use bytes::Bytes;
 use eyot_engine::{Effects, Function, Invocation, Step, Usage};
 use eyot_wire::code::Failure;
 
+use crate::shadow::Beside;
+
+/// Numbers of shadows, as functions, begin here.
+const SHADOWS_FROM: usize = 1 << 20;
+
 /// Makes another instance of a function that keeps no state, or says that it cannot. It may take milliseconds: workers
 /// call it.
 pub type Replica = Arc<dyn Fn() -> Option<Function> + Send + Sync>;
@@ -61,6 +66,8 @@ pub struct Job {
     pub(crate) ran_ns: u64,
     /// Slices, from the beginning.
     pub(crate) slices: u64,
+    /// If it is a shadow's: what the version in force made of the message.
+    beside: Option<Box<Beside>>,
 }
 
 /// What came of a job.
@@ -82,7 +89,31 @@ impl Job {
             deadline_ns: deadline_ms.saturating_mul(1_000_000),
             ran_ns: 0,
             slices: 0,
+            beside: None,
         }
+    }
+
+    /// Of a shadow of the function at this place.
+    pub(crate) fn beside(
+        place: usize,
+        name: &Arc<str>,
+        parcel: Parcel,
+        deadline_ms: u64,
+        function: Box<Function>,
+        beside: Beside,
+    ) -> Box<Self> {
+        let job = Self::new(0, SHADOWS_FROM + place, name, parcel, deadline_ms);
+        Box::new(Self { stage: Stage::Unbegun(function), beside: Some(Box::new(beside)), ..job })
+    }
+
+    /// The place of the function whose shadow it is of.
+    pub(crate) fn place_beside(&self) -> usize {
+        self.place.saturating_sub(SHADOWS_FROM)
+    }
+
+    /// Whether nobody waits for it: it is to run when nothing else is to.
+    pub fn is_shadow(&self) -> bool {
+        self.beside.is_some()
     }
 
     /// Goes on with an instance that has begun, and run so many slices.
@@ -131,7 +162,14 @@ impl Job {
             }
             done => done,
         };
+        self.settle_beside();
         self.is_done()
+    }
+
+    fn settle_beside(&mut self) {
+        if let (Some(beside), Stage::Done(function, result)) = (&mut self.beside, &mut self.stage) {
+            beside.settle(function, result);
+        }
     }
 
     /// Its last slices took this long; true if it is done, which it is when it is over its deadline.
@@ -152,6 +190,18 @@ impl Job {
     /// Whether it is done.
     pub fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done(..) | Stage::Unmakeable)
+    }
+
+    /// What came of a shadow's: the message, what both did, the shadow, and how it ended if it did.
+    #[allow(clippy::type_complexity)] // taken apart at once
+    pub(crate) fn end_beside(mut self) -> Option<(Parcel, Beside, Box<Function>, Option<Result<Usage, Failure>>)> {
+        self.settle_beside();
+        let (function, result) = match self.stage {
+            Stage::Done(function, result) => (function, Some(result)),
+            Stage::Unbegun(function) | Stage::Paused(function) => (function, None),
+            Stage::Unmade(_) | Stage::Unmakeable => return None,
+        };
+        Some((self.parcel, *self.beside?, function, result))
     }
 
     /// What came of it, with the effects and the function they are of. A job that comes back early is run to its end here.

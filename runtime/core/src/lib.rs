@@ -17,6 +17,7 @@
 //! - `job`: what takes longer, on its way to a worker and back; `flight`: the messages that are not in the log meanwhile.
 //! - `dead`: what becomes of failures and refusals.
 //! - `capture`: messages recorded on command, to be run again elsewhere.
+//! - `shadow`: versions on trial, beside the one in force.
 //! - `breaker`: leaves a function alone that fails on message after message.
 //! - [`deploy`]: which version of a function is in force, and how it comes to be.
 //! - `down`: messages from an uplink, which pass no function on their way to the local broker.
@@ -59,6 +60,7 @@ mod notices;
 mod pace;
 mod passing;
 mod recover;
+pub mod shadow;
 mod status;
 mod streams;
 pub mod task;

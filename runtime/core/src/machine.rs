@@ -37,6 +37,7 @@ mod restore;
 mod room;
 mod swap;
 mod thin;
+mod trial;
 
 use live::Succession;
 use open::EPOCHS;
@@ -180,6 +181,7 @@ impl<S: Storage> Core<S> {
             .chain(retry)
             .chain(self.grace_until_us)
             .chain(self.deployer.staging.due_us())
+            .chain(self.functions.shadows.due_us())
             .min()
     }
 
@@ -215,6 +217,7 @@ impl<S: Storage> Core<S> {
         }
         self.more = false;
         self.timers();
+        self.tend_shadows();
         self.deploy();
         self.keep_quotas();
         // First the disk: what can be forwarded is worked out while it is busy.

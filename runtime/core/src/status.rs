@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::active::Active;
 use crate::deploy::plan::Document;
+use crate::deploy::registry::Build;
 use crate::finished::Finished;
 use crate::functions::Functions;
 use crate::ledger::{Account, Ledger};
@@ -153,7 +154,7 @@ impl<'a> FunctionReport<'a> {
     }
 }
 
-/// The version in force, where a function's topic says something else.
+/// The version in force, where a function's topic says something else; or the one beside it.
 #[derive(Serialize)]
 pub(crate) struct InForce {
     version: String,
@@ -163,6 +164,10 @@ pub(crate) struct InForce {
 impl InForce {
     pub fn new(active: &Active) -> Self {
         Self { version: active.manifest.version.to_string(), sha256: hex::encode(active.sha256) }
+    }
+
+    fn of(build: &Build) -> Self {
+        Self { version: build.version.to_string(), sha256: hex::encode(build.sha256) }
     }
 }
 
@@ -191,7 +196,7 @@ pub(crate) struct AuditLine<'a> {
     /// "push", "rollback" or another command.
     pub action: &'a str,
     pub function: &'a str,
-    /// Short names of the keys that signed it, "unsigned", or "probation" for what the gateway did by itself.
+    /// Short names of the keys that signed it, "unsigned", or "probation" or "shadow" for what the gateway did by itself.
     pub by: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
@@ -232,6 +237,9 @@ struct FunctionStatus<'a> {
     waiting: usize,
     emits_refused: u64,
     state_bytes: usize,
+    /// The version that runs as its shadow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<InForce>,
 }
 
 impl Serialize for FunctionList<'_> {
@@ -239,7 +247,8 @@ impl Serialize for FunctionList<'_> {
         let mut list = s.serialize_seq(None)?;
         let fuel = self.0.iter().chain(self.1).map(|active| active.fuel).sum::<u64>();
         for active in self.0.iter().chain(self.1) {
-            list.serialize_element(&function(active, fuel))?;
+            let shadow = self.0.shadows.of(&active.name).map(InForce::of);
+            list.serialize_element(&FunctionStatus { shadow, ..function(active, fuel) })?;
         }
         list.end()
     }
@@ -261,6 +270,7 @@ fn function(active: &Active, all_fuel: u64) -> FunctionStatus<'_> {
         waiting: active.waiting(),
         emits_refused: active.emits_refused,
         state_bytes: active.instances.state().bytes(),
+        shadow: None,
     }
 }
 

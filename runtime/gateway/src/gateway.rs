@@ -288,6 +288,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         groups: config.groups.clone(),
         staging_max_bytes: config.deploy.staging_max_bytes,
         parts_ttl_us: micros(config.deploy.parts_ttl),
+        rollout: config.deploy.rollout,
         fuel_budget_per_s: config.run.fuel_budget_per_s,
         version: env!("CARGO_PKG_VERSION"),
         uplinks: config.uplinks.iter().map(|u| u.delivery.clone()).collect(),

@@ -2,14 +2,18 @@
 //!
 //! A job runs for a quantum at a time. The next is one of the function that has had the least time of those that wait, so
 //! whatever one function is asked to do, another gets its share. Threads start when there is work for them.
+//!
+//! Shadows, for which nobody waits, have a thread of their own that runs when nothing else wants the processor. Their time is
+//! that of the processor, not of the wall: it would not be theirs that they wait so long.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eyot_core::io::Job;
 use flume::{Receiver, Sender};
+use rustix::time::{clock_gettime, ClockId};
 
 use crate::functions;
 
@@ -17,6 +21,8 @@ use crate::functions;
 pub const QUANTUM: Duration = Duration::from_millis(1);
 /// Niceness of the threads: links, log and broker go first, and so does what is quick.
 const NICE: i32 = 5;
+/// Niceness of the thread of shadows: all others go first.
+const SHADOW_NICE: i32 = 19;
 
 /// Most time by which a function is taken to be ahead of the one that is most behind. Alone, or on more cores than others
 /// have work for, it gets ahead without anyone's loss, and is not to pay for that later.
@@ -103,29 +109,28 @@ impl Shared {
     }
 }
 
-/// The threads.
-pub struct Workers {
+/// Threads that share a queue.
+struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     most: usize,
-    done: Sender<Box<Job>>,
-    waker: Thread,
+    name: &'static str,
+    nice: i32,
+    clock: fn() -> Duration,
 }
 
-impl Workers {
-    /// At most so many threads. What is done comes out at the other end, of which `waker` is told.
-    pub fn new(most: usize, waker: Thread) -> (Self, Receiver<Box<Job>>) {
-        let (done, done_rx) = flume::bounded(eyot_core::JOBS_MAX);
-        (Self { shared: Arc::default(), threads: Vec::new(), most, done, waker }, done_rx)
+impl Pool {
+    fn new(name: &'static str, most: usize, nice: i32, clock: fn() -> Duration) -> Self {
+        Self { shared: Arc::default(), threads: Vec::new(), most, name, nice, clock }
     }
 
-    /// Runs a job; hands it back if there is no thread for it and none can be started.
-    pub fn run(&mut self, job: Box<Job>) -> Result<(), Box<Job>> {
+    fn run(&mut self, job: Box<Job>, done: &Sender<Box<Job>>, waker: &Thread) -> Result<(), Box<Job>> {
         // Threads that were told of a job count as idle until they have it.
         let all_have_work = self.shared.lock().all_have_work();
         if all_have_work && self.threads.len() < self.most {
-            let (shared, done, waker) = (Arc::clone(&self.shared), self.done.clone(), self.waker.clone());
-            if let Ok(thread) = functions::spawn_nice("worker", NICE, move || work(&shared, &done, &waker)) {
+            let (shared, done, waker, clock) = (Arc::clone(&self.shared), done.clone(), waker.clone(), self.clock);
+            let work = move || work(&shared, &done, &waker, clock);
+            if let Ok(thread) = functions::spawn_nice(self.name, self.nice, work) {
                 self.threads.push(thread);
             }
         }
@@ -137,8 +142,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Gives up what is not done, and ends the threads.
-    pub fn end(self) {
+    fn end(self) {
         self.shared.lock().ending = true;
         self.shared.woken.notify_all();
         for thread in self.threads {
@@ -147,7 +151,51 @@ impl Workers {
     }
 }
 
-fn work(shared: &Shared, done: &Sender<Box<Job>>, waker: &Thread) {
+/// The threads.
+pub struct Workers {
+    pool: Pool,
+    shadows: Pool,
+    done: Sender<Box<Job>>,
+    waker: Thread,
+}
+
+impl Workers {
+    /// At most so many threads, besides that of shadows. What is done comes out at the other end, of which `waker` is told.
+    pub fn new(most: usize, waker: Thread) -> (Self, Receiver<Box<Job>>) {
+        let (done, done_rx) = flume::bounded(eyot_core::JOBS_MAX);
+        let pool = Pool::new("worker", most, NICE, wall_clock);
+        let shadows = Pool::new("shadow", 1, SHADOW_NICE, processor_clock);
+        (Self { pool, shadows, done, waker }, done_rx)
+    }
+
+    /// Runs a job; hands it back if there is no thread for it and none can be started.
+    pub fn run(&mut self, job: Box<Job>) -> Result<(), Box<Job>> {
+        let pool = if job.is_shadow() { &mut self.shadows } else { &mut self.pool };
+        pool.run(job, &self.done, &self.waker)
+    }
+
+    /// Gives up what is not done, and ends the threads.
+    pub fn end(self) {
+        self.pool.end();
+        self.shadows.end();
+    }
+}
+
+/// Time, since whenever.
+fn wall_clock() -> Duration {
+    duration(ClockId::Monotonic)
+}
+
+/// Time that this thread has run.
+fn processor_clock() -> Duration {
+    duration(ClockId::ThreadCPUTime)
+}
+
+fn duration(clock: ClockId) -> Duration {
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
+}
+
+fn work(shared: &Shared, done: &Sender<Box<Job>>, waker: &Thread, clock: fn() -> Duration) {
     let mut queue = shared.lock();
     loop {
         if queue.ending {
@@ -161,7 +209,7 @@ fn work(shared: &Shared, done: &Sender<Box<Job>>, waker: &Thread) {
         };
         drop(queue);
         let place = job.place();
-        let (is_done, ns) = quantum(&mut job);
+        let (is_done, ns) = quantum(&mut job, clock);
         if is_done {
             if done.send(job).is_err() {
                 return;
@@ -177,13 +225,13 @@ fn work(shared: &Shared, done: &Sender<Box<Job>>, waker: &Thread) {
 }
 
 /// Runs a job until it is done or its quantum is over; says which, and for how many nanoseconds.
-fn quantum(job: &mut Job) -> (bool, u64) {
-    let start = Instant::now();
+fn quantum(job: &mut Job, clock: fn() -> Duration) -> (bool, u64) {
+    let start = clock();
     let mut so_far = Duration::ZERO;
     loop {
         let is_over = job.step();
-        let now = start.elapsed();
-        let slice_ns = nanos(now - so_far);
+        let now = clock().saturating_sub(start);
+        let slice_ns = nanos(now.saturating_sub(so_far));
         so_far = now;
         if job.took(slice_ns) || is_over || now >= QUANTUM {
             return (job.is_done(), nanos(now));
@@ -197,6 +245,8 @@ fn nanos(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use bytes::Bytes;
     use eyot_core::config::Config;
     use eyot_core::io::{Effect, Input, Message, Now};
@@ -319,11 +369,11 @@ mod tests {
         let limits = "fuel = 1_000_000_000\ndeadline = \"30ms\"";
         let mut gateway = Gateway::new(vec![spinning("a", limits), spinning("b", limits)]);
         let (mut workers, done) = Workers::new(2, std::thread::current());
-        assert_eq!(workers.threads.len(), 0);
+        assert_eq!(workers.pool.threads.len(), 0);
         for job in gateway.jobs(&["a/1", "b/1", "a/3", "b/3"]) {
             assert!(workers.run(job).is_ok());
         }
-        assert_eq!(workers.threads.len(), 2);
+        assert_eq!(workers.pool.threads.len(), 2);
         for _ in 0..4 {
             let job = done.recv_timeout(Duration::from_secs(60)).unwrap();
             gateway.0.handle(Now::default(), Input::Ran(job));

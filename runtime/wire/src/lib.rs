@@ -10,6 +10,7 @@
 //! - [`module`]: names of exports, imports and custom sections of interface version 1.
 //! - [`code`]: error codes a function sees, and the reasons a message fails or is dropped.
 //! - [`control`]: control topics, and the documents on them.
+//! - [`shadow`]: what became of the same messages in two versions.
 //! - [`capture`]: a message with all that a function read, to be run again elsewhere.
 //! - [`record`]: the commit record, one per message, as it stands in the log.
 #![no_std]
@@ -23,4 +24,5 @@ pub mod filters;
 pub mod manifest;
 pub mod module;
 pub mod record;
+pub mod shadow;
 pub mod topic;

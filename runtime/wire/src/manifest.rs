@@ -17,9 +17,11 @@ use crate::topic::{parse_filter, TOPIC_MAX_BYTES};
 
 mod on_error;
 mod rate;
+mod rollout;
 
 pub use on_error::{OnError, RETRIES_MAX, RETRIES_TAKE_MAX_MS};
 pub use rate::{Rate, RATE_MAX_PER_H};
+pub use rollout::{Rollout, ShadowRun, Share, SHADOW_MESSAGES_MAX};
 
 /// Longest function name.
 pub const NAME_MAX_BYTES: usize = 32;
@@ -58,6 +60,9 @@ pub struct Manifest {
     /// Values for `config_get`.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
+    /// How it comes in force where another version runs; none if the gateway decides.
+    #[serde(default)]
+    pub rollout: Option<Rollout>,
 }
 
 /// One event source.

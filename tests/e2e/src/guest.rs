@@ -22,6 +22,8 @@ pub struct Manifest {
     pub emit: Vec<String>,
     /// `[config]`: lines as they stand.
     pub config: String,
+    /// `[rollout]`: lines as they stand; none for no rollout.
+    pub rollout: String,
 }
 
 impl Manifest {
@@ -34,16 +36,18 @@ impl Manifest {
             limits: String::new(),
             emit: vec!["out/#".into(), "cloud/#".into()],
             config: String::new(),
+            rollout: String::new(),
         }
     }
 
     /// The text of `function.toml`.
     pub fn text(&self) -> String {
-        let Self { name, version, triggers, limits, emit, config } = self;
+        let Self { name, version, triggers, limits, emit, config, rollout } = self;
+        let rollout = if rollout.is_empty() { String::new() } else { format!("[rollout]\n{rollout}\n") };
         let triggers: String = triggers.iter().map(|filter| format!("[[trigger]]\nmqtt = {filter:?}\n")).collect();
         format!(
             "name = {name:?}\nversion = {version:?}\n{triggers}[limits]\n{limits}\n[allow]\nemit = {emit:?}\n\
-             [config]\n{config}\n"
+             [config]\n{config}\n{rollout}"
         )
     }
 

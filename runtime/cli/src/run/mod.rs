@@ -194,6 +194,7 @@ fn default_manifest(path: &Path) -> Manifest {
         on_error: OnError::default(),
         allow: Allow { emit: vec!["#".to_owned()] },
         config: std::collections::BTreeMap::new(),
+        rollout: None,
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use eyot_wire::control::{OrderReport, PushReport};
+use eyot_wire::shadow::ShadowReport;
 use serde::Serialize;
 
 use crate::active::Loaded;
-use crate::deploy::registry::{Build, Registry};
+use crate::deploy::registry::{Build, Registry, Trial};
 use crate::deploy::staging::{Staging, PUSHES_MAX};
 use crate::io::LinkId;
 use crate::task::{Authorized, Task, TASKS_MAX};
@@ -35,6 +36,10 @@ pub(crate) enum Request {
     Order(Authorized),
     /// A function that does worse than the version before.
     TakeBack(Arc<str>, String),
+    /// The build with this SHA-256 has shown as a shadow that it may come in force, or why not.
+    Conclude(Arc<str>, [u8; 32], Result<(), String>),
+    /// A shadow begins again, because of another configuration.
+    TryAgain(String),
 }
 
 /// Who asked for a change, and is to hear of it.
@@ -53,12 +58,23 @@ pub(crate) struct Origin {
 pub(crate) enum Change {
     /// This build comes in force.
     Advance(Build),
+    /// This one runs beside the one in force.
+    Try(Trial),
+    /// The one beside it goes; why.
+    Drop(Build, String),
     /// The one in force is taken back for this one; why.
     TakeBack(Build, String),
     /// Its configuration is this.
     Configure(Vec<(String, String)>),
     /// It goes.
     Remove,
+}
+
+impl Change {
+    /// Whether the version in force goes on as it is.
+    pub fn is_beside(&self) -> bool {
+        matches!(self, Self::Try(_) | Self::Drop(..))
+    }
 }
 
 /// A change under way.
@@ -185,6 +201,8 @@ pub(crate) struct Deployer {
     pub documents: BTreeMap<String, Document>,
     /// The version before, ready to run, while the present one is on probation.
     pub warm: BTreeMap<String, Box<Loaded>>,
+    /// What shadows have shown whose run is over, the oldest first.
+    pub ended: VecDeque<ShadowReport>,
     /// The filters that the intake is subscribed to.
     pub subscribed: Vec<String>,
 }
@@ -209,6 +227,7 @@ impl Deployer {
             untold: VecDeque::new(),
             documents: BTreeMap::new(),
             warm: BTreeMap::new(),
+            ended: VecDeque::new(),
             subscribed: Vec::new(),
         }
     }

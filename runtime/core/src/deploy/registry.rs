@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use eyot_trust::release::{History, Release};
-use eyot_wire::manifest::Manifest;
+use eyot_wire::manifest::{Manifest, Rollout};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,15 @@ pub struct TakenBack {
     pub reason: String,
 }
 
+/// A build beside the one in force, until it has shown what it does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Which.
+    pub build: Build,
+    /// What it has to show, by its manifest or else by the gateway's configuration when it came.
+    pub rollout: Rollout,
+}
+
 /// What is known of one function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -64,8 +73,8 @@ pub struct Entry {
     pub highest: Option<Build>,
     /// What was taken back last.
     pub taken_back: Option<TakenBack>,
-    /// What runs beside it, without effects.
-    pub shadow: Option<Build>,
+    /// What runs beside it, without effects. Where there is none, it reads as in logs from before there could be any.
+    pub trial: Option<Trial>,
     /// What its configuration is here.
     pub overrides: Overrides,
     /// How the version before did, while the present one is on probation.
@@ -105,7 +114,7 @@ impl Entry {
         if self.is_older_than(&build) {
             self.highest = Some(build);
         }
-        self.shadow = None;
+        self.trial = None;
         self.baseline = None;
     }
 
@@ -120,13 +129,14 @@ impl Entry {
         self.previous.retain(|known| known.content_sha256 != to.content_sha256);
         let reason = cut(reason).to_owned();
         self.taken_back = self.active.replace(to.clone()).map(|build| TakenBack { build, reason });
-        self.shadow = None;
+        self.trial = None;
         self.baseline = None;
     }
 
     /// Modules it needs.
     pub fn modules(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
-        let builds = self.active.iter().chain(&self.previous).chain(&self.shadow);
+        let trial = self.trial.iter().map(|trial| &trial.build);
+        let builds = self.active.iter().chain(&self.previous).chain(trial);
         builds.chain(self.taken_back.iter().map(|back| &back.build)).map(|build| build.sha256)
     }
 }

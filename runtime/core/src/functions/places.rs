@@ -1,6 +1,9 @@
 //! Functions that come, change and go: each keeps its place meanwhile, because what is in flight knows it by that.
 
+use eyot_engine::State;
+
 use super::*;
+use crate::deploy::registry::Trial;
 
 impl Functions {
     /// Where the one of this name is, as long as it is there.
@@ -45,6 +48,13 @@ impl Functions {
             (active.is_leaving, active.is_gone) = (true, true);
         }
         self.retrigger();
+    }
+
+    /// From now on a shadow sees what the one at this place sees.
+    pub fn begin_shadow(&mut self, place: usize, trial: Trial, loaded: Loaded, state: State) {
+        if let Some(active) = self.active.get(place) {
+            self.shadows.begin(place, active, trial, loaded.function, state);
+        }
     }
 
     /// Triggers may have changed.

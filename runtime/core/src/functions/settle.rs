@@ -53,13 +53,14 @@ impl Functions {
         let mut outcome = Outcome::default();
         for part in parts {
             let Some(active) = self.active.get_mut(part.place) else { continue };
-            let Progress::Done(result, taken) = &part.progress else { continue };
+            let Progress::Done(result, taken, run_ns) = &part.progress else { continue };
             outcome.woken += 1;
-            self.captures.see(active, waking, result, taken.as_deref().or_else(|| active.instances.effects()));
+            let effects = taken.as_deref().or_else(|| active.instances.effects());
+            self.captures.see(active, waking, result, effects);
+            self.shadows.see(part.place, active, waking, result, effects, *run_ns);
             match result {
                 Ok(usage) => {
                     outcome.random_used |= usage.random_used;
-                    let effects = taken.as_deref().or_else(|| active.instances.effects());
                     if let Some(effects) = effects {
                         outcome.add(write(&active.name, effects, outlets, ledger, record, &mut self.routes));
                     }

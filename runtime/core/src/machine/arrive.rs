@@ -103,6 +103,9 @@ impl<S: Storage> Core<S> {
     /// A job is back.
     pub(super) fn ran(&mut self, job: Job) {
         self.more = true;
+        if job.is_shadow() {
+            return self.functions.shadows.came_back(job);
+        }
         let (ticket, place) = (job.ticket, job.place());
         let mut shop = Shop { mono_us: self.now.mono_us, notices: &mut self.notices };
         let progress = self.functions.came_back(job, &mut shop);

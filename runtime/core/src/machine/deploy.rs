@@ -9,7 +9,7 @@ use eyot_wire::control::{Command, PushState};
 use super::restore::active_build;
 use super::*;
 use crate::deploy::plan::{Change, Document, Origin, Request, Stage};
-use crate::deploy::registry::{build, Entry, StateChange};
+use crate::deploy::registry::{build, Entry, StateChange, Trial};
 use crate::needs::{Need, Needs};
 use crate::task::{Authorized, Candidate, Fresh, Overrides, Task};
 
@@ -44,6 +44,8 @@ impl<S: Storage> Core<S> {
                     None => self.set_frozen(&name, false),
                 }
             }
+            Request::Conclude(name, sha256, verdict) => self.conclude(&name, sha256, verdict),
+            Request::TryAgain(name) => self.try_again_with_config(&name),
             Request::Order(authorized) => {
                 let order = authorized.order.clone();
                 if let Err(reason) = self.begin_order(authorized) {
@@ -78,6 +80,10 @@ impl<S: Storage> Core<S> {
         let none_here = || format!("no function here is called \"{name}\"; see `eyot list`");
         let entry = self.entry(&name).ok_or_else(none_here)?;
         match authorized.order.command.clone() {
+            Command::Rollback { to: None, .. } if entry.trial.is_some() => {
+                let reason = format!("taken back by {}", authorized.signer);
+                entry.trial.into_iter().for_each(|t| self.let_go(&name, t.build, reason.clone(), origin.clone()));
+            }
             Command::Rollback { to, .. } => {
                 let kept = entry.previous.iter().chain(entry.taken_back.iter().map(|back| &back.build));
                 let mut kept = kept.filter(|build| to.as_ref().is_none_or(|to| build.is_called(to)));
@@ -91,7 +97,8 @@ impl<S: Storage> Core<S> {
                 self.load(&name, Change::TakeBack(to, reason), origin);
             }
             Command::Promote { .. } => {
-                let back = entry.shadow.or(entry.taken_back.map(|back| back.build));
+                let trial = entry.trial.map(|trial| trial.build);
+                let back = trial.or(entry.taken_back.map(|back| back.build));
                 let to = back.ok_or_else(|| format!("no version of \"{name}\" waits to be promoted; push one"))?;
                 self.load(&name, Change::Advance(to), origin);
             }
@@ -137,15 +144,21 @@ impl<S: Storage> Core<S> {
         let origin = Origin { push: Some(push), order: None, by };
         let entry = self.entry(&name).unwrap_or_default();
         self.deployer.stage = None;
+        if entry.trial.as_ref().is_some_and(|trial| trial.build.content_sha256 == content_sha256) {
+            self.put_away(push);
+            return self.report_push(push, PushState::Shadow, Some((&name, &version)), None);
+        }
         match entry.history().admit(&build.release()) {
             Ok(eyot_trust::release::Admission::Unchanged) => {
                 self.put_away(push);
                 self.report_push(push, PushState::Unchanged, Some((&name, &version)), None);
             }
-            Ok(eyot_trust::release::Admission::Replaces) => match self.has_place(&name) {
-                Ok(()) => self.load(&name, Change::Advance(build), origin),
-                Err(reason) => self.refuse(&name, &version, &origin, &reason),
-            },
+            Ok(eyot_trust::release::Admission::Replaces) => {
+                match self.has_place(&name).and_then(|()| self.way_in(&manifest, build)) {
+                    Ok(change) => self.load(&name, change, origin),
+                    Err(reason) => self.refuse(&name, &version, &origin, &reason),
+                }
+            }
             Err(error) => self.refuse(&name, &version, &origin, &error.to_string()),
         }
     }
@@ -164,19 +177,21 @@ impl<S: Storage> Core<S> {
     }
 
     /// Has an instance made, unless one is at hand.
-    fn load(&mut self, name: &str, change: Change, origin: Origin) {
+    pub(super) fn load(&mut self, name: &str, change: Change, origin: Origin) {
         let (entry, active) = (self.entry(name).unwrap_or_default(), self.functions.get(name));
         let (sha256, overrides): (Option<[u8; 32]>, Overrides) = match &change {
             Change::Advance(build) | Change::TakeBack(build, _) => (Some(build.sha256), entry.overrides),
             Change::Configure(overrides) => (active.map(|active| active.sha256), overrides.clone()),
-            Change::Remove => (None, Vec::new()),
+            Change::Try(trial) => (Some(trial.build.sha256), entry.overrides),
+            Change::Remove | Change::Drop(..) => (None, Vec::new()),
         };
         let Some(sha256) = sha256 else { return };
         // What came with the configuration file is not in the store; the way back leads there.
         let is_way_back = matches!(change, Change::TakeBack(..));
         let keep = active.map(|active| active.sha256).filter(|_| !is_way_back);
         let name = name.to_owned();
-        let warm = self.deployer.warm.remove(&name).filter(|loaded| loaded.sha256 == sha256);
+        let warm = if change.is_beside() { None } else { self.deployer.warm.remove(&name) };
+        let warm = warm.filter(|loaded| loaded.sha256 == sha256);
         if let (Change::TakeBack(..), Some(loaded)) = (&change, warm) {
             self.set_frozen(&name, true);
             self.deployer.stage = Some(Stage::Ready { name, change, origin, loaded: Some(loaded) });
@@ -193,7 +208,7 @@ impl<S: Storage> Core<S> {
                 let checked = result.and_then(|Fresh(loaded)| self.has_means(&name, &loaded).map(|()| loaded));
                 match checked {
                     Ok(loaded) => {
-                        self.set_frozen(&name, true);
+                        self.set_frozen(&name, !change.is_beside());
                         let loaded = Some(Box::new(loaded));
                         self.deployer.stage = Some(Stage::Ready { name, change, origin, loaded });
                     }
@@ -247,6 +262,7 @@ impl<S: Storage> Core<S> {
     fn is_at_rest(&mut self, name: &str, change: &Change) -> bool {
         let is_at_rest = match self.functions.get(name) {
             None => true,
+            Some(_) if change.is_beside() => true,
             Some(active) if matches!(change, Change::Remove) => active.is_idle(),
             Some(active) => active.is_quiet(),
         };
@@ -257,7 +273,9 @@ impl<S: Storage> Core<S> {
     pub(super) fn change_is_durable(&mut self, durable: u64) {
         let stage = self.deployer.stage.take_if(|s| matches!(s, Stage::Committing { batch, .. } if *batch <= durable));
         let Some(Stage::Committing { name, change, origin, number, is_new, gone, .. }) = stage else { return };
-        self.set_frozen(&name, false);
+        if !change.is_beside() {
+            self.set_frozen(&name, false);
+        }
         for sha256 in gone {
             self.deployer.tasks.push_back(Task::Discard { sha256 });
         }
@@ -267,10 +285,9 @@ impl<S: Storage> Core<S> {
         }
         self.subscribe();
         self.announce(&name, &change, is_new);
-        let release =
-            self.functions.get(&name).map(|active| (active.name.clone(), active.manifest.version.to_string()));
-        if let (Some(push), Some((name, version))) = (origin.push, &release) {
-            self.report_push(push, PushState::Active, Some((name, version)), None);
+        self.tell_shadow(&name, &change);
+        if let Some(push) = origin.push {
+            self.tell_pusher(&name, &change, push);
         }
         if let Some(authorized) = &origin.order {
             self.settle(&authorized.order, Ok(()));
@@ -300,6 +317,7 @@ impl<S: Storage> Core<S> {
                 self.notices.changed.push(name.into());
                 self.notices.push(Notice::Deployed { function: name.to_owned(), version, is_new });
             }
+            Change::Try(_) | Change::Drop(..) => {}
         }
         self.status_due_us = self.now.mono_us;
     }
@@ -323,13 +341,20 @@ impl<S: Storage> Core<S> {
     /// A change that cannot be made leaves all as it was.
     pub(super) fn fail(&mut self, name: &str, change: &Change, origin: &Origin, reason: &str) {
         self.deployer.stage = None;
-        self.set_frozen(name, false);
+        if !change.is_beside() {
+            self.set_frozen(name, false);
+        }
+        if origin.order.is_none() && self.trial_failed(name, change, reason) {
+            return;
+        }
         match (&origin.order, change) {
             (Some(authorized), _) => {
                 self.settle(&authorized.order, Err(reason));
                 self.audit_refusal(authorized.order.command.word(), name, &origin.by, None, reason);
             }
-            (None, Change::Advance(build)) => self.refuse(name, &build.version.to_string(), origin, reason),
+            (None, Change::Advance(build) | Change::Try(Trial { build, .. })) => {
+                self.refuse(name, &build.version.to_string(), origin, reason)
+            }
             (None, _) => {
                 let reason = format!("it should be rolled back, and cannot: {reason}");
                 self.notices.push(Notice::PushRejected { function: Some(name.to_owned()), reason });

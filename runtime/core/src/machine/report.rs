@@ -1,5 +1,7 @@
 //! Status and function documents: when and where they are published.
 
+use eyot_wire::shadow::ShadowReport;
+
 use super::*;
 use crate::deploy::plan::Document;
 use crate::status::{
@@ -67,7 +69,12 @@ impl<S: Storage> Core<S> {
 
     /// A function is gone: nothing is retained on its topic any more.
     pub(super) fn clear_document(&mut self, name: &str) {
-        self.publish_bytes(&format!("function/{name}"), Bytes::new(), true);
+        self.publish_nothing(&format!("function/{name}"));
+    }
+
+    /// Nothing is retained on this topic any more.
+    pub(super) fn publish_nothing(&mut self, topic: &str) {
+        self.publish_bytes(topic, Bytes::new(), true);
     }
 
     /// What was captured of the last message.
@@ -154,7 +161,10 @@ impl<S: Storage> Core<S> {
         let told = self.deployer.documents.values().map(|document| (document.name.as_str(), self.told(document)));
         let topic = |name: &str| self.topic_of(&format!("function/{name}"));
         let all = plain.chain(told).map(|(name, document)| publish(link, conn, topic(name), document, true));
-        let all: Vec<_> = all.collect();
+        let shadow = |report: ShadowReport| {
+            publish(link, conn, topic(&format!("{}/shadow", report.function)), json(&report), true)
+        };
+        let all: Vec<_> = all.chain(self.shadow_reports().into_iter().map(shadow)).collect();
         self.effects.extend(all);
     }
 

@@ -12,6 +12,7 @@ impl<S: Storage> Core<S> {
         for (name, entry) in self.deployer.registry.functions.clone() {
             self.restore_one(&name, &entry, shelf);
         }
+        self.restore_trials(shelf);
         shelf.audit(&mut self.deployer.audits.lines());
         self.deployer.audits = Audits::default();
         for command in shelf.commands() {

@@ -20,6 +20,8 @@ impl<S: Storage> Core<S> {
             }
             Change::TakeBack(build, reason) => entry.take_back(build, reason),
             Change::Configure(overrides) => entry.overrides.clone_from(overrides),
+            Change::Try(trial) => entry.trial = Some(trial.clone()),
+            Change::Drop(..) => entry.trial = None,
             Change::Remove => {
                 let highest = entry.highest.take();
                 entry = Entry { highest, ..Entry::default() };
@@ -30,13 +32,30 @@ impl<S: Storage> Core<S> {
             Ok(state) => state,
             Err(reason) => return self.fail(&name, &change, &origin, &reason),
         };
-        let line = self.audit_line(word(&change, &origin), &name, &origin.by, origin.push, Ok(()));
+        let shadow = match (&change, loaded.as_deref_mut()) {
+            (Change::Try(_), Some(loaded)) => self.shadow_state(&name, loaded).map(Some),
+            _ => Ok(None),
+        };
+        let shadow = match shadow {
+            Ok(shadow) => shadow,
+            Err(reason) => return self.fail(&name, &change, &origin, &reason),
+        };
+        let result = match &change {
+            Change::Drop(_, reason) if origin.order.is_none() => Err(reason.as_str()),
+            _ => Ok(()),
+        };
+        let line = self.audit_line(word(&change, &origin), &name, &origin.by, origin.push, result);
         let (deployed, batch) = match self.write_change(&name, Some(entry), origin.order.as_ref(), state, line) {
             Ok(written) => written,
             Err(reason) => return self.fail(&name, &change, &origin, &reason),
         };
         let is_new = self.functions.get(&name).is_none();
-        self.put_in_force(&name, &change, &deployed, loaded);
+        self.end_shadow(&name, &change, &origin);
+        match (&change, shadow, loaded) {
+            (Change::Try(trial), Some(state), Some(loaded)) => self.begin_shadow(&name, trial, *loaded, state),
+            (change, _, _) if change.is_beside() => {}
+            (_, _, loaded) => self.put_in_force(&name, &change, &deployed, loaded),
+        }
         let kept = self.deployer.registry.modules();
         let needed = old_entry.iter().flat_map(Entry::modules).chain(origin.push);
         let gone = needed.filter(|sha256| !kept.contains(sha256)).collect();
@@ -85,9 +104,7 @@ impl<S: Storage> Core<S> {
         match (change, loaded, old) {
             (Change::Advance(_), Some(loaded), Some(old)) if loaded.function.has_migrate() && !old.is_empty() => {
                 *loaded.function.state_mut() = old;
-                loaded.function.migrate(from).map_err(|failure| {
-                    format!("cannot take over the state of version {from}: eyot_migrate: {failure}; the version before stays")
-                })?;
+                migrate(loaded, from)?;
                 Ok(StateChange::Migrate { from, state: loaded.function.state().entries().clone() })
             }
             _ => Ok(StateChange::Aside { from, to }),
@@ -131,4 +148,11 @@ impl<S: Storage> Core<S> {
             (None, None) => {}
         }
     }
+}
+
+/// A version makes its own of the state of major version `from`, which it has.
+pub(super) fn migrate(loaded: &mut Loaded, from: u64) -> Result<(), String> {
+    loaded.function.migrate(from).map(drop).map_err(|failure| {
+        format!("cannot take over the state of version {from}: eyot_migrate: {failure}; the version before stays")
+    })
 }

@@ -14,5 +14,7 @@ mod quarantine;
 mod quota;
 mod reasons;
 mod routes;
+mod site;
 mod storm;
 mod thinning;
+mod trial;

@@ -1,9 +1,11 @@
-//! `[deploy]`: room for pushes that are not whole yet.
+//! `[deploy]`: room for pushes that are not whole yet, and how versions come in force that say nothing of it.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use eyot_core::config::{PARTS_TTL_US_DEFAULT, STAGING_MAX_BYTES_DEFAULT};
+
+use eyot_wire::manifest::{Rollout, ShadowRun, Share};
 
 use super::section::{size, Reader, Section};
 
@@ -18,6 +20,8 @@ pub struct Deploy {
     pub staging_max_bytes: u64,
     /// How long parts are kept after the last one came.
     pub parts_ttl: Duration,
+    /// How versions come in force whose manifest says nothing of it; at once if none.
+    pub rollout: Option<Rollout>,
 }
 
 /// The section, or its defaults.
@@ -26,6 +30,13 @@ pub fn read(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Deploy {
     let staging_max_bytes =
         section.parsed(r, "staging_max", STAGING_MAX_BYTES_DEFAULT, |text| size(text, &STAGING_BYTES));
     let parts_ttl = section.duration(r, "parts_ttl", Duration::from_micros(PARTS_TTL_US_DEFAULT), TTLS);
+    let mut rollout = section.table(r, "rollout");
+    let is_present = rollout.is_present();
+    let shadow = rollout.parsed(r, "shadow", None, |text| ShadowRun::try_from(text.to_owned()).map(Some));
+    let failures = u32::from(rollout.number(r, "failures", 0..=u16::MAX, 0));
+    let different = rollout.parsed(r, "different", Share::default(), |text| Share::try_from(text.to_owned()));
+    rollout.finish(r);
     section.finish(r);
-    Deploy { staging_max_bytes, parts_ttl }
+    let rollout = is_present.then_some(Rollout { shadow, failures, different });
+    Deploy { staging_max_bytes, parts_ttl, rollout }
 }

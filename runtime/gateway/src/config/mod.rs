@@ -21,6 +21,9 @@
 //! | `gateway.groups` | none | groups of gateways it belongs to, as `"barns"`: it takes pushes and commands for `eyot/@barns/…` as well; at most 16 |
 //! | `deploy.staging_max` | `16MiB` | most bytes of pushes that are not whole yet, 1MiB to 1GiB |
 //! | `deploy.parts_ttl` | `24h` | how long their parts are kept after the last one came, 1m to 30d |
+//! | `deploy.rollout.shadow` | | `"1000 messages"` or `"until promoted"`: versions without a `[rollout]` are shadows first |
+//! | `deploy.rollout.failures` | `0` | of these messages, so many may fail that the version in force does well with |
+//! | `deploy.rollout.different` | `0%` | of these messages, so many may lead to other outputs |
 //! | `trust.keys` | none | public keys that may push any function: lines of OpenSSH `.pub` files, or the bytes in hex or base64; at most 1024 with those of `[[trust.key]]` |
 //! | `trust.revoked` | none | keys, or their ids, that are trusted no more, wherever else they stand |
 //! | `trust.allow_unsigned` | false | whether functions that no trusted key signed may be pushed |

@@ -22,6 +22,7 @@ mod quota;
 mod reduce;
 mod routes;
 mod servers;
+mod shadow;
 mod siege;
 mod state;
 mod status;

@@ -34,8 +34,11 @@ pub fn version(dir: &Path, version: &str) -> Vec<u8> {
 }
 
 pub fn module(dir: &Path, version: &str, wat: &str) -> Vec<u8> {
-    let mut manifest = Manifest::new("f");
-    manifest.version = version.into();
+    signed(dir, &Manifest { version: version.into(), ..Manifest::new("f") }, wat)
+}
+
+/// A module with this manifest, signed.
+pub fn signed(dir: &Path, manifest: &Manifest, wat: &str) -> Vec<u8> {
     signer(SEED).sign(&std::fs::read(manifest.module(dir, wat)).unwrap()).unwrap()
 }
 

@@ -13,6 +13,7 @@
 //! - [`shadow`]: what became of the same messages in two versions.
 //! - [`capture`]: a message with all that a function read, to be run again elsewhere.
 //! - [`record`]: the commit record, one per message, as it stands in the log.
+//! - [`link`]: what gateways and nodes say to each other over a serial line.
 #![no_std]
 
 extern crate alloc;
@@ -21,6 +22,7 @@ pub mod capture;
 pub mod code;
 pub mod control;
 pub mod filters;
+pub mod link;
 pub mod manifest;
 pub mod module;
 pub mod record;

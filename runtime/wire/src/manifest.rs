@@ -120,6 +120,17 @@ impl Limits {
         deadline_ms: 10_000,
     };
 
+    /// The same, and no more than `ceiling`.
+    pub fn lowered_to(self, ceiling: &Self) -> Self {
+        Self {
+            fuel: self.fuel.min(ceiling.fuel),
+            memory_bytes: self.memory_bytes.min(ceiling.memory_bytes),
+            output_bytes: self.output_bytes.min(ceiling.output_bytes),
+            state_bytes: self.state_bytes.min(ceiling.state_bytes),
+            deadline_ms: self.deadline_ms.min(ceiling.deadline_ms),
+        }
+    }
+
     /// The first limit that exceeds `ceiling`, as (key, asked, allowed).
     pub fn over(&self, ceiling: &Self) -> Option<(&'static str, u64, u64)> {
         [

@@ -31,8 +31,10 @@ mod adapt;
 pub struct LoadOptions<'a> {
     /// Used instead of the manifest in the module; for trying a module that has none.
     pub manifest: Option<Manifest>,
-    /// The most the manifest may ask for. Asking for more is refused.
+    /// The most the manifest may ask for.
     pub ceiling: Limits,
+    /// What becomes of a manifest that asks for more.
+    pub over_ceiling: OverCeiling,
     /// Values that replace or add to the manifest's `[config]`.
     pub config: &'a [(&'a str, &'a str)],
     /// The interpreter's stacks.
@@ -41,8 +43,24 @@ pub struct LoadOptions<'a> {
 
 impl Default for LoadOptions<'_> {
     fn default() -> Self {
-        Self { manifest: None, ceiling: Limits::CEILING, config: &[], stack: StackLimits::default() }
+        Self {
+            manifest: None,
+            ceiling: Limits::CEILING,
+            over_ceiling: OverCeiling::default(),
+            config: &[],
+            stack: StackLimits::default(),
+        }
     }
+}
+
+/// What becomes of a manifest that asks for more than it is granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OverCeiling {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It gets what is granted: for nodes, on which a function that names no limits is to run as well.
+    Lower,
 }
 
 /// One message for a function, with all it may know of the world.
@@ -117,11 +135,14 @@ impl Function {
     /// The module, its manifest or its configuration is refused; nothing is left behind.
     pub fn load(wasm: &[u8], options: LoadOptions<'_>) -> Result<Self, LoadError> {
         let facts = scan(wasm)?;
-        let manifest = match (options.manifest, facts.manifest) {
+        let mut manifest = match (options.manifest, facts.manifest) {
             (Some(manifest), _) => manifest,
             (None, Some(text)) => parse_manifest(text)?,
             (None, None) => return Err(LoadError::NoManifest),
         };
+        if options.over_ceiling == OverCeiling::Lower {
+            manifest.limits = manifest.limits.lowered_to(&options.ceiling);
+        }
         let limits = manifest.limits;
         if let Some((key, asked, allowed)) = limits.over(&options.ceiling) {
             return Err(LoadError::OverCeiling { key, asked, allowed });

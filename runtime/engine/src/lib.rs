@@ -42,7 +42,7 @@ pub mod state;
 
 pub use effects::{Effects, Emit, Level, LogLine, RefusedEmits, StateOp};
 pub use error::LoadError;
-pub use function::{Function, Invocation, LoadOptions, Step, Usage};
+pub use function::{Function, Invocation, LoadOptions, OverCeiling, Step, Usage};
 pub use limits::StackLimits;
 pub use state::State;
 

@@ -1,0 +1,44 @@
+//! A microcontroller node: takes samples, runs a function on each, keeps the outputs until a gateway has them.
+//!
+//! It builds without an operating system. Hardware comes in through the traits of `embedded-hal` and `embedded-io`, and what
+//! they have no word for through [`Board`]; a chip's program is a table of [`Channel`]s, a serial line, and a loop around
+//! [`Node::turn`]. Functions are the modules that gateways run, by the same engine, under limits that fit a small memory.
+//!
+//! **Memory**: queue and buffers are in [`Node`] itself, with a size known at compile time. The heap holds the function: some
+//! ten times its module while it is loaded. All of a node is lost when it starts anew; see [`Ledger`] for what that means.
+//!
+//! Modules, in the order data passes through them:
+//! - [`sample`]: what is sampled, and when; [`sensors`]: drivers of the ecosystem as what is sampled.
+//! - [`invoke`]: the function.
+//! - [`queue`]: outputs until they are acknowledged.
+//! - [`link`]: the gateway's other end; [`install`]: modules that come over it.
+//! - [`node`]: all of it together.
+#![no_std]
+
+extern crate alloc;
+
+pub mod install;
+pub mod invoke;
+pub mod link;
+pub mod node;
+pub mod queue;
+pub mod sample;
+pub mod sensors;
+
+pub use eyot_wire::link::Ledger;
+pub use invoke::NodeLimits;
+pub use node::{Node, Options};
+pub use sample::{Channel, Sample, Sensor, SensorError};
+
+/// What a chip has to say for itself.
+pub trait Board {
+    /// Milliseconds since it started. Never steps back.
+    fn uptime_ms(&mut self) -> u64;
+
+    /// Called at least at every turn and between the slices of a function, that is every few milliseconds: the place to feed
+    /// a watchdog, and to move bytes out of a serial port that cannot hold them for long.
+    fn alive(&mut self);
+
+    /// Bytes of the heap in use, and all of it.
+    fn heap(&self) -> (usize, usize);
+}

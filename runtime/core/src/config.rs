@@ -28,6 +28,8 @@ pub struct Config {
     pub version: &'static str,
     /// Uplinks in the order of `gateway.toml`. Whatever no uplink takes goes to the local broker.
     pub uplinks: Vec<Uplink>,
+    /// Ids of the nodes behind the gateway, in the order of `gateway.toml`.
+    pub nodes: Vec<String>,
     /// What happens to new messages when the spool is full.
     pub when_full: WhenFull,
     /// Makes less of the backlog before that.
@@ -72,6 +74,7 @@ impl Default for Config {
             gateway_id: "gateway".to_owned(),
             version: env!("CARGO_PKG_VERSION"),
             uplinks: Vec::new(),
+            nodes: Vec::new(),
             when_full: WhenFull::DropOldest,
             reduce: None,
             commit_window_us: 10_000,

@@ -1,4 +1,4 @@
-//! Downlink: messages from the broker of an uplink, for the local broker.
+//! Downlink: messages from the broker of an uplink, for the local broker; and the line of acknowledgements of a node.
 
 use std::collections::VecDeque;
 
@@ -35,17 +35,22 @@ impl Downlink {
         self.unacked.push_back((batch, conn, packet_id));
     }
 
-    /// A message that is acknowledged when it is [done](Self::done). Returns its place in the line.
+    /// A message that is acknowledged when it is [done](Self::done) or has [landed](Self::landed). Returns its place in the line.
     pub fn admit_flying(&mut self, conn: ConnId, packet_id: u16) -> u64 {
         self.admit(u64::MAX, conn, packet_id);
         self.first + self.unacked.len() as u64 - 1
     }
 
-    /// The message at this place is done with. Of a connection that is gone, nothing is in the line any more.
+    /// The message at this place is done with.
     pub fn done(&mut self, place: u64) {
+        self.landed(place, 0);
+    }
+
+    /// The message at this place is in this batch. Of a connection that is gone, nothing is in the line any more.
+    pub fn landed(&mut self, place: u64, in_batch: u64) {
         let index = place.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some((batch, ..)) = index.and_then(|index| self.unacked.get_mut(index)) {
-            *batch = 0;
+            *batch = in_batch;
         }
     }
 

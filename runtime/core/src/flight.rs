@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::config::RECEIVE_MAX_DEFAULT;
 use crate::functions::{Part, Progress};
+use crate::io::LinkId;
 use crate::job::Parcel;
 
 /// Messages in flight before no other is taken in; each takes some 600 bytes beside its own. One function can have all that
@@ -21,8 +22,8 @@ pub const FLIGHT_BYTES_MAX: usize = 2 << 20;
 /// One message in flight.
 pub(crate) struct Ticket {
     pub parcel: Parcel,
-    /// Where its acknowledgement stands in the line; none if nobody waits for one.
-    pub unacked: Option<u64>,
+    /// Where its acknowledgement stands in the line of its link; none if nobody waits for one.
+    pub unacked: Option<(LinkId, u64)>,
     pub dup: bool,
     pub qos: u8,
     /// What its functions make of it.
@@ -74,7 +75,7 @@ impl Flight {
     }
 
     /// A message that does not land at once.
-    pub fn take_off(&mut self, parcel: Parcel, parts: Vec<Part>, unacked: Option<u64>, qos: u8, dup: bool) {
+    pub fn take_off(&mut self, parcel: Parcel, parts: Vec<Part>, unacked: Option<(LinkId, u64)>, qos: u8, dup: bool) {
         let number = self.next;
         self.next += 1;
         let left = parts.iter().filter(|part| !matches!(part.progress, Progress::Done(..))).count();

@@ -8,6 +8,7 @@ use eyot_engine::Level;
 use eyot_spool::Commit;
 
 pub use crate::job::Job;
+pub use crate::node::NodeReport;
 pub use crate::task::{Answer, Task};
 
 /// The time, as the edge tells it. The core has no clock of its own.
@@ -22,7 +23,8 @@ pub struct Now {
 /// A connection to a broker that is kept up by the edge.
 ///
 /// The intake subscribes to the functions' triggers on the local broker and carries control topics there. `LOCAL`
-/// delivers outputs to the local broker. `uplink(i)` delivers to the `i`-th uplink of the configuration.
+/// delivers outputs to the local broker. `uplink(i)` delivers to the `i`-th uplink of the configuration; behind the last of
+/// these, the nodes have a link each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u8);
 
@@ -72,6 +74,22 @@ pub enum Input {
         link: LinkId,
         /// The message.
         message: Message,
+    },
+    /// A node's reading. As [`Message`](Self::Message) otherwise; if no function is triggered by it, it is an output.
+    Reading {
+        /// The node's link, which comes after those of the uplinks.
+        link: LinkId,
+        /// Milliseconds since its sample was taken.
+        age_ms: u32,
+        /// The message, at QoS 1.
+        message: Message,
+    },
+    /// How a node is.
+    Node {
+        /// The node's link.
+        link: LinkId,
+        /// As far as it is known.
+        report: Box<NodeReport>,
     },
     /// The broker of an uplink answered a publish.
     Published {

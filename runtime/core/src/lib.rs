@@ -20,6 +20,7 @@
 //! - `shadow`: versions on trial, beside the one in force.
 //! - `breaker`: leaves a function alone that fails on message after message.
 //! - [`deploy`]: which version of a function is in force, and how it comes to be.
+//! - [`node`]: microcontrollers behind the gateway, and how they are.
 //! - `down`: messages from an uplink, which pass no function on their way to the local broker.
 //! - `wear`: what commits cost the flash, and how long a message may wait to share one.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.
@@ -56,6 +57,7 @@ mod job;
 mod lane;
 mod machine;
 pub mod needs;
+pub mod node;
 mod notices;
 mod pace;
 mod passing;

@@ -21,6 +21,7 @@ use crate::intake::Intake;
 use crate::io::{ConnId, Effect, Input, LinkId, Message, Notice, Now, Publish};
 use crate::lane::Lane;
 use crate::ledger::Ledger;
+use crate::node::Node;
 use crate::notices::{Item, Notices, NOTICE_INTERVAL_US};
 use crate::recover::Kept;
 use crate::streams::Streams;
@@ -31,6 +32,7 @@ mod control;
 mod deploy;
 mod letters;
 mod live;
+mod node;
 mod open;
 mod report;
 mod restore;
@@ -72,6 +74,7 @@ pub struct Core<S: Storage> {
     wear: Wear,
     intake_conn: Option<ConnId>,
     downlinks: Vec<Downlink>,
+    nodes: Vec<Node>,
     lanes: Vec<Lane<S::File>>,
     successions: Vec<Succession>,
     record: Builder,
@@ -195,6 +198,8 @@ impl<S: Storage> Core<S> {
             Input::LinkDown { link, conn } => self.link_down(link, conn),
             Input::Message(message) => self.message(LinkId::INTAKE, &message),
             Input::Down { link, message } => self.message(link, &message),
+            Input::Reading { link, age_ms, message } => self.reading(link, age_ms, &message),
+            Input::Node { link, report } => self.node_reported(link, *report),
             Input::Published { link, conn, token, accepted } => self.published(link, conn, token, accepted),
             Input::IntakeDropped { messages } => self.drop_unseen(DropReason::IntakeFull, messages, b""),
             Input::Synced { commit, result } if self.thinner.awaits(commit) => self.rewrite_synced(commit, result),
@@ -258,7 +263,7 @@ impl<S: Storage> Core<S> {
     fn link_up(&mut self, link: LinkId, conn: ConnId, inflight_max: u16, inflight_max_bytes: u64) {
         self.status_due_us = self.now.mono_us;
         self.more = true;
-        if link != LinkId::LOCAL {
+        if link != LinkId::LOCAL && !self.is_node(link) {
             self.publish_functions(link, conn);
         }
         if link == LinkId::INTAKE {
@@ -302,6 +307,7 @@ impl<S: Storage> Core<S> {
         if mono_us >= self.status_due_us {
             self.status_due_us = mono_us + self.config.status_interval_us;
             self.publish_status();
+            self.publish_nodes();
         }
     }
 

@@ -13,6 +13,7 @@ use crate::deploy::registry::Build;
 use crate::finished::Finished;
 use crate::functions::Functions;
 use crate::ledger::{Account, Ledger};
+use crate::node::NodeStatus;
 
 /// The document's shape; times in seconds or milliseconds as the names say, sizes in bytes.
 #[derive(Serialize)]
@@ -33,6 +34,8 @@ pub(crate) struct Status<'a> {
     pub spool: SpoolStatus,
     pub wear: WearStatus,
     pub uplinks: Vec<UplinkStatus<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeStatus<'a>>,
     /// Backlogs that are delivered and gone, the oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub finished: Vec<FinishedStatus<'a>>,

@@ -253,11 +253,12 @@ impl<S: Storage> Driver<S> {
             self.last_from = (link, conn);
             self.take_control();
         }
-        let mqtt::Message { packet_id, qos, dup, retain: _, topic, payload } = message;
+        let mqtt::Message { packet_id, qos, dup, retain: _, topic, payload, age_ms } = message;
         let message = Message { conn, packet_id, qos, dup, topic, payload };
-        let input = match LinkId(link) {
-            LinkId::INTAKE => Input::Message(message),
-            link => Input::Down { link, message },
+        let input = match (LinkId(link), age_ms) {
+            (LinkId::INTAKE, _) => Input::Message(message),
+            (link, Some(age_ms)) => Input::Reading { link, age_ms, message },
+            (link, None) => Input::Down { link, message },
         };
         self.core.handle(self.clock.since(looked), input);
     }
@@ -311,6 +312,7 @@ fn input(link: LinkId, event: LinkEvent) -> Input {
         }
         LinkEvent::Down { conn } => Input::LinkDown { link, conn },
         LinkEvent::Published { conn, token, accepted } => Input::Published { link, conn, token, accepted },
+        LinkEvent::Node { report } => Input::Node { link, report },
         LinkEvent::Dropped { messages } => Input::IntakeDropped { messages },
     }
 }

@@ -292,6 +292,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         fuel_budget_per_s: config.run.fuel_budget_per_s,
         version: env!("CARGO_PKG_VERSION"),
         uplinks: config.uplinks.iter().map(|u| u.delivery.clone()).collect(),
+        nodes: config.nodes.iter().map(|node| node.id.clone()).collect(),
         when_full: config.spool.when_full,
         reduce: config.spool.reduce.as_ref().map(reduce),
         commit_window_us: micros(config.spool.commit_window),

@@ -8,6 +8,8 @@ use tracing::{debug, error, info, trace, warn};
 
 /// Target of function logs, for filters: `--log-level info,function=debug`.
 const FUNCTION: &str = "function";
+/// Target of what nodes have to say.
+const NODE: &str = "node";
 
 /// Logs a line of a function.
 pub fn function_log(function: &str, level: Level, line: &str) {
@@ -17,6 +19,17 @@ pub fn function_log(function: &str, level: Level, line: &str) {
         Level::Info => info!(target: FUNCTION, function, "{line}"),
         Level::Debug => debug!(target: FUNCTION, function, "{line}"),
         Level::Trace => trace!(target: FUNCTION, function, "{line}"),
+    }
+}
+
+/// Logs a line of the function of a node, or of the node itself; levels are those of [`Level`].
+pub fn node_log(node: &str, level: u8, line: &str) {
+    match Level::from_number(i32::from(level)) {
+        Level::Error => error!(target: NODE, node, "{line}"),
+        Level::Warn => warn!(target: NODE, node, "{line}"),
+        Level::Info => info!(target: NODE, node, "{line}"),
+        Level::Debug => debug!(target: NODE, node, "{line}"),
+        Level::Trace => trace!(target: NODE, node, "{line}"),
     }
 }
 

@@ -10,6 +10,7 @@
 //! - [`broker`]: a broker in this process, for `embedded://`.
 //! - [`mqtt`]: links to brokers: session, transport, reconnecting.
 //! - [`uplink`]: links to whatever is no broker: HTTP endpoints, files, object stores.
+//! - [`node`]: links to microcontrollers.
 //! - [`links`]: which links there are, and the thread they run on.
 //! - [`driver`]: the thread that runs the core: inputs in, effects out.
 //! - [`workers`]: the threads that run what takes longer.
@@ -31,6 +32,7 @@ pub mod journal;
 pub mod links;
 pub mod metrics;
 pub mod mqtt;
+pub mod node;
 pub mod outbox;
 pub mod store;
 pub mod tasks;

@@ -21,6 +21,9 @@ use crate::mqtt::session::Options;
 use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::transport::Endpoint;
 use crate::mqtt::Version;
+use crate::node::peer::Peer;
+use crate::node::runner::Runner;
+use crate::node::Port;
 use crate::outbox::LinkEnd;
 use crate::uplink::batch::Limits;
 use crate::uplink::runner::Uplink;
@@ -56,6 +59,7 @@ pub(crate) struct Planned {
 enum Kind {
     Broker { endpoint: Endpoint, options: Box<Options>, envelope: bool },
     Store { place: Box<Place>, limits: Limits, gateway: String },
+    Node { port: Port, peer: Box<Peer> },
 }
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -90,7 +94,8 @@ impl Planned {
     fn start(self, (events, down): (&Events, &MessageSender), subscriptions: &[String]) -> Running {
         let Self { id, name, kind, commands: (_, commands), filters, control, kept_in, reset } = self;
         let (mut events, seed) = (events.clone(), fastrand::u64(..));
-        if id != eyot_core::io::LinkId::INTAKE.0 {
+        // What waits for room in the log must not keep commands waiting: readings go with what the intake hears.
+        if id != eyot_core::io::LinkId::INTAKE.0 && !matches!(kind, Kind::Node { .. }) {
             events.messages = down.clone();
         }
         match kind {
@@ -120,6 +125,9 @@ impl Planned {
                 let store = place.store(&gateway, &name);
                 Box::pin(Uplink { name, id, store, limits, events, commands, reset, seed }.run())
             }
+            Kind::Node { port, peer } => {
+                Box::pin(Runner { name, id, port, peer: *peer, events, commands, reset, seed }.run())
+            }
         }
     }
 }
@@ -134,7 +142,7 @@ pub(crate) fn delivery_id(config: &Config) -> String {
     format!("{}-local", intake_id(config))
 }
 
-/// All links in the order of their ids: intake, local, uplinks.
+/// All links in the order of their ids: intake, local, uplinks, nodes.
 pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
     let broker = &config.broker;
     let will = offline(config);
@@ -203,6 +211,11 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
         let planned = Planned::new(id, &uplink.name, kind, queue);
         let kept_in = kept_in(&format!("uplink-{}", uplink.name)).filter(|_| is_kept);
         out.push(Planned { kept_in, ..planned });
+    }
+    for (id, node) in (2 + config.uplinks.len() as u8..).zip(&config.nodes) {
+        let peer = Box::new(Peer::new(node.id.clone(), node.module.clone()));
+        let kind = Kind::Node { port: node.port.clone(), peer };
+        out.push(Planned::new(id, &node.id, kind, 0));
     }
     out
 }

@@ -43,7 +43,7 @@ impl<S: Storage> Core<S> {
                 self.record.clear();
                 Some(MALFORMED)
             }
-            Some(topic) if from == LinkId::INTAKE => self.arrive(topic, message),
+            Some(topic) if from == LinkId::INTAKE || self.is_node(from) => self.arrive(from, topic, message),
             Some(topic) => Some(self.bring_down(from, topic, message)),
         };
         if let Some(verdict) = verdict {
@@ -60,7 +60,7 @@ impl<S: Storage> Core<S> {
 
     /// Begins with the functions. If they end at once, as most do, and no message of the topic is in flight, what they did
     /// is in `self.record`; otherwise the message takes off.
-    fn arrive(&mut self, topic: &str, message: &Message) -> Option<Verdict> {
+    fn arrive(&mut self, from: LinkId, topic: &str, message: &Message) -> Option<Verdict> {
         self.functions.wake(topic);
         if message.qos == 0 && self.functions.is_behind() {
             self.drop_unseen(DropReason::IntakeFull, 1, &message.topic);
@@ -76,11 +76,11 @@ impl<S: Storage> Core<S> {
             self.record.clear();
             let outlets = Outlets { streams: &self.streams, quotas: &self.quotas, gateway_id: &self.config.gateway_id };
             let outcome = self.functions.settle_here(&waking, &outlets, &mut self.ledger, &mut self.record);
-            return Some(self.verdict(outcome, seed));
+            return Some(self.verdict(from, &waking, outcome));
         }
         let parcel = parcel.unwrap_or_else(|| waking.parcel());
-        let mono_us = self.now.mono_us;
-        let unacked = (message.qos > 0).then(|| self.intake.admit_flying(message.conn, message.packet_id, mono_us));
+        let place = (message.qos > 0).then(|| self.line_up(from, message)).flatten();
+        let unacked = place.map(|place| (from, place));
         self.flight.take_off(parcel, self.functions.park(), unacked, message.qos, message.dup);
         self.send_jobs();
         None
@@ -178,8 +178,8 @@ impl<S: Storage> Core<S> {
                 Room::Full => self.drop_for_room(&ticket.parcel.topic),
                 _ => self.write_down(&ticket),
             }
-            if let Some(place) = ticket.unacked {
-                self.intake.landed(place, self.committer.open_batch(), self.now.mono_us);
+            if let Some((link, place)) = ticket.unacked {
+                self.landed(link, place);
             }
             for part in ticket.parts.iter().filter(|part| part.progress.is_run()) {
                 if self.functions.release(part.place) {
@@ -197,7 +197,8 @@ impl<S: Storage> Core<S> {
         let waking = Waking { topic: ticket.parcel.topic(), payload, now_ms: *now_ms, seed: *seed };
         let outlets = Outlets { streams: &self.streams, quotas: &self.quotas, gateway_id: &self.config.gateway_id };
         let outcome = self.functions.settle(&ticket.parts, &waking, &outlets, &mut self.ledger, &mut self.record);
-        let verdict = self.verdict(outcome, *seed);
+        let from = ticket.unacked.map_or(LinkId::INTAKE, |(link, _)| link);
+        let verdict = self.verdict(from, &waking, outcome);
         let taken = Taken { topic, payload_bytes: payload.len(), received_at_ms: *now_ms, dup: ticket.dup };
         self.enter(&taken, verdict);
     }
@@ -222,8 +223,12 @@ impl<S: Storage> Core<S> {
         self.committer.is_idle()
     }
 
-    fn verdict(&mut self, outcome: Outcome, seed: u64) -> Verdict {
+    fn verdict(&mut self, from: LinkId, waking: &Waking<'_>, outcome: Outcome) -> Verdict {
         self.publish_captures();
+        if outcome.woken == 0 && self.is_node(from) {
+            let (mask, dropped) = self.pass_on(waking.topic, waking.payload);
+            return (mask, None, dropped);
+        }
         let dropped = match outcome {
             outcome if outcome.woken == 0 => Some(DropReason::NoFunction),
             outcome if outcome.failed > 0 => Some(DropReason::DeadLetter),
@@ -234,7 +239,7 @@ impl<S: Storage> Core<S> {
             // No record says which stream had no room: the ledger goes with the batch.
             self.committer.ledger_changed(self.now.mono_us);
         }
-        (outcome.mask, outcome.random_used.then_some(seed), dropped)
+        (outcome.mask, outcome.random_used.then_some(waking.seed), dropped)
     }
 
     /// The ledger learns of a message, and the batch gets `self.record`.
@@ -278,6 +283,16 @@ impl<S: Storage> Core<S> {
             self.intake.admit(batch, message.conn, message.packet_id, self.now.mono_us);
         } else if let Some(down) = self.downlinks.iter_mut().find(|down| down.link == from) {
             down.admit(batch, message.conn, message.packet_id);
+        }
+    }
+
+    /// A message that was in flight is in the open batch.
+    fn landed(&mut self, link: LinkId, place: u64) {
+        let batch = self.committer.open_batch();
+        if link == LinkId::INTAKE {
+            self.intake.landed(place, batch, self.now.mono_us);
+        } else if let Some(down) = self.downlinks.iter_mut().find(|down| down.link == link) {
+            down.landed(place, batch);
         }
     }
 

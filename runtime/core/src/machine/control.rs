@@ -85,7 +85,7 @@ impl<S: Storage> Core<S> {
         self.status_due_us = self.status_due_us.min(self.now.mono_us.saturating_add(STATUS_SOON_US));
     }
 
-    fn line_up(&mut self, from: LinkId, message: &Message) -> Option<u64> {
+    pub(super) fn line_up(&mut self, from: LinkId, message: &Message) -> Option<u64> {
         let Message { conn, packet_id, .. } = *message;
         if from == LinkId::INTAKE {
             return Some(self.intake.admit_flying(conn, packet_id, self.now.mono_us));

@@ -76,6 +76,9 @@ impl<S: Storage> Core<S> {
         spool.set_streams(&ledger.streams.iter().map(|s| s.stream).collect::<Vec<_>>());
 
         let links = (0..).map(LinkId::uplink).zip(&config.uplinks);
+        let links = links.map(|(link, uplink)| Downlink::new(link, &uplink.down));
+        let nodes = Node::all(&config.nodes, config.uplinks.len());
+        let node_links = nodes.iter().map(|node| Downlink::new(node.link, &[])).collect::<Vec<_>>();
         Ok(Self {
             max_bytes,
             streams,
@@ -92,7 +95,8 @@ impl<S: Storage> Core<S> {
             flight: Flight::default(),
             intake: Intake::new(config.receive_max),
             intake_conn: None,
-            downlinks: links.map(|(link, uplink)| Downlink::new(link, &uplink.down)).collect(),
+            downlinks: links.chain(node_links).collect(),
+            nodes,
             lanes,
             successions: Vec::new(),
             record: Builder::default(),

@@ -35,7 +35,7 @@ impl<S: Storage> Core<S> {
         self.publish_bytes(topic, json(document), retain);
     }
 
-    fn publish_bytes(&mut self, topic: &str, payload: Bytes, retain: bool) {
+    pub(super) fn publish_bytes(&mut self, topic: &str, payload: Bytes, retain: bool) {
         self.publish_to(self.targets(), topic, &payload, retain);
     }
 
@@ -218,6 +218,7 @@ impl<S: Storage> Core<S> {
             },
             wear: self.wear.report(),
             uplinks: uplinks.collect(),
+            nodes: self.nodes.iter().map(Node::status).collect(),
             finished: self.ledger.finished().map(FinishedStatus::new).collect(),
             ledger: LedgerStatus::new(&self.ledger),
             pushes: &self.deployer.outcomes,

@@ -10,6 +10,7 @@ mod flight;
 mod gaps;
 mod letters;
 mod live;
+mod nodes;
 mod quarantine;
 mod quota;
 mod reasons;

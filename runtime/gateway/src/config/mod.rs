@@ -31,6 +31,10 @@
 //! | `trust.key.expires` | never | first moment at which it is good no more: `"2027-01-01"`, UTC; refused while the clock is not set |
 //! | `trust.key.roles` | both | what it may be used for: `"push"`, `"command"` |
 //! | `trust.key.functions` | all | names of functions, as `"celsius"` or `"lab-*"`; at most 64 |
+//! | `[[node]]` `id` | required | name of a microcontroller, `[a-z0-9-]`; its readings come on `nodes/<id>/…`; at most 32 nodes, see [`node`](crate::node) |
+//! | `node.port` | required | its line: a device, as `"/dev/ttyUSB0"`, or `"tcp://host:port"` |
+//! | `node.baud` | 115200 | of a device: bits a second, 300 to 4,000,000 |
+//! | `node.function` | none | the module it is to run, as for `[[function]]`; without the key it is left as it is |
 //!
 //! Keys of `[[uplink]]`, of which there are at most 16, by the scheme of its `url`. Whatever is no broker gets every output as an
 //! [`envelope`](crate::envelope), and no control documents.
@@ -81,6 +85,7 @@ mod data_dir;
 mod delivery;
 mod deploy;
 mod metrics;
+mod node;
 mod problem;
 mod read;
 mod reduce;
@@ -108,6 +113,7 @@ pub use secret::{Secret, SECRET_MAX_BYTES, USERNAME_MAX_BYTES};
 use crate::file::read_text;
 use crate::mqtt::transport::Endpoint;
 use crate::mqtt::Version;
+use crate::node::Node;
 use crate::uplink::batch::Limits;
 use crate::uplink::Place;
 
@@ -133,6 +139,8 @@ pub struct Config {
     pub broker: Broker,
     /// Where outputs go.
     pub uplinks: Vec<Uplink>,
+    /// Microcontrollers, and where they are.
+    pub nodes: Vec<Node>,
     /// The log.
     pub spool: Spool,
     /// How functions are run.

@@ -50,6 +50,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
     let (id, groups, status_interval) = walk.gateway(&mut root);
     let broker = walk.broker(&mut root);
     let uplinks = walk.uplinks(&mut root, broker.as_ref().map(|broker| &broker.at));
+    let nodes = walk.nodes(&mut root);
     let spool = spool::read(&mut walk.reader, &mut root);
     let run = run::read(&mut walk.reader, &mut root);
     let metrics = metrics::read(&mut walk.reader, &mut root);
@@ -66,6 +67,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
             status_interval,
             broker,
             uplinks,
+            nodes,
             spool,
             run,
             metrics,

@@ -162,10 +162,22 @@ impl<'a, 'i> Section<'a, 'i> {
         range: RangeInclusive<u16>,
         default: u16,
     ) -> u16 {
+        let range = u32::from(*range.start())..=u32::from(*range.end());
+        u16::try_from(self.whole(reader, key, range, u32::from(default))).unwrap_or(default)
+    }
+
+    /// A whole number within `range`, of which some are too large for [`number`](Self::number).
+    pub fn whole(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        range: RangeInclusive<u32>,
+        default: u32,
+    ) -> u32 {
         let what = format!("a whole number from {} to {}", range.start(), range.end());
         let found = self.typed(reader, key, &what, |value| {
             let number = value.as_integer()?;
-            Some(u16::from_str_radix(number.as_str(), number.radix()).ok())
+            Some(u32::from_str_radix(number.as_str(), number.radix()).ok())
         });
         match found {
             Some(At { value: Some(number), .. }) if range.contains(&number) => number,

@@ -161,7 +161,7 @@ pub fn read_publish(version: Version, head: Head, mut frame: Bytes) -> Result<Me
         take(&mut frame, bytes + properties)?;
     }
     let (dup, retain) = (head.first & 8 != 0, head.first & 1 != 0);
-    Ok(Message { packet_id, qos, dup, retain, topic, payload: frame })
+    Ok(Message { packet_id, qos, dup, retain, topic, payload: frame, age_ms: None })
 }
 
 fn take(frame: &mut Bytes, bytes: usize) -> Result<Bytes, Malformed> {

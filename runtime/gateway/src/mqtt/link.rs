@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use eyot_core::node::NodeReport;
 use flume::Sender;
 use tokio::sync::mpsc::Receiver;
 use tracing::{debug, warn};
@@ -57,6 +58,11 @@ pub enum LinkEvent {
         token: u64,
         /// False if refused for good.
         accepted: bool,
+    },
+    /// How a [node](crate::node) is.
+    Node {
+        /// As far as it is known.
+        report: Box<NodeReport>,
     },
     /// QoS 0 messages were discarded because the queue was full.
     Dropped {

@@ -80,6 +80,8 @@ pub struct Message {
     pub topic: Bytes,
     /// Payload. One that is over [`session::Options::packet_max_bytes`] arrives cut there.
     pub payload: Bytes,
+    /// Milliseconds since its sample was taken, of a [node's](crate::node) reading; MQTT says nothing of that.
+    pub age_ms: Option<u32>,
 }
 
 /// What a session reports.

@@ -19,10 +19,12 @@
 //! - `ledger`: whether what it sent arrived in the cloud;
 //! - `remote`: pushed to gateways elsewhere, and looked after there;
 //! - `demo`: a whole gateway with brokers, sensors and faults, in this process;
+//! - `boards`: what gateways and nodes run on;
 //! - `completions`: for shells.
 //!
 //! What they share: `guest` (the thread functions run in), `file`, `output`, `error`.
 
+mod boards;
 mod build;
 mod case;
 mod completions;
@@ -99,6 +101,7 @@ enum Command {
     Capture(remote::command::capture::Args),
     Ledger(ledger::Args),
     Demo(demo::Args),
+    Boards(boards::Args),
     Completions(completions::Args),
 }
 
@@ -122,6 +125,7 @@ impl Command {
             Self::Capture(args) => args.common.json,
             Self::Ledger(args) => args.json,
             Self::Demo(args) => args.json,
+            Self::Boards(args) => args.json,
             Self::New(_) | Self::Build(_) | Self::Test(_) | Self::Dev(_) | Self::Sign(_) | Self::Completions(_) => {
                 false
             }
@@ -151,6 +155,7 @@ impl Command {
             Self::Capture(args) => remote::command::capture::execute(args),
             Self::Ledger(args) => ledger::execute(args),
             Self::Demo(args) => demo::execute(args),
+            Self::Boards(args) => boards::execute(args),
             Self::Completions(args) => completions::execute(args),
         }
     }

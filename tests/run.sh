@@ -44,24 +44,43 @@ step_format() {
     (cd functions && cargo fmt --all --check)
 }
 
+# Off by default, and tested all the same.
+sensors=eyot-node/bme280,eyot-node/sht4x,eyot-node/ads1x1x
+
 step_lint() {
-    cargo clippy --workspace --all-targets --quiet -- -D warnings
+    cargo clippy --workspace --all-targets --features $sensors --quiet -- -D warnings
     cargo clippy -p eyot-gateway --no-default-features --quiet -- -D warnings
     (cd functions && cargo clippy --workspace --all-targets --quiet -- -D warnings)
 }
 
 step_unit() {
-    EYOT_REQUIRE_WASM=1 cargo test --workspace --exclude eyot-test-e2e --exclude eyot-test-bench --exclude eyot-test-powercut --exclude eyot-test-hostile --quiet
+    EYOT_REQUIRE_WASM=1 cargo test --workspace --features $sensors --exclude eyot-test-e2e --exclude eyot-test-bench --exclude eyot-test-powercut --exclude eyot-test-hostile --quiet
 }
 
 step_functions() {
     (cd functions && cargo test --workspace --quiet)
 }
 
-# The engine must stay fit for a microcontroller.
+# The engine must stay fit for a microcontroller; and the firmware that the end-to-end tests run, with its size. What does
+# not fit the board's file does not link.
 step_node() {
     cargo build -p eyot-engine --no-default-features --quiet
-    with_target thumbv8m.main-none-eabihf cargo build -p eyot-engine --no-default-features --quiet
+    (cd firmware/mps2-an505 && cargo fmt --check)
+    with_target thumbv8m.main-none-eabihf sh -c 'cd firmware/mps2-an505 && cargo build --release --locked --quiet "$@"' build
+    firmware_size mps2-an505
+}
+
+# What a firmware takes of flash, and of memory but for its stack.
+firmware_size() {
+    flash=0 memory=0
+    while read -r kind _ at _ in_file in_memory _; do
+        [ "$kind" = LOAD ] || continue
+        flash=$((flash + in_file))
+        case $at in 0x38*) memory=$((memory + in_memory)) ;; esac
+    done << SEGMENTS
+$(readelf -lW "firmware/$1/target/thumbv8m.main-none-eabihf/release/eyot-$1")
+SEGMENTS
+    echo "$1: $((flash / 1024)) KiB of flash, $((memory / 1024)) KiB of memory with its heap"
 }
 
 # Functions that try to harm the gateway. As it is shipped, because its limits are in time too.
@@ -75,7 +94,7 @@ step_powercut() {
 }
 
 step_e2e() {
-    cargo test --release -p eyot-test-e2e -- --test-threads=2
+    EYOT_REQUIRE_NODE=1 cargo test --release -p eyot-test-e2e -- --test-threads=2
 }
 
 step_demo() {

@@ -8,6 +8,7 @@
 # - Rust's standard library for wasm32-unknown-unknown (functions) and thumbv8m.main-none-eabihf (nodes): from rustup,
 #   or, where rustup cannot download, built from Debian's packages into a toolchain of its own,
 #   ${XDG_CACHE_HOME:-$HOME/.cache}/eyot/sysroot.
+# - qemu-system-arm: the microcontroller of the end-to-end tests.
 # - qemu-user-static and aarch64-unknown-linux-musl: the processor that results are compared on. Where rustup cannot download
 #   that target, the comparison is left out.
 #
@@ -94,7 +95,7 @@ from_debian() {
     "$here/mk-sysroot.sh" "$sysroot" "$1"
 }
 
-for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients mkfs.ext4:e2fsprogs losetup:mount unshare:util-linux qemu-aarch64-static:qemu-user-static; do
+for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients mkfs.ext4:e2fsprogs losetup:mount unshare:util-linux qemu-aarch64-static:qemu-user-static qemu-system-arm:qemu-system-arm; do
     command -v "${pair%%:*}" > /dev/null || install "${pair##*:}"
 done
 say "mosquitto: $(command -v mosquitto)"

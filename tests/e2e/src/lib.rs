@@ -20,6 +20,7 @@
 //! - [`checker`][]: whether what arrived is what was promised.
 //! - [`disk`][]: small and broken file systems.
 //! - [`proxy`][]: a connection that can be cut.
+//! - [`qemu`][]: a microcontroller.
 //! - [`chaos`][]: all of it going wrong at once.
 // A harness reports by panicking: there is nobody else to tell.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -37,6 +38,7 @@ pub mod packet;
 pub mod port;
 pub mod programs;
 pub mod proxy;
+pub mod qemu;
 pub mod site;
 pub mod stamp;
 pub mod wait;

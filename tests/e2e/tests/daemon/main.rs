@@ -16,6 +16,7 @@ mod ledger;
 mod long;
 mod memory;
 mod metrics;
+mod node;
 mod payloads;
 mod push;
 mod quota;

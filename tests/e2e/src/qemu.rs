@@ -1,0 +1,95 @@
+//! A node: the firmware of `firmware/mps2-an505` on a microcontroller that QEMU emulates, its serial line on a TCP port.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::port::free_port;
+use crate::programs::root;
+use crate::wait::{wait_for, STEP};
+
+const EMULATOR: &str = "qemu-system-arm";
+const FIRMWARE: &str = "firmware/mps2-an505/target/thumbv8m.main-none-eabihf/release/eyot-mps2-an505";
+
+/// A running node. It is switched off when dropped.
+#[derive(Debug)]
+pub struct Qemu {
+    child: Child,
+    port: u16,
+}
+
+/// Where the firmware is, if it was built, and there is an emulator; otherwise says what is missing.
+///
+/// # Panics
+/// When something is missing and `EYOT_REQUIRE_NODE` says that nothing may be.
+pub fn firmware(test: &str) -> Option<PathBuf> {
+    let path = root().join(FIRMWARE);
+    let has_emulator = Command::new(EMULATOR).arg("--version").stdout(Stdio::null()).status().is_ok();
+    if path.is_file() && has_emulator {
+        return Some(path);
+    }
+    assert!(
+        std::env::var_os("EYOT_REQUIRE_NODE").is_none(),
+        "{test} needs {EMULATOR}, and the firmware that tests/run.sh node builds"
+    );
+    eprintln!(
+        "SKIPPED {test}: it needs {EMULATOR}, and the firmware that tests/run.sh node builds; nothing was tested"
+    );
+    None
+}
+
+impl Qemu {
+    /// Switches a node on.
+    ///
+    /// # Panics
+    /// When the emulator does not start.
+    #[track_caller]
+    pub fn start(firmware: &PathBuf) -> Self {
+        Self::on_port(firmware, free_port())
+    }
+
+    #[track_caller]
+    fn on_port(firmware: &PathBuf, port: u16) -> Self {
+        // Its port may be in use for a moment still, by the node that was here before.
+        let child = wait_for("the emulator to have its port", STEP, || {
+            let mut child = Command::new(EMULATOR)
+                .args(["-machine", "mps2-an505", "-display", "none", "-monitor", "none"])
+                .args(["-serial", &format!("tcp:127.0.0.1:{port},server=on,wait=off")])
+                .arg("-kernel")
+                .arg(firmware)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("the emulator is there");
+            // Whoever cannot listen ends at once; to look whether it listens would be a connection.
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            child.try_wait().expect("the child is ours").is_none().then_some(child)
+        });
+        Self { child, port }
+    }
+
+    /// Where its serial line is.
+    pub fn url(&self) -> String {
+        format!("tcp://127.0.0.1:{}", self.port)
+    }
+
+    /// `kill -9`, which is the power cut of a node, and on again on the same port.
+    ///
+    /// # Panics
+    /// When it does not come back.
+    #[track_caller]
+    pub fn power_cycle(&mut self, firmware: &PathBuf) {
+        self.off();
+        *self = Self::on_port(firmware, self.port);
+    }
+
+    fn off(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.off();
+    }
+}

@@ -197,7 +197,8 @@ impl Runner {
                 Event::Report => self.report().await?,
                 Event::Reading { seq, age_ms, topic, payload } => {
                     let packet_id = seq as u16;
-                    let message = Message { packet_id, qos: 1, dup: false, retain: false, topic, payload, age_ms: Some(age_ms) };
+                    let message =
+                        Message { packet_id, qos: 1, dup: false, retain: false, topic, payload, age_ms: Some(age_ms) };
                     // Without room it is not taken, and comes again.
                     if self.events.messages.try_send(self.id, state.conn, message).is_ok() {
                         self.peer.taken(seq);

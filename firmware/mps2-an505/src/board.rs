@@ -11,8 +11,9 @@ use eyot_node::Board;
 
 const HEAP_BYTES: usize = include!(concat!(env!("OUT_DIR"), "/heap.rs"));
 const CLOCK_HZ: u32 = 20_000_000;
-/// The watchdog counts clock ticks down, twice: the first time it asks, the second it resets.
-const WATCHDOG_TICKS: u32 = 2 * CLOCK_HZ;
+/// The watchdog counts clock ticks down, twice: the first time it asks, the second it resets. While a function is loaded nobody
+/// feeds it, and on an emulator that has little of its host that can take seconds.
+const WATCHDOG_TICKS: u32 = 8 * CLOCK_HZ;
 
 #[global_allocator]
 static HEAP: TlsfHeap = TlsfHeap::empty();
@@ -60,7 +61,9 @@ impl Mps2 {
     /// Starts heap, clock and watchdog; once.
     pub fn start() -> Self {
         // SAFETY: called once, before anything is allocated; the macro's memory is its own.
-        unsafe { embedded_alloc::init!(HEAP, HEAP_BYTES) }
+        unsafe {
+            embedded_alloc::init!(HEAP, HEAP_BYTES);
+        }
         if let Some(mut core) = Peripherals::take() {
             core.SYST.set_clock_source(SystClkSource::Core);
             core.SYST.set_reload(CLOCK_HZ / 1000 - 1);

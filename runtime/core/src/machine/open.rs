@@ -75,10 +75,6 @@ impl<S: Storage> Core<S> {
         let lanes = lanes(&config, &streams, &ledger, &spool);
         spool.set_streams(&ledger.streams.iter().map(|s| s.stream).collect::<Vec<_>>());
 
-        let links = (0..).map(LinkId::uplink).zip(&config.uplinks);
-        let links = links.map(|(link, uplink)| Downlink::new(link, &uplink.down));
-        let nodes = Node::all(&config.nodes, config.uplinks.len());
-        let node_links = nodes.iter().map(|node| Downlink::new(node.link, &[])).collect::<Vec<_>>();
         Ok(Self {
             max_bytes,
             streams,
@@ -95,8 +91,8 @@ impl<S: Storage> Core<S> {
             flight: Flight::default(),
             intake: Intake::new(config.receive_max),
             intake_conn: None,
-            downlinks: links.chain(node_links).collect(),
-            nodes,
+            downlinks: downlinks(&config),
+            nodes: Node::all(&config.nodes, config.uplinks.len()),
             lanes,
             successions: Vec::new(),
             record: Builder::default(),
@@ -125,6 +121,14 @@ impl<S: Storage> Core<S> {
 fn deployer(config: &Config, registry: Registry) -> Deployer {
     let staging = Staging::new(config.staging_max_bytes, config.parts_ttl_us);
     Deployer::new(ids(&config.gateway_id, &config.groups), registry, staging)
+}
+
+/// A line of acknowledgements for each uplink, and for each node behind them.
+fn downlinks(config: &Config) -> Vec<Downlink> {
+    let uplinks = (0..).map(LinkId::uplink).zip(&config.uplinks);
+    let nodes = Node::all(&config.nodes, config.uplinks.len());
+    let uplinks = uplinks.map(|(link, uplink)| Downlink::new(link, &uplink.down));
+    uplinks.chain(nodes.iter().map(|node| Downlink::new(node.link, &[]))).collect()
 }
 
 /// A lane for each link, and one for what has lost its link.

@@ -212,12 +212,15 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
         let kept_in = kept_in(&format!("uplink-{}", uplink.name)).filter(|_| is_kept);
         out.push(Planned { kept_in, ..planned });
     }
-    for (id, node) in (2 + config.uplinks.len() as u8..).zip(&config.nodes) {
+    out.into_iter().chain(nodes(config)).collect()
+}
+
+/// A link for each node, behind those of the uplinks.
+fn nodes(config: &Config) -> impl Iterator<Item = Planned> + '_ {
+    (2 + config.uplinks.len() as u8..).zip(&config.nodes).map(|(id, node)| {
         let peer = Box::new(Peer::new(node.id.clone(), node.module.clone()));
-        let kind = Kind::Node { port: node.port.clone(), peer };
-        out.push(Planned::new(id, &node.id, kind, 0));
-    }
-    out
+        Planned::new(id, &node.id, Kind::Node { port: node.port.clone(), peer }, 0)
+    })
 }
 
 /// The filters of this gateway's control topics and those of its groups, and the topics of modules.

@@ -1,12 +1,16 @@
 //! Control messages: when they are acknowledged, and what becomes of those there is no time for.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use eyot_core::io::{Answer, Input, LinkId, Message, Notice};
-use eyot_core::task::{Authorized, Overrides, Part, Shelf, Taken, Task, Unauthorized, TASKS_MAX};
+use eyot_core::task::{Authorized, Candidate, Fresh, Overrides, Part, Shelf, Taken, Task, Unauthorized, TASKS_MAX};
 use eyot_core::Loaded;
+use eyot_engine::{Function, LoadOptions};
 use eyot_trust::command::seal;
 use eyot_trust::sign::Signer;
 use eyot_wire::control::{Command, Order};
+use eyot_wire::manifest::Manifest;
 use serde_json::Value;
 
 use crate::bench::Bench;
@@ -291,4 +295,48 @@ fn parts_of_what_is_in_force_do_not_wait_for_the_others() {
     send(&mut bench, 2, &format!("{topic}/0"), "x");
     assert_eq!(told(&bench, &topic).unwrap()["state"], "unchanged");
     assert_eq!(count(&bench, |task| matches!(task, Task::Keep { .. })), 0);
+}
+
+/// A version of `count` that does nothing.
+fn release(version: &str, id: u8) -> Loaded {
+    let manifest = format!("name = \"count\"\nversion = \"{version}\"\n[[trigger]]\nmqtt = \"in/count/#\"\n");
+    let manifest = Some(Manifest::parse(&manifest).unwrap());
+    let module = wat::parse_str(
+        r#"(module (memory (export "memory") 1) (func (export "eyot_abi") (result i32) (i32.const 1))
+           (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
+           (func (export "eyot_handle") (param i32 i32 i32 i32) (result i32) (i32.const 0)))"#,
+    );
+    let (module, options) = (module.unwrap(), LoadOptions { manifest, ..LoadOptions::default() });
+    let load = move || Function::load(&module, options.clone()).ok();
+    Loaded { function: load().unwrap(), sha256: [id; 32], content_sha256: [id; 32], replica: Some(Arc::new(load)) }
+}
+
+/// The store takes a push, and makes an instance of it.
+fn deploy(bench: &mut Bench, loaded: Loaded) {
+    let push = loaded.sha256;
+    send(bench, 1, "push", "module");
+    let Some(Task::Keep { ticket, .. }) = bench.tasks.pop() else { panic!("{:?}", bench.tasks) };
+    bench.handle(Input::Answer(Box::new(Answer::Kept { ticket, push, number: 0, bytes: 6, result: Ok(()) })));
+    let manifest = loaded.function.manifest().as_ref().clone();
+    let candidate = Candidate { manifest, content_sha256: loaded.content_sha256, signers: Vec::new() };
+    bench.handle(Input::Answer(Box::new(Answer::Taken { push, result: Taken::Ready(candidate) })));
+    bench.handle(Input::Answer(Box::new(Answer::Loaded { sha256: push, result: Ok(Fresh(loaded)) })));
+    bench.wait_ms(20);
+    let report = told(bench, &format!("push/{}", hex::encode(push))).unwrap();
+    assert_eq!(report["state"], "active", "{report}");
+    bench.tasks.clear();
+}
+
+/// It is a second instance with its memory.
+#[test]
+fn the_version_before_is_let_go_of_when_probation_is_over() {
+    let mut bench = bench();
+    let first = release("1.1.0", 7);
+    let before = Arc::downgrade(first.replica.as_ref().unwrap());
+    deploy(&mut bench, first);
+    deploy(&mut bench, release("1.2.0", 8));
+    bench.wait_ms(590_000);
+    assert!(before.upgrade().is_some(), "it may have to come back at once");
+    bench.wait_ms(70_000);
+    assert!(before.upgrade().is_none());
 }

@@ -13,6 +13,7 @@ use crate::host::{self, Host};
 use crate::limits::{StackLimits, BULK_BYTES_PER_FUEL, BULK_FUEL, CALLS_MAX, CALL_FUEL, GROW_FUEL, ROUND_FUEL};
 use crate::rewrite;
 use crate::scan::Facts;
+use crate::selects;
 
 /// Value stack a fresh instance starts with, in bytes.
 const STACK_START_BYTES: usize = 1024;
@@ -83,6 +84,8 @@ pub(crate) fn compile(wasm: &[u8], facts: &Facts<'_>, stack: StackLimits) -> Res
     let engine = Engine::new(&config(stack));
     let rewritten = rewrite::export_globals(wasm, facts);
     let wasm = rewritten.as_deref().unwrap_or(wasm);
+    let parted = if facts.has_bad_selects { Some(selects::part(wasm)?) } else { None };
+    let wasm = parted.as_deref().unwrap_or(wasm);
     // wasmi translates each instruction once that one is validated, and panics on some that come after the end of their
     // function, which is found only later. So nothing is translated before all of it is valid.
     Module::validate(&engine, wasm).map_err(invalid)?;

@@ -11,7 +11,7 @@
 //! Modules, in the order a module and then a message passes through them:
 //! - `scan`: caps and prohibitions, checked before anything is compiled;
 //! - `settings`: its manifest and configuration;
-//! - `rewrite`: exports what a reset must reach;
+//! - `rewrite`: exports what a reset must reach; `selects`: keeps code apart that wasmi joins wrongly;
 //! - `compile`: wasmi's configuration, and the types of imports and exports;
 //! - `instance`, `snapshot`: start and reset;
 //! - `function`: begins, slices and ends a message; between them, its `adapt` changes configuration and state;
@@ -36,6 +36,7 @@ mod meter;
 mod pending;
 mod rewrite;
 mod scan;
+mod selects;
 mod settings;
 mod snapshot;
 pub mod state;

@@ -16,7 +16,7 @@ pub(crate) fn global_name(index: u32) -> alloc::string::String {
     format!("eyot.global.{index}")
 }
 
-fn push_u32(out: &mut Vec<u8>, mut value: u32) {
+pub(crate) fn push_u32(out: &mut Vec<u8>, mut value: u32) {
     loop {
         let low = (value & 0x7f) as u8;
         value >>= 7;
@@ -29,7 +29,7 @@ fn push_u32(out: &mut Vec<u8>, mut value: u32) {
 }
 
 /// A u32 of the format; sections are shorter than the module, whose size is capped far below 4 GiB.
-fn push_len(out: &mut Vec<u8>, len: usize) {
+pub(crate) fn push_len(out: &mut Vec<u8>, len: usize) {
     push_u32(out, u32::try_from(len).unwrap_or(u32::MAX));
 }
 

@@ -16,6 +16,7 @@ use crate::limits::{
     BLOCKS_NESTED_MAX, BODY_MAX_BYTES, EXPORTS_MAX, FUNCTIONS_MAX, GLOBALS_MAX, GROWS_MAX, IMPORTS_MAX, LOCALS_MAX,
     SEGMENTS_MAX, TABLES_MAX, TABLE_ELEMENTS_MAX, TYPES_MAX,
 };
+use crate::selects::Selects;
 
 /// What the rest of the engine needs to know of a module.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) changes_tables_or_segments: bool,
     /// The export section.
     pub(crate) exports: Option<ExportSection>,
+    /// Whether code chooses by a comparison in a way that wasmi gets wrong; see [`crate::selects`].
+    pub(crate) has_bad_selects: bool,
 }
 
 /// Where the export section stands in the module.
@@ -45,9 +48,9 @@ pub(crate) struct ExportSection {
 
 const MAGIC: &[u8] = b"\0asm";
 /// Magic number and version.
-const PREAMBLE_BYTES: usize = 8;
+pub(crate) const PREAMBLE_BYTES: usize = 8;
 
-fn invalid(error: BinaryReaderError) -> LoadError {
+pub(crate) fn invalid(error: BinaryReaderError) -> LoadError {
     LoadError::Invalid(error.to_string())
 }
 
@@ -179,9 +182,11 @@ fn scan_body(body: &FunctionBody<'_>, facts: &mut Facts<'_>) -> Result<(), LoadE
         locals = locals.saturating_add(group.map_err(invalid)?.0.into());
         cap("locals in one function", locals, LOCALS_MAX)?;
     }
-    let (mut grows, mut nested) = (0, 0u64);
+    let (mut grows, mut nested, mut selects) = (0, 0u64, Selects::default());
     for operator in body.get_operators_reader().map_err(invalid)? {
-        match operator.map_err(invalid)? {
+        let operator = operator.map_err(invalid)?;
+        facts.has_bad_selects |= selects.is_bad(&operator);
+        match operator {
             Operator::MemoryGrow { .. } => {
                 grows += 1;
                 cap("memory.grow in one function", grows, GROWS_MAX.into())?;

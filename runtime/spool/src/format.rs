@@ -33,6 +33,9 @@ pub(crate) const KIND_CLOSING: u8 = 0x60;
 pub(crate) const KIND_RESERVED: u8 = 0x80;
 
 const BATCH_MASK: u32 = 0x00ff_ffff;
+/// Frames and segments have smaller numbers than this: what claims a larger one is damaged. A thousand of them in a
+/// microsecond reach it in a hundred years, so that counting on never overflows.
+const NUMBERS_END: u64 = 1 << 62;
 
 /// How far each stream is done, by stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,6 +143,10 @@ impl SegmentHeader {
             return None;
         }
         let count = usize::try_from(u64_at(covered, 56)?).ok().filter(|n| *n <= STREAMS_MAX)?;
+        let numbers = [u64_at(covered, 16)?, u64_at(covered, 32)?];
+        if numbers.iter().any(|number| *number >= NUMBERS_END) {
+            return None;
+        }
         let ack = |i: usize| Some((u8::try_from(u64_at(covered, 64 + i * 16)?).ok()?, u64_at(covered, 72 + i * 16)?));
         let acks = (0..count).map(ack).collect::<Option<Vec<_>>>()?;
         Some(Self {
@@ -215,18 +222,15 @@ pub(crate) fn salts(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
     words.map_while(|word| word.first_chunk().map(|salt| u32::from_le_bytes(*salt)))
 }
 
-/// Reads a frame header without checking its checksum; none if there are too few bytes or the salt is another's.
+/// Reads a frame header without checking its checksum; none if there are too few bytes, the salt is another's, or no frame has
+/// its number.
 pub(crate) fn peek_frame(bytes: &[u8], salt: u32) -> Option<FrameHeader> {
     if peek_salt(bytes) != Some(salt) {
         return None;
     }
     let word = u32_at(bytes, 12)?;
-    Some(FrameHeader {
-        body_bytes: u32_at(bytes, 4)? as usize,
-        kind: (word & 0xff) as u8,
-        batch: word >> 8,
-        lsn: u64_at(bytes, 16)?,
-    })
+    let lsn = u64_at(bytes, 16).filter(|lsn| *lsn < NUMBERS_END)?;
+    Some(FrameHeader { body_bytes: u32_at(bytes, 4)? as usize, kind: (word & 0xff) as u8, batch: word >> 8, lsn })
 }
 
 /// The body of the frame with this header at the start of `bytes`; none if the checksum is wrong.
@@ -274,10 +278,10 @@ pub(crate) fn segment_name(segment: u64) -> String {
     format!("segment-{segment:016x}.log")
 }
 
-/// The segment a file name stands for.
+/// The segment a file name stands for; none if no segment has its number.
 pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("segment-")?.strip_suffix(".log")?;
-    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten().filter(|id| *id < NUMBERS_END)
 }
 
 /// File name of the reserve for a full disk.
@@ -384,7 +388,9 @@ mod tests {
     #[test]
     fn names_read_back() {
         assert_eq!(parse_segment_name(&segment_name(0xabc)), Some(0xabc));
-        for other in ["spare.log", "lock", "segment-1.log", "segment-zzzzzzzzzzzzzzzz.log"] {
+        for other in
+            ["spare.log", "lock", "segment-1.log", "segment-zzzzzzzzzzzzzzzz.log", "segment-ffffffffffffffff.log"]
+        {
             assert_eq!(parse_segment_name(other), None);
         }
     }

@@ -304,7 +304,7 @@ fn replay_all<S: Storage>(
                 replayed.last_lsn = header.lsn;
                 replay.frame(header.lsn, header.kind, body);
             } else if header.kind == KIND_GONE && header.lsn >= replayed.last_lsn && header.lsn < next_base {
-                let first = decode_gone(body).map_or(header.lsn + 1, |(first, _)| first);
+                let first = decode_gone(body).map_or(header.lsn + 1, |(first, _)| first.min(header.lsn + 1));
                 replayed.damaged_frames += first.saturating_sub(replayed.last_lsn + 1);
                 replayed.last_lsn = header.lsn;
             } else if (KIND_NOTES..KIND_RESERVED).contains(&header.kind)

@@ -2,7 +2,7 @@
 # The test command: sets up what the tests need, then runs everything.
 #
 #   tests/run.sh             all of it, about half an hour from nothing on two cores
-#   tests/run.sh NAME...     only these steps: format lint unit functions node hostile powercut e2e demo bench
+#   tests/run.sh NAME...     only these steps: format lint unit functions node hostile fuzz powercut e2e demo bench
 #
 # Each step stops the run when it fails. Tests that this machine cannot run say SKIPPED and why.
 set -eu
@@ -13,7 +13,7 @@ case "${1:-}" in --help | -h)
     exit 0
     ;;
 esac
-all="format lint unit functions node hostile powercut e2e demo bench"
+all="format lint unit functions node hostile fuzz powercut e2e demo bench"
 steps=${*:-$all}
 PATH=$PATH:/usr/sbin
 sysroot=${XDG_CACHE_HOME:-$HOME/.cache}/eyot/sysroot
@@ -54,7 +54,7 @@ step_lint() {
 }
 
 step_unit() {
-    EYOT_REQUIRE_WASM=1 cargo test --workspace --features $sensors --exclude eyot-test-e2e --exclude eyot-test-bench --exclude eyot-test-powercut --exclude eyot-test-hostile --quiet
+    EYOT_REQUIRE_WASM=1 cargo test --workspace --features $sensors --exclude eyot-test-e2e --exclude eyot-test-bench --exclude eyot-test-powercut --exclude eyot-test-hostile --exclude eyot-test-fuzz --quiet
 }
 
 step_functions() {
@@ -86,6 +86,11 @@ SEGMENTS
 # Functions that try to harm the gateway. As it is shipped, because its limits are in time too.
 step_hostile() {
     cargo test --release -p eyot-test-hostile
+}
+
+# Whatever reads bytes from outside. Longer: EYOT_FUZZ_SECONDS.
+step_fuzz() {
+    cargo test -p eyot-test-fuzz
 }
 
 # A short sweep. The long one: cargo run --release -p eyot-test-powercut -- --cuts 10000

@@ -41,8 +41,10 @@ impl Outcome {
     }
 
     fn become_(&mut self, state: &str, reason: Option<&str>) -> bool {
-        // Both topics tell the same, in any order; what was decided stays, but for a version that is taken back.
-        if self.is_final() && state != "rolled-back" || self.state == state {
+        // Both topics tell the same, in any order; what was decided stays, but for a version that is taken back
+        // and a shadow, of which more can become known while other gateways are waited for.
+        let is_decided = self.is_final() && self.state != "shadow";
+        if is_decided && state != "rolled-back" || self.state == state {
             return false;
         }
         self.state = state.to_owned();
@@ -55,14 +57,14 @@ impl Outcome {
         self.is_good() || matches!(self.state.as_str(), "rejected" | "rolled-back")
     }
 
-    /// Whether it runs.
+    /// Whether it runs, in force or, as its rollout has it, as a shadow of the version that is.
     pub fn is_good(&self) -> bool {
-        matches!(self.state.as_str(), "active" | "unchanged" | "quarantined")
+        matches!(self.state.as_str(), "active" | "shadow" | "unchanged" | "quarantined")
     }
 
     /// Whether the gateway has all of it.
     pub fn is_received(&self) -> bool {
-        self.is_final() || matches!(self.state.as_str(), "staged" | "shadow" | "canary")
+        self.is_final() || self.state == "staged"
     }
 
     /// One line.
@@ -80,6 +82,13 @@ mod tests {
     fn report(state: PushState) -> PushReport {
         let (sha256, name, version, reason) = (String::new(), None, None, Some("why".to_owned()));
         PushReport { sha256, state, name, version, reason, bytes: 0, missing: Vec::new(), next: 0 }
+    }
+
+    #[test]
+    fn a_shadow_is_where_a_push_arrives_and_may_still_become_something() {
+        let mut outcome = Outcome::new("g", "sent");
+        assert!(outcome.take_report(&report(PushState::Shadow)) && outcome.is_final() && outcome.is_good());
+        assert!(outcome.take_report(&report(PushState::Rejected)) && outcome.is_final() && !outcome.is_good());
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn a_good_function() {
     assert_eq!(report["imports"][0], "eyot.emit");
     let manifest = json!({
         "name": "sample", "version": "1.2.3", "triggers": [{"mqtt": "in/#", "rate_per_h": null}], "emit": ["out/#"],
-        "config": {"greeting": "hello"}, "on_error": "dead-letter",
+        "config": {"greeting": "hello"}, "on_error": "dead-letter", "rollout": null,
         "limits": {
             "fuel": 1_000_000, "memory_bytes": 1_048_576, "output_bytes": 65_536, "state_bytes": 65_536,
             "deadline_ms": 1000

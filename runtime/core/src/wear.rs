@@ -84,6 +84,8 @@ impl Wear {
             recent_since_us: now.mono_us,
             counted,
         };
+        // A log may say anything: a day that was longer than a day would be counted backwards from here on.
+        wear.counted.day_us = wear.counted.day_us.min(DAY_US - 1);
         let left = wear.counted.allowance.unwrap_or(u64::MAX).min(wear.allowance_max());
         wear.counted.allowance = Some(left);
         if wear.counted.at_ms >= CLOCK_SET_MS && now.unix_ms > wear.counted.at_ms {
@@ -364,6 +366,16 @@ mod tests {
             Now { mono_us: 0, unix_ms: SET_MS + 86_400_001 },
         );
         assert_eq!((late.wear.counted.day_bytes, late.wear.state()), (0, State::Ok), "a new day");
+    }
+
+    #[test]
+    fn a_day_in_the_log_that_is_longer_than_a_day_ends_at_once() {
+        let counted = Counted { day_us: u64::MAX, day_bytes: GIB, ..Counted::default() };
+        let mut days = Days::new(Some(GIB), counted, Now::default());
+        assert!(days.wear.projected_day_bytes() >= GIB);
+        days.wait(1000);
+        days.wear.look(days.now, days.log_bytes);
+        assert_eq!((days.wear.counted.day_us, days.wear.counted.day_bytes), (999, 0));
     }
 
     #[test]

@@ -42,6 +42,7 @@ with_target() {
 step_format() {
     cargo fmt --all --check
     (cd functions && cargo fmt --all --check)
+    (cd tests/differential && cargo fmt --check)
 }
 
 # Off by default, and tested all the same.

@@ -5,7 +5,13 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 use eyot_core::io::{ConnId, Message};
 
-/// A message as a sensor published it: `payload` is `<topic number>:<number in that topic>`.
+use crate::world::TOPICS;
+
+/// The topic number of what comes down from the cloud.
+pub const DOWN: u32 = TOPICS;
+
+/// A message as a sensor published it: `payload` is `<topic number>:<number in that topic>`. One that comes down from the
+/// cloud is an output as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// Which sensor.
@@ -14,17 +20,27 @@ pub struct Published {
     pub number: u64,
     /// 0 or 1.
     pub qos: u8,
+    /// It is no sensor's: topic and payload of a control message.
+    pub control: Option<(String, Bytes)>,
 }
 
 impl Published {
     /// The MQTT topic.
     pub fn topic_name(&self) -> String {
-        format!("s/{}", self.topic)
+        match &self.control {
+            Some((topic, _)) => topic.clone(),
+            None if self.topic == DOWN => "down/x".to_owned(),
+            None => format!("s/{}", self.topic),
+        }
     }
 
     /// The MQTT payload.
-    pub fn payload(&self) -> String {
-        format!("{}:{}", self.topic, self.number)
+    pub fn payload(&self) -> Bytes {
+        match &self.control {
+            Some((_, payload)) => payload.clone(),
+            None if self.topic == DOWN => format!("{DOWN}:{}/0d", self.number).into(),
+            None => format!("{}:{}", self.topic, self.number).into(),
+        }
     }
 }
 
@@ -76,6 +92,12 @@ impl Broker {
         self.queue.len() + self.in_flight.len()
     }
 
+    /// Control messages among them.
+    pub fn controls(&self) -> usize {
+        let queued = self.queue.iter().map(|(published, _)| published);
+        queued.chain(self.in_flight.iter().map(|(_, published)| published)).filter(|p| p.control.is_some()).count()
+    }
+
     /// The quality of service of the next delivery.
     pub fn next_qos(&self) -> Option<u8> {
         self.queue.front().map(|(published, _)| published.qos)
@@ -101,7 +123,7 @@ impl Broker {
             qos: published.qos,
             dup,
             topic: Bytes::from(published.topic_name()),
-            payload: Bytes::from(published.payload()),
+            payload: published.payload(),
         })
     }
 
@@ -119,6 +141,9 @@ impl Broker {
         let index = index.expect("the gateway acknowledged a packet id that this connection does not have in flight");
         assert_eq!(index, 0, "acknowledgements are not in the order of the messages [MQTT-4.6.0-2]");
         let (_, published) = self.in_flight.remove(index).expect("just found");
+        if published.control.is_some() {
+            return;
+        }
         self.acks += 1;
         self.acked.insert((published.topic, published.number));
         self.recent.push_back(published);

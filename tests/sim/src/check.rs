@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use eyot_core::config::{Priority, WhenFull};
 use eyot_core::io::{LinkId, Notice, Now, Publish};
-use eyot_core::ledger::{Account, Ledger, StreamAccount};
+use eyot_core::ledger::{Ledger, StreamAccount};
 use eyot_core::Core;
 use eyot_spool::Storage;
 use eyot_wire::code::DropReason;
 
-use crate::broker::Broker;
+use crate::books::{accounts, clock_is_steady, counts_agree, excused, only_allowed_drops, waits_for_log};
+use crate::broker::{Broker, DOWN};
 use crate::faults::Faults;
-use crate::guest::{has_local_part, is_reduced, Failing, Long};
+use crate::force::{in_force, Force};
+use crate::guest::{has_local_part, is_reduced, Failing};
+use crate::operator::Asked;
 use crate::output::{message_of, refused, Output};
 use crate::scenario::Scenario;
 use crate::stream::Seen;
@@ -23,6 +26,9 @@ const TTL_SLACK_MS: i64 = 1100;
 
 /// The outputs of one message take less than this.
 const MESSAGE_BYTES: u64 = 200;
+/// Where alarms go.
+const ALARMS: &str = "cloud/alarms";
+
 /// The checkers' memory of one history.
 #[derive(Debug, Default)]
 pub struct Checks {
@@ -45,80 +51,27 @@ pub struct Checks {
     alarms_gone: u64,
     /// No link was up.
     was_offline: bool,
+    /// Which version is in force.
+    pub force: Force,
+    /// Next sequence numbers by epoch, as of the last step.
+    next_seqs: BTreeMap<u64, u64>,
+    /// How many changes of version there had been when each message was taken in first.
+    changes_at: BTreeMap<(u32, u64), usize>,
+    /// Messages from the cloud that were taken in.
+    down: u64,
 }
 
-/// The counter the simulation's function keeps in its state.
-fn counter<S: Storage>(core: &Core<S>) -> u64 {
-    core.states()
-        .find(|(function, key, _)| *function == "pass" && *key == b"n")
-        .map_or(0, |(_, _, value)| u64::from_le_bytes(value.try_into().expect("the counter has 8 bytes")))
-}
-
-/// Messages whose record holds a change of state: all that were handled and did not fail.
-fn handled(ledger: &Ledger) -> u64 {
-    let unhandled =
-        [DropReason::DeadLetter, DropReason::IntakeFull, DropReason::SpoolFullNewest, DropReason::Malformed];
-    ledger.messages.received - unhandled.iter().map(|r| ledger.messages.dropped(*r)).sum::<u64>()
-}
-
-/// Whatever is in flight, and whatever crashed, state is of the same moment as the log.
-fn counts_agree<S: Storage>(scenario: &Scenario, core: &Core<S>, otherwise: &str) {
-    if scenario.setup.long != Long::WithoutState {
-        assert_eq!(counter(core), handled(core.ledger()), "{otherwise}");
-    }
-}
-
-/// Whether anything may be dropped for this reason.
-fn is_allowed(scenario: &Scenario, reason: DropReason) -> bool {
-    let setup = &scenario.setup;
-    match reason {
-        DropReason::DeadLetter => setup.failing == Failing::AtRandom,
-        DropReason::IntakeFull => scenario.qos0_percent > 0,
-        DropReason::SpoolFullNewest => setup.when_full == WhenFull::DropNewest,
-        DropReason::SpoolFullOldest => setup.when_full == WhenFull::DropOldest,
-        DropReason::Refused => scenario.faults.refuse_ppm > 0,
-        DropReason::UplinkFull => setup.backlog.is_some_and(|(_, when_full)| when_full != WhenFull::Block),
-        DropReason::Expired => setup.ttl_ms.is_some(),
-        DropReason::Reduced => setup.reduce_at_percent.is_some(),
-        // Where the disk fails or is full, the oldest segment goes unread, or before the ledger that says so is written; and
-        // a log gives up what was delivered before that is durable.
-        DropReason::Corrupt => scenario.faults.disk_full_mean_ms + scenario.faults.disk_error_mean_ms > 0,
-        _ => false,
-    }
-}
-
-fn clock_is_steady(scenario: &Scenario) -> bool {
-    scenario.faults.clock_jump_mean_ms == 0 && !scenario.faults.no_rtc
-}
-
-fn only_allowed_drops(scenario: &Scenario, what: &str, account: &Account) {
-    for reason in DropReason::ALL {
-        let count = account.dropped(reason);
-        assert!(
-            count == 0 || is_allowed(scenario, reason),
-            "{what}: {count} dropped as {}, which nothing here calls for",
-            reason.word()
-        );
-    }
-}
-
-/// Of what was dropped, how much need not have arrived.
-fn excused(scenario: &Scenario, account: &Account) -> u64 {
-    let delivered_after_all = match scenario.setup.when_full {
-        WhenFull::DropOldest => 0,
-        _ => account.dropped(DropReason::Corrupt),
-    };
-    account.dropped_total() - delivered_after_all
-}
-
-fn accounts(ledger: &Ledger) -> impl Iterator<Item = (&str, Account)> {
-    let streams = ledger.streams.iter().map(|s| (s.name.as_str(), s.total()));
-    std::iter::once(("messages", ledger.messages.clone())).chain(streams)
-}
+/// What goes wrong with the version of the function that made an output.
+const WRONG_VERSION: &str = "not the active version of the function";
 
 impl Checks {
+    /// Nothing happened yet.
+    pub fn new(scenario: &Scenario) -> Self {
+        Self { force: Force::new(scenario), ..Self::default() }
+    }
+
     /// A publish arrives at its destination. `published` has how many messages each sensor has sent.
-    pub fn arrive(&mut self, publish: &Publish, published: &[u64]) {
+    pub fn arrive(&mut self, scenario: &Scenario, publish: &Publish, published: &[u64]) {
         let Some(stamp) = publish.stamp else { return };
         let output = Output::parse(&publish.payload);
         let output = output.unwrap_or_else(|| panic!("invented: {:?}", String::from_utf8_lossy(&publish.payload)));
@@ -130,7 +83,15 @@ impl Checks {
             self.letters.insert((epoch, seq));
         }
         let seen = self.streams.get_mut(&stamp.epoch);
-        seen.unwrap_or_else(|| panic!("invented: no stream has epoch {}", stamp.epoch)).arrive(stamp.seq, output);
+        let seen = seen.unwrap_or_else(|| panic!("invented: no stream has epoch {}", stamp.epoch));
+        if seen.arrive(stamp.seq, output) && ![Output::REFUSED, Output::DOWN].contains(&output.part) {
+            let last = seen.changes_at(stamp.seq);
+            // A message that a function without state is done with may wait for its place in the log while the version
+            // changes.
+            let first = self.changes_at.get(&(output.topic, output.number)).filter(|_| waits_for_log(scenario));
+            let was_in_force = self.force.was_between(output.version, first.copied().unwrap_or(last), last);
+            assert!(was_in_force, "{WRONG_VERSION}: {} {output:?}, {:?}", stamp.seq, self.force);
+        }
     }
 
     /// A destination refuses a publish for good.
@@ -144,17 +105,37 @@ impl Checks {
         }
     }
 
-    /// The gateway tells something.
-    pub fn noticed(&mut self, notice: &Notice) {
+    /// The gateway tells something, while this is what it was asked for.
+    pub fn noticed(&mut self, notice: &Notice, asked: Asked) {
         self.letters_dropped |= matches!(notice, Notice::LetterDropped { .. });
+        if self.force.noticed(notice, asked) {
+            // The change is durable, and nothing was done by the function since it was made.
+            for (epoch, next_seq) in &self.next_seqs {
+                if let Some(seen) = self.streams.get_mut(epoch) {
+                    seen.changed(*next_seq, self.force.changes());
+                }
+            }
+        }
     }
 
-    /// The gateway takes a message in.
+    /// The gateway takes a message of a sensor in.
     pub fn taken(&mut self, scenario: &Scenario, payload: &[u8], now: Now) {
-        if scenario.setup.ttl_ms.is_some() {
-            let message = std::str::from_utf8(payload).ok().and_then(message_of);
-            self.taken_at_ms.insert(message.expect("sensors send well-formed messages"), now.unix_ms);
+        if scenario.setup.ttl_ms.is_none() && !waits_for_log(scenario) {
+            return;
         }
+        let message = std::str::from_utf8(payload).ok().and_then(message_of);
+        let message = message.expect("sensors send well-formed messages");
+        if scenario.setup.ttl_ms.is_some() {
+            self.taken_at_ms.insert(message, now.unix_ms);
+        }
+        if waits_for_log(scenario) {
+            self.changes_at.entry(message).or_insert(self.force.changes());
+        }
+    }
+
+    /// The gateway takes a message from the cloud in.
+    pub fn taken_down(&mut self) {
+        self.down += 1;
     }
 
     /// The gateway sends an output: not faster than the uplink's rate, and not too old.
@@ -181,13 +162,24 @@ impl Checks {
     }
 
     /// After every step.
-    pub fn always<S: Storage>(&mut self, scenario: &Scenario, core: &Core<S>, version: u8, is_offline: bool) {
+    pub fn always<S: Storage>(
+        &mut self,
+        scenario: &Scenario,
+        core: &Core<S>,
+        max_bytes: u64,
+        downs: &Broker,
+        is_offline: bool,
+    ) {
         let ledger = core.ledger();
-        self.enrol(ledger, version);
+        self.enrol(ledger);
         assert!(ledger.is_balanced(), "the ledger does not balance: {ledger:?}");
-        let (used, max) = (core.spool().usage().bytes, scenario.setup.max_bytes);
-        assert!(used <= max, "quota: the log uses {used} bytes of {max}");
-        counts_agree(scenario, core, "state and ledger disagree");
+        let used = core.spool().usage().bytes;
+        assert!(used <= max_bytes, "quota: the log uses {used} bytes of {max_bytes}");
+        counts_agree(scenario, core, (downs, self.down), "state and ledger disagree");
+        if scenario.faults.push_mean_ms > 0 {
+            self.next_seqs.clear();
+            self.next_seqs.extend(ledger.streams.iter().map(|s| (s.epoch, s.next_seq)));
+        }
         if let Some((max, when_full)) = scenario.setup.backlog {
             let routes = ledger.streams.iter().filter(|s| s.uplink() == "cloud");
             let waiting: u64 = routes.map(|s| s.pending_bytes).sum();
@@ -208,12 +200,12 @@ impl Checks {
     fn alarms_last<S: Storage>(&mut self, scenario: &Scenario, core: &Core<S>, is_offline: bool) {
         let Faults { disk_full_mean_ms, disk_error_mean_ms, sync_error_ppm, .. } = scenario.faults;
         if scenario.setup.alarms != Some(Priority::High)
+            || scenario.setup.resizes
             || disk_full_mean_ms + disk_error_mean_ms + u64::from(sync_error_ppm) > 0
         {
             return;
         }
-        let (alarms, others): (Vec<_>, Vec<_>) =
-            core.ledger().streams.iter().partition(|s| core.priority(s.stream) == Priority::High);
+        let (alarms, others): (Vec<_>, Vec<_>) = core.ledger().streams.iter().partition(|s| s.base() == ALARMS);
         let gone = alarms.iter().map(|s| s.total().dropped(DropReason::SpoolFullOldest)).sum();
         let has_lost = gone > std::mem::replace(&mut self.alarms_gone, gone);
         let was_offline = std::mem::replace(&mut self.was_offline, is_offline);
@@ -225,11 +217,11 @@ impl Checks {
     }
 
     /// Streams that came to be while the gateway ran.
-    fn enrol(&mut self, ledger: &Ledger, version: u8) {
+    fn enrol(&mut self, ledger: &Ledger) {
         for account in &ledger.streams {
             self.streams.entry(account.epoch).or_insert_with(|| {
                 let mut seen = Seen::default();
-                seen.deployed(1, version);
+                seen.changed(1, self.force.changes());
                 seen
             });
             if !self.routes.iter().any(|(epoch, _)| *epoch == account.epoch) {
@@ -244,7 +236,15 @@ impl Checks {
 
     /// After every boot: the log is the same log, nothing acknowledged is forgotten, and state and ledger are of one
     /// moment.
-    pub fn booted<S: Storage>(&mut self, scenario: &Scenario, core: &Core<S>, version: u8, broker: &Broker) {
+    pub fn booted<S: Storage>(
+        &mut self,
+        scenario: &Scenario,
+        core: &Core<S>,
+        (configured, asked): (u8, Asked),
+        (broker, downs): (&Broker, &Broker),
+    ) {
+        let found = if scenario.faults.push_mean_ms > 0 { in_force(core) } else { configured };
+        self.force.booted(found, configured, asked);
         // A log that never had a durable frame may begin again.
         if core.spool().durable() > 0 {
             let epoch = *self.epoch.get_or_insert(core.epoch());
@@ -255,12 +255,13 @@ impl Checks {
         let ledger = core.ledger();
         for account in &ledger.streams {
             let seen = self.streams.entry(account.epoch).or_default();
-            seen.deployed(account.next_seq, version);
+            seen.changed(account.next_seq, self.force.changes());
+            self.next_seqs.insert(account.epoch, account.next_seq);
         }
-        self.enrol(ledger, version);
-        let (received, acked) = (ledger.messages.received, broker.acks);
+        self.enrol(ledger);
+        let (received, acked) = (ledger.messages.received, broker.acks + downs.acks);
         assert!(received >= acked, "{acked} messages were acknowledged, the ledger remembers {received}");
-        counts_agree(scenario, core, "state and ledger disagree after recovery");
+        counts_agree(scenario, core, (downs, self.down), "state and ledger disagree after recovery");
         for (what, account) in accounts(ledger) {
             only_allowed_drops(scenario, what, &account);
         }
@@ -274,7 +275,7 @@ impl Checks {
     }
 
     /// After faults have ended and the backlog is gone.
-    pub fn finally<S: Storage>(&self, scenario: &Scenario, core: &Core<S>, broker: &Broker) {
+    pub fn finally<S: Storage>(&self, scenario: &Scenario, core: &Core<S>, (broker, downs): (&Broker, &Broker)) {
         let ledger = core.ledger();
         for (what, account) in accounts(ledger) {
             assert_eq!(account.pending, 0, "{what}: the backlog is gone and yet something is pending");
@@ -291,23 +292,33 @@ impl Checks {
                 assert_eq!(account.name, "archive", "half of a message: {first:?} is followed by {second:?}");
             }
         }
-        self.every_message_arrived(scenario, ledger, broker);
+        self.every_message_arrived(scenario, ledger, [broker, downs]);
         self.every_refusal_has_its_letter(ledger);
         self.in_order(ledger, broker);
+        if scenario.setup.failing == Failing::Never {
+            let mut failed = BTreeMap::<u8, u64>::new();
+            for (version, count) in self.streams.values().flat_map(|seen| &seen.failed) {
+                *failed.entry(*version).or_default() += count;
+            }
+            self.force.bad_ones_went(&failed);
+        }
     }
 
     /// Every message the gateway acknowledged came to all it should, or to a dead letter, or the ledger has it as dropped.
-    fn every_message_arrived(&self, scenario: &Scenario, ledger: &Ledger, broker: &Broker) {
+    fn every_message_arrived(&self, scenario: &Scenario, ledger: &Ledger, brokers: [&Broker; 2]) {
         let parts_by = |uplink: &str, topic, number| {
             let of_uplink = self.routes.iter().filter(|(_, route)| route.split('/').next() == Some(uplink));
             of_uplink.fold(0, |parts, (epoch, _)| parts | self.streams[epoch].parts(topic, number))
         };
         let has_archive = ledger.streams.iter().any(|s| s.name == "archive");
-        let absent: Vec<_> = broker
-            .acked
-            .iter()
+        let absent: Vec<_> = brokers
+            .into_iter()
+            .flat_map(|broker| &broker.acked)
             .filter(|(topic, number)| {
                 let local = parts_by("local", *topic, *number);
+                if *topic == DOWN {
+                    return local & Output::bit(Output::DOWN) == 0;
+                }
                 let is_dead = local & Output::bit(Output::DEAD) != 0;
                 let wants_local = if has_local_part(*number) { Output::bit(b'c') } else { 0 };
                 let in_cloud = parts_by("cloud", *topic, *number) == Output::bit(b'a') | Output::bit(b'b');

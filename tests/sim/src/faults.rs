@@ -13,6 +13,8 @@ pub struct Faults {
     pub kill_mean_ms: u64,
     /// The gateway is stopped and started with another version of the function.
     pub deploy_mean_ms: u64,
+    /// Someone pushes another version of the function, or signs a command about it.
+    pub push_mean_ms: u64,
     /// The clock has no battery: it begins in 1970, until the network tells the time.
     pub no_rtc: bool,
     /// The local broker forgets the gateway's session when the connection breaks.
@@ -49,6 +51,7 @@ impl Faults {
         power_cut_mean_ms: 0,
         kill_mean_ms: 0,
         deploy_mean_ms: 0,
+        push_mean_ms: 0,
         no_rtc: false,
         forget_session_ppm: 0,
         sync_error_ppm: 0,
@@ -71,6 +74,7 @@ impl Faults {
         power_cut_mean_ms: 600_000,
         kill_mean_ms: 600_000,
         deploy_mean_ms: 1_800_000,
+        push_mean_ms: 0,
         no_rtc: true,
         forget_session_ppm: 20_000,
         sync_error_ppm: 1_000,
@@ -100,6 +104,7 @@ impl Faults {
             power_cut_mean_ms: mean_ms(rng, 20_000),
             kill_mean_ms: mean_ms(rng, 30_000),
             deploy_mean_ms: mean_ms(rng, 60_000),
+            push_mean_ms: 0,
             no_rtc: rng.bool(),
             forget_session_ppm: level(rng, 300_000),
             sync_error_ppm: level(rng, 20_000),

@@ -4,20 +4,26 @@ use std::collections::VecDeque;
 use std::io;
 
 use eyot_core::config::{Config, Reduce};
-use eyot_core::io::{ConnId, Effect, Input, Job, LinkId, Message, Notice, Now, Publish};
+use eyot_core::io::{ConnId, Effect, Input, Job, LinkId, Message, Notice, Now, Publish, Task};
 use eyot_core::{Core, Loaded};
 use eyot_spool::memory::MemoryStorage;
 use eyot_spool::{Options, Storage};
 use eyot_wire::manifest::Limits;
 
-use crate::guest::{self, REDUCER};
+use crate::faults::strikes;
+use crate::guest::{self, Build, REDUCER};
 use crate::planted::{overlook_oldest, Planted};
 use crate::scenario::Scenario;
+use crate::shelf::Shelf;
 
 /// Most instances of the function.
 const WORKERS: usize = 3;
 /// What a job takes, from none to this.
 const JOB_MAX_US: u64 = 300_000;
+/// What a task of the store takes, from none to this.
+const TASK_MAX_US: u64 = 100_000;
+/// The store fails so often where the disk does.
+const SHELF_ERROR_PPM: u32 = 20_000;
 
 type File = <MemoryStorage as Storage>::File;
 
@@ -26,6 +32,8 @@ type File = <MemoryStorage as Storage>::File;
 pub enum Outside {
     /// Acknowledge to the local broker.
     Ack {
+        /// Or to the broker at the other end of this link.
+        link: LinkId,
         /// On this connection only.
         conn: ConnId,
         /// This message.
@@ -35,6 +43,8 @@ pub enum Outside {
     Publish(Publish),
     /// The machine took this message in.
     Taken(Message),
+    /// The machine took a message from the cloud in.
+    TakenDown,
     /// The machine tells this.
     Notice(Notice),
 }
@@ -43,8 +53,6 @@ pub enum Outside {
 pub struct Gateway {
     /// The real thing.
     pub core: Core<MemoryStorage>,
-    /// Version of the function that is active.
-    pub version: u8,
     /// It has said that all is committed.
     pub drained: bool,
     storage: MemoryStorage,
@@ -52,6 +60,14 @@ pub struct Gateway {
     syncing: Option<(u64, u64, File)>,
     /// Jobs on workers: when each comes back.
     jobs: Vec<(u64, Box<Job>)>,
+    shelf: Shelf,
+    /// Tasks for the store, one after the other, and when the first is done.
+    tasks: VecDeque<Box<Task>>,
+    task_ends_us: u64,
+    shelf_fails: bool,
+    /// Most bytes the log may take: it may have had a larger quota, and is as large as that still.
+    pub max_bytes: u64,
+    quota_bytes: u64,
     rng: fastrand::Rng,
     /// The edge's queue of messages the machine does not accept yet.
     pub inbox: VecDeque<Message>,
@@ -66,8 +82,16 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Switches it on with a version of the function. `storage` is what the last life left.
-    pub fn boot(scenario: &Scenario, version: u8, storage: &MemoryStorage, now: Now, seed: u64) -> io::Result<Self> {
+    /// Switches it on with a version of the function in its configuration file, and this quota. `storage` and `shelf` are
+    /// what the last life left.
+    pub fn boot(
+        scenario: &Scenario,
+        (version, quota_bytes): (u8, u64),
+        storage: &MemoryStorage,
+        shelf: &Shelf,
+        now: Now,
+        seed: u64,
+    ) -> io::Result<Self> {
         let setup = &scenario.setup;
         let mut config = Config {
             gateway_id: "sim".to_owned(),
@@ -87,18 +111,30 @@ impl Gateway {
             ack_flush_us: 500_000,
             ..Config::default()
         };
-        let mut options = Options::for_quota(setup.max_bytes);
+        let mut options = Options::for_quota(quota_bytes);
         if let Some(planted) = scenario.planted {
             planted.misconfigure(&mut config, &mut options);
         }
         if scenario.planted == Some(Planted::SkipSegment) {
             overlook_oldest(storage);
         }
-        let core = Core::open(config, options, storage.clone(), functions(scenario, version), now, seed)
+        let functions = functions(scenario, version, shelf);
+        let mut core = Core::open(config, options, storage.clone(), functions, now, seed)
             .map_err(|e| io::Error::other(e.to_string()))?;
+        if scenario.planted != Some(Planted::ForgetPushes) {
+            core.restore(&mut shelf.clone());
+        }
+        let room_for_notes_bytes = 2 * options.segment_bytes;
+        let max_bytes =
+            quota_bytes.max(core.spool().usage().bytes + if setup.resizes { room_for_notes_bytes } else { 0 });
         Ok(Self {
             core,
-            version,
+            shelf: shelf.clone(),
+            tasks: VecDeque::new(),
+            task_ends_us: u64::MAX,
+            shelf_fails: scenario.faults.disk_error_mean_ms > 0,
+            max_bytes,
+            quota_bytes,
             drained: false,
             storage: storage.clone(),
             syncing: None,
@@ -125,6 +161,16 @@ impl Gateway {
         self.drain(now, sync_ms);
     }
 
+    /// Hands in a message that came down from the cloud; false if the machine accepts none.
+    pub fn bring_down(&mut self, now: Now, link: LinkId, message: &Message, sync_ms: u64) -> bool {
+        let accepts = self.core.accepts_messages();
+        if accepts {
+            self.outside.push_back(Outside::TakenDown);
+            self.handle(now, Input::Down { link, message: message.clone() }, sync_ms);
+        }
+        accepts
+    }
+
     /// Hands in what waits in the inbox, if the machine accepts it.
     pub fn take_in(&mut self, now: Now, sync_ms: u64) {
         self.drain(now, sync_ms);
@@ -144,9 +190,9 @@ impl Gateway {
         loop {
             while let Some(effect) = self.core.poll() {
                 match effect {
-                    Effect::Ack { conn, packet_id, .. } => {
-                        self.unanswered = self.unanswered.saturating_sub(1);
-                        self.outside.push_back(Outside::Ack { conn, packet_id });
+                    Effect::Ack { link, conn, packet_id } => {
+                        self.unanswered = self.unanswered.saturating_sub(usize::from(link == LinkId::INTAKE));
+                        self.outside.push_back(Outside::Ack { link, conn, packet_id });
                     }
                     Effect::Publish(publish) => self.publish(publish),
                     Effect::Sync(commit) => {
@@ -158,7 +204,13 @@ impl Gateway {
                         self.jobs.push((now.mono_us + takes_us, job));
                     }
                     Effect::Drained => self.drained = true,
-                    Effect::Task(_) | Effect::Subscribe(_) => {}
+                    Effect::Task(task) => {
+                        if self.tasks.is_empty() {
+                            self.task_ends_us = now.mono_us + self.rng.u64(0..TASK_MAX_US);
+                        }
+                        self.tasks.push_back(task);
+                    }
+                    Effect::Subscribe(_) => {}
                     Effect::Notice(notice) => self.outside.push_back(Outside::Notice(notice)),
                     Effect::FunctionLog { .. } => {}
                 }
@@ -167,7 +219,11 @@ impl Gateway {
             // In their turn, or the broker is the one that finds it.
             if !accepts && self.unanswered == 0 && self.planted == Some(Planted::AckUnseen) {
                 let unseen = self.inbox.drain(..).filter(|message| message.qos > 0);
-                self.outside.extend(unseen.map(|m| Outside::Ack { conn: m.conn, packet_id: m.packet_id }));
+                self.outside.extend(unseen.map(|m| Outside::Ack {
+                    link: LinkId::INTAKE,
+                    conn: m.conn,
+                    packet_id: m.packet_id,
+                }));
             }
             let Some(mut message) = self.inbox.front().filter(|_| accepts).cloned() else { return };
             self.inbox.pop_front();
@@ -210,8 +266,35 @@ impl Gateway {
             while !job.step() {}
             self.handle(now, Input::Ran(job), sync_ms);
         }
+        while now.mono_us >= self.task_ends_us {
+            self.do_task(now, sync_ms);
+        }
         if self.core.deadline_us().is_some_and(|at| now.mono_us >= at) {
             self.handle(now, Input::Tick, sync_ms);
+        }
+        if self.max_bytes > self.quota_bytes {
+            let used = self.core.spool().usage().bytes;
+            self.max_bytes = if used <= self.quota_bytes { self.quota_bytes } else { self.max_bytes };
+        }
+    }
+
+    /// The first task is done.
+    fn do_task(&mut self, now: Now, sync_ms: u64) {
+        self.task_ends_us = u64::MAX;
+        let Some(task) = self.tasks.pop_front() else { return };
+        if !self.tasks.is_empty() {
+            self.task_ends_us = now.mono_us + 1 + self.rng.u64(0..TASK_MAX_US);
+        }
+        let fails = self.shelf_fails && strikes(&mut self.rng, SHELF_ERROR_PPM);
+        if let Some(answer) = self.shelf.work(*task, fails) {
+            self.handle(now, Input::Answer(Box::new(answer)), sync_ms);
+        }
+    }
+
+    /// Its life ends: the task under way is done, or it is not; nobody hears of it.
+    pub fn end(&mut self) {
+        if let Some(task) = self.tasks.pop_front().filter(|_| self.rng.bool()) {
+            self.shelf.work(*task, false);
         }
     }
 
@@ -219,7 +302,8 @@ impl Gateway {
     pub fn next_us(&self) -> u64 {
         let sync = self.syncing.as_ref().map(|(ends_us, ..)| *ends_us);
         let job = self.jobs.iter().map(|(ends_us, _)| *ends_us).min();
-        [sync, job, self.core.deadline_us()].into_iter().flatten().min().unwrap_or(u64::MAX)
+        let all = [sync, job, self.core.deadline_us(), Some(self.task_ends_us)];
+        all.into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
     /// What the edge has to do.
@@ -228,12 +312,16 @@ impl Gateway {
     }
 }
 
-fn functions(scenario: &Scenario, version: u8) -> Vec<Loaded> {
-    let (failing, long) = (scenario.setup.failing, scenario.setup.long);
-    let mut functions = vec![guest::load("pass", version, failing, long)];
-    functions.extend(scenario.setup.reduce_at_percent.map(|_| guest::reducer()));
+fn functions(scenario: &Scenario, version: u8, shelf: &Shelf) -> Vec<Loaded> {
+    let build = Build::new(version, &scenario.setup);
+    let module = build.module();
+    let mut functions = vec![guest::load(&module, &Vec::new())];
+    shelf.configure(module);
+    let keeps = scenario.planted != Some(Planted::ReduceTooMuch);
+    functions.extend(scenario.setup.reduce_at_percent.map(|_| guest::reducer(keeps)));
     if scenario.planted == Some(Planted::MixVersions) && version > 1 {
-        functions.push(guest::load("pass-old", version - 1, failing, long));
+        let old = Build::new(version - 1, &scenario.setup).called("pass-old");
+        functions.push(guest::load(&old.module(), &Vec::new()));
     }
     functions
 }

@@ -1,18 +1,26 @@
 //! The functions of the simulation, as WebAssembly text.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+use eyot_core::task::Overrides;
 use eyot_core::Loaded;
 use eyot_engine::{Function, LoadOptions};
 use eyot_wire::manifest::{Limits, Manifest};
+use sha2::{Digest, Sha256};
 
-/// Highest version: one digit, so that it fits into every output.
-pub const VERSION_MAX: u8 = 9;
-/// Where the module's text has its version.
-const VERSION_MARK: u8 = 0xf7;
+use crate::scenario::Setup;
+
+/// The function that sensors wake.
+pub const NAME: &str = "pass";
+/// Highest version: one printable character, so that it fits into every output.
+pub const VERSION_MAX: u8 = b'~' - FIRST_VERSION;
+/// The character of version 0.
+pub const FIRST_VERSION: u8 = b'0';
 
 /// How the function fails, when it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failing {
     /// Never.
     Never,
@@ -24,7 +32,7 @@ pub enum Failing {
 }
 
 /// What of the function goes on for so long that it is done by a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Long {
     /// Nothing.
     Never,
@@ -34,32 +42,120 @@ pub enum Long {
     WithoutState,
 }
 
-/// Adds `/<version><part>` to its payload and emits it as part `a` to `cloud/a` and as part `b` to `cloud/b`, and, if the
-/// payload ends in `3`, as part `c` to `local/c`. Counts its messages in state under `n`, if it is to keep any.
-fn module(failing: Failing, long: Long) -> Vec<u8> {
-    let turns = if long == Long::Never { 0 } else { 7_000 };
-    let (imports, counts) = match long {
-        Long::WithoutState => ("", ""),
-        _ => (
-            r#"(import "eyot" "state_get" (func $get (param i32 i32 i32 i32) (result i32)))
+/// Whether a version works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Nature {
+    /// It does.
+    Good,
+    /// It fails on every message.
+    Failing,
+    /// It takes many times the fuel.
+    Greedy,
+}
+
+/// One version of the function, before it is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Build {
+    name: &'static str,
+    version: u8,
+    failing: Failing,
+    long: Long,
+    nature: Nature,
+}
+
+/// A module in a file.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// The file.
+    pub bytes: Bytes,
+    /// Of all of it.
+    pub sha256: [u8; 32],
+}
+
+impl Module {
+    /// Its SHA-256 as text.
+    pub fn hex(&self) -> String {
+        hex::encode(self.sha256)
+    }
+
+    /// The same in so many parts.
+    pub fn parts(&self, count: usize) -> impl Iterator<Item = Bytes> + '_ {
+        let length = self.bytes.len().div_ceil(count);
+        (0..count).map(move |n| self.bytes.slice(n * length..((n + 1) * length).min(self.bytes.len())))
+    }
+}
+
+impl Build {
+    /// The version (1 to [`VERSION_MAX`]) that works.
+    pub fn new(version: u8, setup: &Setup) -> Self {
+        Self { name: NAME, version, failing: setup.failing, long: setup.long, nature: Nature::Good }
+    }
+
+    /// The same by another name.
+    pub fn called(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    /// The same, but it does not work.
+    pub fn of_nature(self, nature: Nature) -> Self {
+        Self { nature, ..self }
+    }
+
+    /// Its module.
+    pub fn module(self) -> Module {
+        static MODULES: Mutex<BTreeMap<Build, Module>> = Mutex::new(BTreeMap::new());
+        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+        modules
+            .entry(self)
+            .or_insert_with(|| {
+                let bytes = Bytes::from(self.build());
+                Module { sha256: Sha256::digest(&bytes).into(), bytes }
+            })
+            .clone()
+    }
+}
+
+impl Build {
+    /// The module adds `/<version><part>` to its payload and emits it as part `a` to `cloud/a` and as part `b` to `cloud/b`,
+    /// and, if the payload ends in `3`, as part `c` to `local/c`. It counts its messages in state under `n`, if it is to keep
+    /// any.
+    fn build(self) -> Vec<u8> {
+        let Self { name, version, .. } = self;
+        let turns = if self.long == Long::Never { 0 } else { 7_000 };
+        let (imports, counts) = match self.long {
+            Long::WithoutState => ("", ""),
+            _ => (
+                r#"(import "eyot" "state_get" (func $get (param i32 i32 i32 i32) (result i32)))
   (import "eyot" "state_set" (func $set (param i32 i32 i32 i32) (result i32)))"#,
-            "(drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 8)))
+                "(drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 8)))
     (i64.store (i32.const 8) (i64.add (i64.load (i32.const 8)) (i64.const 1)))
     (drop (call $set (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 8)))",
-        ),
-    };
-    let fails = match failing {
-        Failing::Never => String::new(),
-        Failing::AtRandom => "(drop (call $random (i32.const 64) (i32.const 1)))
+            ),
+        };
+        let fails = match (self.nature, self.failing) {
+            (Nature::Failing, _) => "unreachable",
+            (_, Failing::Never) => "",
+            (_, Failing::AtRandom) => {
+                "(drop (call $random (i32.const 64) (i32.const 1)))
             (local.set $r (i32.load8_u (i32.const 64)))
             (if (i32.lt_u (local.get $r) (i32.const 8)) (then unreachable))
             (if (i32.lt_u (local.get $r) (i32.const 10)) (then (loop $for_ever (br $for_ever))))
             (if (i32.lt_u (local.get $r) (i32.const 16)) (then (return (i32.const 7))))"
-            .to_owned(),
-        Failing::Silently => "(if (i32.eq (local.get $last) (i32.const 55)) (then (return (i32.const 0))))".to_owned(),
-    };
-    let text = format!(
-        r#"(module
+            }
+            (_, Failing::Silently) => "(if (i32.eq (local.get $last) (i32.const 55)) (then (return (i32.const 0))))",
+        };
+        let wastes = match self.nature {
+            Nature::Greedy => "(call $spin (i32.const 9000))",
+            _ => "",
+        };
+        let manifest = format!(
+            "name = \\22{name}\\22\\0aversion = \\221.{version}.0\\22\\0a[[trigger]]\\0amqtt = \\22s/+\\22\\0a\
+             [limits]\\0afuel = 100_000\\0a[allow]\\0aemit = [\\22cloud/#\\22, \\22local/#\\22]"
+        );
+        let version = FIRST_VERSION + version;
+        let text = format!(
+            r#"(module
+  (@custom "eyot.manifest" "{manifest}")
   (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
   (import "eyot" "random" (func $random (param i32 i32) (result i32)))
   {imports}
@@ -68,21 +164,22 @@ fn module(failing: Failing, long: Long) -> Vec<u8> {
   (data (i32.const 16) "cloud/a")
   (data (i32.const 32) "cloud/b")
   (data (i32.const 48) "local/c")
-  (data (i32.const 80) "/\{VERSION_MARK:02x}")
+  (data (i32.const 80) "/\{version:02x}")
   (func (export "eyot_abi") (result i32) (i32.const 1))
   (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
   (func $part (param $topic i32) (param $p i32) (param $pl i32) (param $part i32)
     (i32.store8 (i32.add (local.get $p) (i32.add (local.get $pl) (i32.const 2))) (local.get $part))
     (drop (call $emit (local.get $topic) (i32.const 7) (local.get $p) (i32.add (local.get $pl) (i32.const 3)))))
+  (func $spin (param $turns i32)
+    (loop $turn
+      (local.set $turns (i32.sub (local.get $turns) (i32.const 1)))
+      (br_if $turn (i32.gt_s (local.get $turns) (i32.const 0)))))
   (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
-    (local $last i32) (local $r i32) (local $turns i32)
+    (local $last i32) (local $r i32)
     (local.set $last (i32.load8_u (i32.sub (i32.add (local.get $p) (local.get $pl)) (i32.const 1))))
     {counts}
-    (if (i32.eq (local.get $last) (i32.const 53)) (then
-      (local.set $turns (i32.const {turns}))
-      (loop $turn
-        (local.set $turns (i32.sub (local.get $turns) (i32.const 1)))
-        (br_if $turn (i32.gt_s (local.get $turns) (i32.const 0))))))
+    {wastes}
+    (if (i32.eq (local.get $last) (i32.const 53)) (then (call $spin (i32.const {turns}))))
     (i32.store16 (i32.add (local.get $p) (local.get $pl)) (i32.load16_u (i32.const 80)))
     (call $part (i32.const 16) (local.get $p) (local.get $pl) (i32.const 97))
     {fails}
@@ -90,10 +187,9 @@ fn module(failing: Failing, long: Long) -> Vec<u8> {
     (if (i32.eq (local.get $last) (i32.const 51))
       (then (call $part (i32.const 48) (local.get $p) (local.get $pl) (i32.const 99))))
     (i32.const 0)))"#
-    );
-    let module = wat::parse_str(text).expect("the guest is valid text");
-    assert_eq!(module.iter().filter(|byte| **byte == VERSION_MARK).count(), 1, "the mark must be one of a kind");
-    module
+        );
+        wat::parse_str(text).expect("the guest is valid text")
+    }
 }
 
 /// Whether a message with this number has a part `c`.
@@ -101,28 +197,23 @@ pub fn has_local_part(number: u64) -> bool {
     number % 10 == 3
 }
 
-/// The function called `name`, in `version` (1 to 9).
-pub fn load(name: &str, version: u8, failing: Failing, long: Long) -> Loaded {
-    static MODULES: [OnceLock<Vec<u8>>; 9] = [const { OnceLock::new() }; 9];
-    let index = 3 * long as usize + failing as usize;
-    let mut module = MODULES[index].get_or_init(|| module(failing, long)).clone();
-    for byte in module.iter_mut().filter(|byte| **byte == VERSION_MARK) {
-        *byte = b'0' + version;
-    }
-    let manifest = format!(
-        "name = \"{name}\"\nversion = \"{version}.0.0\"\n[[trigger]]\nmqtt = \"s/+\"\n[limits]\nfuel = 100_000\n\
-         [allow]\nemit = [\"cloud/#\", \"local/#\"]"
-    );
-    let manifest = Manifest::parse(&manifest).expect("the manifest is valid");
+/// The manifest of a module.
+pub fn manifest(module: &[u8]) -> Manifest {
+    let function = Function::load(module, LoadOptions::default()).expect("the guest loads");
+    function.manifest().as_ref().clone()
+}
+
+/// Makes an instance.
+pub fn load(module: &Module, overrides: &Overrides) -> Loaded {
+    let (bytes, overrides) = (module.bytes.clone(), overrides.clone());
     let load = move || {
-        let manifest = Some(manifest.clone());
-        let options = LoadOptions { manifest, ceiling: Limits::CEILING, ..LoadOptions::default() };
-        Function::load(&module, options).expect("the guest loads")
+        let config: Vec<(&str, &str)> = overrides.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        Function::load(&bytes, LoadOptions { config: &config, ..LoadOptions::default() }).expect("the guest loads")
     };
     Loaded {
         function: load(),
-        sha256: [version; 32],
-        content_sha256: [version; 32],
+        sha256: module.sha256,
+        content_sha256: module.sha256,
         replica: Some(Arc::new(move || Some(load()))),
     }
 }
@@ -135,8 +226,8 @@ pub fn is_reduced(number: u64) -> bool {
     number % 2 == 1
 }
 
-/// The reducer: keeps outputs of even numbers, and dead letters.
-pub fn reducer() -> Loaded {
+/// The reducer: keeps outputs of even numbers, if it `keeps` any, and dead letters.
+pub fn reducer(keeps: bool) -> Loaded {
     const TEXT: &str = r#"(module
   (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
@@ -150,7 +241,8 @@ pub fn reducer() -> Loaded {
     (i32.const 0)))"#;
     let manifest = format!("name = \"{REDUCER}\"\nversion = \"1.0.0\"\n[allow]\nemit = [\"#\"]");
     let manifest = Some(Manifest::parse(&manifest).expect("the manifest is valid"));
-    let module = wat::parse_str(TEXT).expect("the reducer is valid text");
+    let text = if keeps { TEXT.to_owned() } else { TEXT.replace("(i32.and (i32.const 1)", "(i32.or (i32.const 1)") };
+    let module = wat::parse_str(text).expect("the reducer is valid text");
     let options = LoadOptions { manifest, ceiling: Limits::CEILING, ..LoadOptions::default() };
     let function = Function::load(&module, options).expect("the reducer loads");
     Loaded { function, sha256: [0; 32], content_sha256: [0; 32], replica: None }

@@ -23,6 +23,8 @@ pub struct Tally {
     pub power_cuts: u64,
     /// Times the gateway was started.
     pub boots: u64,
+    /// Times another version or configuration of the function came in force while it ran.
+    pub swaps: u64,
 }
 
 impl Tally {
@@ -31,6 +33,7 @@ impl Tally {
         self.published += other.published;
         self.power_cuts += other.power_cuts;
         self.boots += other.boots;
+        self.swaps += other.swaps;
     }
 }
 

@@ -14,27 +14,34 @@
 //! - [`scenario`]: what one history is made of; [`faults`]: what goes wrong in it, and how often.
 //! - [`broker`]: the local broker: queues, in-flight limit, sessions it may forget.
 //! - [`guest`]: the functions; [`output`]: what they emit.
+//! - [`operator`]: pushes versions of them and signs commands; [`shelf`]: where the gateway keeps what was pushed.
 //! - [`gateway`]: the state machine with a disk that tears and a sync that takes time or fails.
 //! - [`cloud`]: the brokers outputs go to.
 //! - `weather`: what befalls the world, and when.
-//! - [`world`]: the clock and the order of events.
-//! - [`check`]: what must hold, always and in the end; [`stream`]: what a destination saw.
+//! - [`world`]: the clock and the order of events; `links`: what goes to and fro.
+//! - [`check`]: what must hold, always and in the end; [`stream`]: what a destination saw; [`force`]: which version is in
+//!   force; `books`: what a ledger may say.
 //! - [`planted`]: mistakes that the checks must find.
 //! - [`hunt`]: plays scenarios, and makes the ones that fail smaller.
 
 // A simulation that meets the impossible stops where it is and names its seed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod books;
 pub mod broker;
 pub mod check;
 pub mod cloud;
 pub mod faults;
+pub mod force;
 pub mod gateway;
 pub mod guest;
 pub mod hunt;
+mod links;
+pub mod operator;
 pub mod output;
 pub mod planted;
 pub mod scenario;
+pub mod shelf;
 pub mod stream;
 mod weather;
 pub mod world;

@@ -2,6 +2,9 @@
 
 use base64::prelude::{Engine as _, BASE64_STANDARD};
 
+use crate::force;
+use crate::guest::FIRST_VERSION;
+
 /// One output: part of what one message came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Output {
@@ -11,7 +14,7 @@ pub struct Output {
     pub number: u64,
     /// Version of the function that made it.
     pub version: u8,
-    /// `a`, `b` or `c`, or [`Output::DEAD`], or [`Output::REFUSED`].
+    /// `a`, `b` or `c`, or [`Output::DEAD`], or [`Output::REFUSED`], or [`Output::DOWN`].
     pub part: u8,
 }
 
@@ -22,6 +25,9 @@ impl Output {
     /// The part of a dead letter about an output that was refused.
     pub const REFUSED: u8 = b'R';
 
+    /// The part of what came down from the cloud.
+    pub const DOWN: u8 = b'd';
+
     /// Reads a payload: `<topic>:<number>/<version><part>`, or a dead letter about a message `<topic>:<number>`, or about
     /// an output.
     pub fn parse(payload: &[u8]) -> Option<Self> {
@@ -31,21 +37,22 @@ impl Output {
             if refused(payload).is_some() {
                 return Self::parse(&message).map(|output| Self { part: Self::REFUSED, ..output });
             }
-            let version = after(text, "\"version\":\"")?.bytes().next()?;
+            let version = force::number(after(text, "\"version\":\"")?);
             let (topic, number) = message_of(std::str::from_utf8(&message).ok()?)?;
-            return Some(Self { topic, number, version: version.checked_sub(b'0')?, part: Self::DEAD });
+            return Some(Self { topic, number, version, part: Self::DEAD });
         }
         // Of all outputs, these are most of what a history sees.
         let [message @ .., b'/', version, part] = payload else { return None };
         let (topic, number) = message_of(text.get(..message.len())?)?;
         let (version, part) = (*version, *part);
-        Some(Self { topic, number, version: version.checked_sub(b'0')?, part })
+        Some(Self { topic, number, version: version.checked_sub(FIRST_VERSION)?, part })
     }
 
     /// A bit for each part.
     pub fn bit(part: u8) -> u8 {
         match part {
             Self::DEAD => 8,
+            Self::DOWN => 16,
             letter => 1 << (letter - b'a'),
         }
     }

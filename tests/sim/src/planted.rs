@@ -1,10 +1,11 @@
 //! Mistakes a gateway could make, made on purpose between the machine and its world: if no check finds one, the checks
 //! are worth nothing.
 
-use eyot_core::config::{Config, WhenFull};
+use eyot_core::config::{Config, Priority, WhenFull};
 use eyot_spool::memory::MemoryStorage;
 use eyot_spool::{Options, Storage};
 
+use crate::faults::Faults;
 use crate::guest::{Failing, Long};
 use crate::scenario::Scenario;
 
@@ -33,11 +34,17 @@ pub enum Planted {
     IgnoreTtl,
     /// What is on a worker is overtaken by the next of its topic.
     Overtake,
+    /// Alarms have no priority.
+    AlarmsFirst,
+    /// The reducer keeps nothing.
+    ReduceTooMuch,
+    /// A restart knows nothing of what was pushed.
+    ForgetPushes,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::AckBeforeSync,
         Self::ReorderOnReconnect,
         Self::SkipSegment,
@@ -49,6 +56,9 @@ impl Planted {
         Self::IgnoreRate,
         Self::IgnoreTtl,
         Self::Overtake,
+        Self::AlarmsFirst,
+        Self::ReduceTooMuch,
+        Self::ForgetPushes,
     ];
 
     /// What the mistake needs to be one.
@@ -72,6 +82,24 @@ impl Planted {
                 setup.long = Long::WithoutState;
                 setup.failing = Failing::Never;
             }
+            Self::AlarmsFirst => {
+                setup.when_full = WhenFull::DropOldest;
+                setup.max_bytes = 1 << 20;
+                setup.alarms = Some(Priority::High);
+                setup.archive = false;
+                scenario.publish_mean_ms = 20;
+                (scenario.faults, scenario.is_offline) = (Faults::NONE, true);
+            }
+            Self::ReduceTooMuch => {
+                setup.reduce_at_percent = Some(50);
+                setup.max_bytes = 1 << 20;
+                scenario.publish_mean_ms = 20;
+                (scenario.faults, scenario.is_offline) = (Faults::NONE, true);
+            }
+            Self::ForgetPushes => {
+                scenario.faults.push_mean_ms = 5_000;
+                scenario.faults.kill_mean_ms = 20_000;
+            }
             _ => {}
         }
     }
@@ -81,6 +109,13 @@ impl Planted {
         match self {
             Self::OverQuota => *options = Options::for_quota(options.max_bytes * 2),
             Self::IgnoreRate => config.uplinks.iter_mut().for_each(|uplink| uplink.rate_max_per_s = None),
+            Self::AlarmsFirst => {
+                config
+                    .uplinks
+                    .iter_mut()
+                    .flat_map(|uplink| &mut uplink.routes)
+                    .for_each(|r| r.priority = Priority::Low);
+            }
             Self::IgnoreTtl => config.uplinks.iter_mut().for_each(|uplink| uplink.ttl_ms = None),
             _ => {}
         }

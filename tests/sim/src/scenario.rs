@@ -33,6 +33,10 @@ pub struct Setup {
     pub order: Order,
     /// From this part of the log's quota on, a function makes less of the backlog.
     pub reduce_at_percent: Option<u8>,
+    /// Messages come down from the cloud.
+    pub down: bool,
+    /// The log has another quota each time the gateway starts.
+    pub resizes: bool,
 }
 
 impl Setup {
@@ -50,6 +54,8 @@ impl Setup {
         archive: false,
         order: Order::OldestFirst,
         reduce_at_percent: None,
+        down: false,
+        resizes: false,
     };
 
     /// The uplinks, in order.
@@ -69,6 +75,7 @@ impl Setup {
             backlog_max_bytes: self.backlog.map(|(bytes, _)| bytes),
             when_full: self.backlog.map(|(_, when_full)| when_full),
             order: self.order,
+            down: if self.down { vec![DOWN_TOPICS.to_owned()] } else { Vec::new() },
             ..Uplink::default()
         };
         let archive = Uplink { name: "archive".to_owned(), topics: vec!["cloud/b".to_owned()], ..Uplink::default() };
@@ -93,9 +100,14 @@ pub struct Scenario {
     pub qos0_percent: u32,
     /// Most messages the local broker sends unacknowledged.
     pub broker_inflight_max: usize,
+    /// No cloud is there before everything heals.
+    pub is_offline: bool,
     /// A mistake made on purpose, to see that the checks find it.
     pub planted: Option<Planted>,
 }
+
+/// Topics of what comes down from the cloud.
+const DOWN_TOPICS: &str = "down/#";
 
 const POLICIES: [WhenFull; 3] = [WhenFull::DropOldest, WhenFull::DropNewest, WhenFull::Block];
 
@@ -103,12 +115,13 @@ const POLICIES: [WhenFull; 3] = [WhenFull::DropOldest, WhenFull::DropNewest, Whe
 type Kind = (&'static str, fn(&mut Scenario));
 
 /// What can be taken out of a scenario to make it simpler.
-pub const KINDS: [Kind; 26] = [
+pub const KINDS: [Kind; 29] = [
     ("power-cut", |s| s.faults.power_cut_mean_ms = 0),
     ("kill", |s| s.faults.kill_mean_ms = 0),
     ("cut", |s| s.faults.cut_mean_ms = 0),
     ("half-open", |s| s.faults.half_open_ppm = 0),
     ("deploy", |s| s.faults.deploy_mean_ms = 0),
+    ("push", |s| s.faults.push_mean_ms = 0),
     ("no-rtc", |s| s.faults.no_rtc = false),
     ("clock-jump", |s| s.faults.clock_jump_mean_ms = 0),
     ("forget-session", |s| s.faults.forget_session_ppm = 0),
@@ -130,6 +143,8 @@ pub const KINDS: [Kind; 26] = [
     ("archive", |s| s.setup.archive = false),
     ("live-first", |s| s.setup.order = Order::OldestFirst),
     ("reduce", |s| s.setup.reduce_at_percent = None),
+    ("down", |s| s.setup.down = false),
+    ("resize", |s| s.setup.resizes = false),
 ];
 
 impl Scenario {
@@ -151,22 +166,44 @@ impl Scenario {
             order: if one_in(&mut rng, 3) { Order::LiveFirst } else { Order::OldestFirst },
             long: [Long::Never, Long::Sometimes, Long::WithoutState][rng.usize(0..3)],
             reduce_at_percent: one_in(&mut rng, 3).then_some(50),
+            down: false,
+            resizes: false,
         };
-        Self {
+        let scenario = Self {
             seed,
             faults,
             setup,
             publish_mean_ms: [50, 200, 2000][rng.usize(0..3)],
             qos0_percent: if one_in(&mut rng, 4) { 30 } else { 0 },
             broker_inflight_max: if rng.bool() { 20 } else { 1000 },
+            is_offline: false,
             planted: None,
-        }
+        };
+        scenario.with_more()
+    }
+
+    /// With what was added later, drawn on its own: all else of a seed stays as it was.
+    fn with_more(mut self) -> Self {
+        let mut rng = fastrand::Rng::with_seed(self.seed.rotate_left(16));
+        self.faults.push_mean_ms = [0, 0, 300_000, 30_000][rng.usize(0..4)];
+        self.setup.down = rng.u32(0..4) == 0;
+        self.setup.resizes = rng.u32(0..6) == 0;
+        self
     }
 
     /// Nothing goes wrong, and a message comes every `publish_mean_ms`.
     pub fn quiet(seed: u64, setup: Setup, publish_mean_ms: u64) -> Self {
         let faults = Faults::NONE;
-        Self { seed, faults, setup, publish_mean_ms, qos0_percent: 0, broker_inflight_max: 20, planted: None }
+        Self {
+            seed,
+            faults,
+            setup,
+            publish_mean_ms,
+            qos0_percent: 0,
+            broker_inflight_max: 20,
+            is_offline: false,
+            planted: None,
+        }
     }
 
     /// The scenario of `seed`, in which the gateway makes this mistake and may not drop anything.
@@ -176,7 +213,8 @@ impl Scenario {
         scenario.setup.ttl_ms = None;
         scenario.setup.backlog = None;
         scenario.setup.reduce_at_percent = None;
-        scenario.faults.refuse_ppm = 0;
+        (scenario.setup.down, scenario.setup.resizes) = (false, false);
+        (scenario.faults.refuse_ppm, scenario.faults.push_mean_ms) = (0, 0);
         planted.prepare(&mut scenario);
         scenario
     }

@@ -24,14 +24,21 @@ pub struct Seen {
     pub late: Vec<(u32, u64, u8)>,
     /// By topic and number: a bit for each part that arrived.
     parts: BTreeMap<u32, Vec<u8>>,
-    /// Versions of the function, by the first sequence number each could give.
-    versions: Vec<(u64, u8)>,
+    /// How many changes of the version in force there had been, by the first sequence number that could be given then.
+    changes: Vec<(u64, usize)>,
+    /// Dead letters, by the version that failed.
+    pub failed: BTreeMap<u8, u64>,
 }
 
 impl Seen {
-    /// From `next_seq` on, `version` is active.
-    pub fn deployed(&mut self, next_seq: u64, version: u8) {
-        self.versions.push((next_seq, version));
+    /// From `next_seq` on, the version is in force that came with this change.
+    pub fn changed(&mut self, next_seq: u64, changes: usize) {
+        self.changes.push((next_seq, changes));
+    }
+
+    /// How many changes there had been when this number was given.
+    pub fn changes_at(&self, seq: u64) -> usize {
+        self.changes.iter().rev().find(|(first, _)| *first <= seq).map_or(0, |(_, changes)| *changes)
     }
 
     /// The destination refuses an output, number `seq`.
@@ -45,8 +52,8 @@ impl Seen {
         self.refused.contains(&seq)
     }
 
-    /// An output arrives as number `seq`.
-    pub fn arrive(&mut self, seq: u64, output: Output) {
+    /// An output arrives as number `seq`; true if it is new.
+    pub fn arrive(&mut self, seq: u64, output: Output) -> bool {
         self.arrivals += 1;
         let index = seq as usize;
         if self.outputs.len() <= index {
@@ -54,7 +61,7 @@ impl Seen {
         }
         if let Some(earlier) = self.outputs[index] {
             assert_eq!(earlier, output, "one number, two outputs: {seq}");
-            return;
+            return false;
         }
         self.outputs[index] = Some(output);
         self.count += 1;
@@ -62,12 +69,13 @@ impl Seen {
         let in_order = seq > self.highest_seq || self.refused.contains(&seq);
         assert!(in_order, "order of the stream: {seq} came new after {}", self.highest_seq);
         self.highest_seq = seq.max(self.highest_seq);
-        if output.part == Output::REFUSED {
-            return;
+        if output.part == Output::DEAD {
+            *self.failed.entry(output.version).or_default() += 1;
         }
-        let version = self.versions.iter().rev().find(|(first, _)| *first <= seq).map(|(_, version)| *version);
-        assert_eq!(Some(output.version), version, "not the active version of the function: {seq} {output:?}");
-        self.note_message(output);
+        if output.part != Output::REFUSED {
+            self.note_message(output);
+        }
+        true
     }
 
     fn note_message(&mut self, output: Output) {

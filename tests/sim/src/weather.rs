@@ -6,12 +6,14 @@ use eyot_core::io::{Input, LinkId};
 use eyot_spool::memory::{Fault, Operation};
 
 use crate::faults::{strikes, Faults, Schedule};
-use crate::guest::VERSION_MAX;
+use crate::gateway::Gateway;
 use crate::planted::Planted;
 use crate::world::World;
 
 /// How long a clock that begins in 1970 stays there.
 const NO_TIME_MAX_MS: u64 = 60_000;
+/// In a world without pushes, versions of the function come in turn.
+const VERSIONS: u8 = 9;
 /// How many messages a storm of duplicates repeats.
 const DUPLICATES: usize = 200;
 /// How long a gateway that is to stop may take to drain before it is killed.
@@ -148,6 +150,9 @@ impl World {
         let Some(conn) = cloud.conn.filter(|_| cloud.dead_until_ms.is_none()) else { return };
         let link = cloud.link;
         let wire = cloud.break_wire();
+        if link == LinkId::uplink(0) {
+            self.downs.disconnected(false);
+        }
         let arrive = self.rng.usize(0..=wire.len());
         for (at, (_, publish)) in wire.into_iter().enumerate() {
             if at < arrive {
@@ -203,7 +208,10 @@ impl World {
             self.weather.stop_at_ms = Some(now_ms + STOP_MAX_MS);
         } else if let Some(at_ms) = self.weather.stop_at_ms {
             if gateway.drained || now_ms >= at_ms {
-                self.version = 1 + self.version % VERSION_MAX;
+                self.version = match self.scenario.faults.push_mean_ms {
+                    0 => 1 + self.version % VERSIONS,
+                    _ => self.operator.next_version().unwrap_or(self.version),
+                };
                 self.kill();
             }
         }
@@ -214,6 +222,7 @@ impl World {
         self.kill();
         self.power_cuts += 1;
         self.storage.crash();
+        self.shelf.crash(&mut self.rng);
         if self.faults.no_rtc {
             self.clock_error_ms -= self.now.unix_ms;
             self.weather.time_at_ms = Some(self.ms() + self.rng.u64(1..NO_TIME_MAX_MS));
@@ -223,6 +232,7 @@ impl World {
     /// The process ends where it is; what it wrote stays in the page cache.
     fn kill(&mut self) {
         let now_ms = self.ms();
+        self.gateway.iter_mut().for_each(Gateway::end);
         self.gateway = None;
         for index in 0..self.clouds.len() {
             self.cut_cloud(index, now_ms, false);

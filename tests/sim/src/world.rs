@@ -2,7 +2,7 @@
 
 use std::io;
 
-use eyot_core::io::{ConnId, Input, LinkId, Now, Publish};
+use eyot_core::io::{ConnId, LinkId, Now};
 use eyot_spool::memory::{Fault, MemoryStorage, Operation};
 use eyot_spool::Storage;
 use eyot_wire::code::DropReason;
@@ -11,9 +11,11 @@ use crate::broker::{Broker, Published};
 use crate::check::Checks;
 use crate::cloud::Cloud;
 use crate::faults::{strikes, Faults, Schedule};
-use crate::gateway::{Gateway, Outside};
+use crate::gateway::Gateway;
 use crate::hunt::Tally;
+use crate::operator::Operator;
 use crate::scenario::Scenario;
+use crate::shelf::Shelf;
 use crate::weather::Weather;
 
 /// Sensors in the world.
@@ -21,15 +23,17 @@ pub const TOPICS: u32 = 5;
 /// When the world begins, on its wall clocks.
 const BEGIN_MS: i64 = 1_700_000_000_000;
 /// Messages the local broker keeps at most.
-const BACKLOG_MAX: usize = 2000;
-/// Messages the edge keeps that the machine does not accept yet.
-const INBOX_MAX: usize = 100;
+pub(crate) const BACKLOG_MAX: usize = 2000;
 /// Most time for everything to heal.
 const HEALING_MAX_MS: u64 = 6 * 3_600_000;
 /// Sensors send in bursts of this many now and then.
 const BURST: u32 = 100;
-/// Most bytes in flight on a link: small enough to be reached.
-const INFLIGHT_MAX_BYTES: u64 = 512;
+/// Something comes down from the cloud every so often.
+const DOWN_MEAN_MS: u64 = 3_000;
+/// Most messages that the broker of the cloud sends unacknowledged.
+const DOWN_INFLIGHT_MAX: usize = 20;
+/// Quotas of a log that has another one each time.
+const QUOTAS_BYTES: [u64; 3] = [1 << 20, 3 << 20, 64 << 20];
 
 /// One history.
 pub struct World {
@@ -43,20 +47,26 @@ pub struct World {
     pub(crate) clock_error_ms: i64,
     pub(crate) storage: MemoryStorage,
     pub(crate) gateway: Option<Gateway>,
-    /// Version of the function that the next start brings.
+    /// Version of the function that the next start has in its configuration file.
     pub(crate) version: u8,
+    /// Modules that were pushed.
+    pub(crate) shelf: Shelf,
+    pub(crate) operator: Operator,
     pub(crate) boots_at_ms: u64,
     pub(crate) broker: Broker,
+    /// What the broker of the first cloud has for the gateway.
+    pub(crate) downs: Broker,
+    pub(crate) down: Schedule,
     /// The intake's connection, as the gateway sees it.
     pub(crate) intake: Option<ConnId>,
     /// It is dead, and the gateway finds out then.
     pub(crate) intake_dead_until_ms: Option<u64>,
     pub(crate) intake_down_until_ms: u64,
     pub(crate) clouds: Vec<Cloud>,
-    next_conn: ConnId,
-    numbers: [u64; TOPICS as usize],
+    pub(crate) next_conn: ConnId,
+    pub(crate) numbers: [u64; TOPICS as usize + 1],
     publish: Schedule,
-    checks: Checks,
+    pub(crate) checks: Checks,
     boots: u64,
     pub(crate) power_cuts: u64,
 }
@@ -66,6 +76,11 @@ impl World {
     pub fn new(scenario: Scenario) -> Self {
         let mut rng = fastrand::Rng::with_seed(!scenario.seed);
         let uplinks = scenario.setup.uplinks().len() as u8;
+        let mut clouds: Vec<Cloud> =
+            std::iter::once(LinkId::LOCAL).chain((0..uplinks).map(LinkId::uplink)).map(Cloud::new).collect();
+        if scenario.is_offline {
+            clouds.iter_mut().for_each(|cloud| cloud.down_until_ms = u64::MAX);
+        }
         Self {
             storage: MemoryStorage::new(rng.u64(..)),
             broker: Broker::new(scenario.broker_inflight_max),
@@ -77,14 +92,18 @@ impl World {
             clock_error_ms: if scenario.faults.no_rtc { -BEGIN_MS } else { 0 },
             gateway: None,
             version: 1,
+            shelf: Shelf::default(),
+            operator: Operator::new(&scenario),
+            downs: Broker::new(DOWN_INFLIGHT_MAX),
+            down: Schedule::new(scenario.seed, 10, 0, if scenario.setup.down { DOWN_MEAN_MS } else { 0 }),
             boots_at_ms: 0,
             intake: None,
             intake_dead_until_ms: None,
             intake_down_until_ms: 0,
-            clouds: std::iter::once(LinkId::LOCAL).chain((0..uplinks).map(LinkId::uplink)).map(Cloud::new).collect(),
+            clouds,
             next_conn: 0,
-            numbers: [0; TOPICS as usize],
-            checks: Checks::default(),
+            numbers: [0; TOPICS as usize + 1],
+            checks: Checks::new(&scenario),
             boots: 0,
             power_cuts: 0,
             scenario,
@@ -126,7 +145,12 @@ impl World {
 
     /// What happened so far.
     pub fn tally(&self) -> Tally {
-        Tally { published: self.published(), power_cuts: self.power_cuts, boots: self.boots }
+        Tally {
+            published: self.published(),
+            power_cuts: self.power_cuts,
+            boots: self.boots,
+            swaps: self.checks.force.swaps,
+        }
     }
 
     /// Lets `span_ms` pass.
@@ -140,6 +164,8 @@ impl World {
     /// Ends sensors and faults, waits until the backlog is gone, and checks what must hold in the end.
     pub fn heal(&mut self) {
         self.publish = Schedule::new(0, 0, 0, 0);
+        self.down = Schedule::new(0, 0, 0, 0);
+        self.operator.calm_down(self.ms());
         self.faults = Faults::NONE;
         self.weather.calm_down();
         self.clock_error_ms = 0;
@@ -156,11 +182,12 @@ impl World {
             self.step();
         }
         let gateway = self.gateway.as_ref().expect("the world is healed");
-        self.checks.finally(&self.scenario, &gateway.core, &self.broker);
+        self.checks.finally(&self.scenario, &gateway.core, (&self.broker, &self.downs));
     }
 
     fn is_quiet(&self) -> bool {
-        self.broker.backlog() == 0
+        self.broker.backlog() + self.downs.backlog() == 0
+            && self.operator.is_idle()
             && self.gateway.as_ref().is_some_and(|g| {
                 let ledger = g.core.ledger();
                 let waiting = ledger.messages.pending + ledger.streams.iter().map(|s| s.outputs.pending).sum::<u64>();
@@ -170,7 +197,7 @@ impl World {
 
     fn describe(&self) -> String {
         let status = self.gateway.as_ref().map(|g| String::from_utf8_lossy(&g.core.status_json()).into_owned());
-        format!("broker backlog {} {status:?}", self.broker.backlog())
+        format!("broker backlog {}, {:?} {status:?}", self.broker.backlog(), self.operator)
     }
 
     /// Everything that came of this history, to compare two runs.
@@ -202,9 +229,11 @@ impl World {
         self.leap();
         self.happen();
         self.sensors();
+        self.operate();
         self.power();
         self.connect();
         self.deliver();
+        self.bring_down();
         let sync_ms = self.sync_ms();
         let fail = strikes(&mut self.rng, self.faults.sync_error_ppm);
         if let Some(gateway) = &mut self.gateway {
@@ -215,14 +244,14 @@ impl World {
         self.carry_out();
         if let Some(gateway) = &self.gateway {
             let is_offline = self.clouds.iter().all(|cloud| cloud.conn.is_none());
-            self.checks.always(&self.scenario, &gateway.core, gateway.version, is_offline);
+            self.checks.always(&self.scenario, &gateway.core, gateway.max_bytes, &self.downs, is_offline);
         }
     }
 
     fn leap(&mut self) {
         let down = self.intake.is_none().then_some(self.intake_down_until_ms);
         let boot = self.gateway.is_none().then_some(self.boots_at_ms);
-        let events_ms = [self.publish.next_ms(), self.weather.next_ms()]
+        let events_ms = [self.publish.next_ms(), self.down.next_ms(), self.operator.next_ms(), self.weather.next_ms()]
             .into_iter()
             .chain([down, boot, self.intake_dead_until_ms].into_iter().flatten())
             .chain(self.clouds.iter().map(Cloud::next_ms));
@@ -239,7 +268,7 @@ impl World {
         self.rng.u64(0..self.faults.sync_max_ms)
     }
 
-    fn latency_ms(&mut self) -> u64 {
+    pub(crate) fn latency_ms(&mut self) -> u64 {
         self.rng.u64(0..self.faults.latency_max_ms)
     }
 
@@ -257,7 +286,7 @@ impl World {
             }
             let number = &mut self.numbers[topic as usize];
             *number += 1;
-            self.broker.publish(Published { topic, number: *number, qos });
+            self.broker.publish(Published { topic, number: *number, qos, control: None });
         }
     }
 
@@ -266,10 +295,16 @@ impl World {
             return;
         }
         let seed = self.rng.u64(..);
-        match Gateway::boot(&self.scenario, self.version, &self.storage, self.now, seed) {
+        let quota_bytes = match self.scenario.setup.resizes {
+            true => QUOTAS_BYTES[seed as usize % QUOTAS_BYTES.len()],
+            false => self.scenario.setup.max_bytes,
+        };
+        let config = (self.version, quota_bytes);
+        match Gateway::boot(&self.scenario, config, &self.storage, &self.shelf, self.now, seed) {
             Ok(gateway) => {
                 self.boots += 1;
-                self.checks.booted(&self.scenario, &gateway.core, gateway.version, &self.broker);
+                let (versions, brokers) = ((self.version, self.operator.asked()), (&self.broker, &self.downs));
+                self.checks.booted(&self.scenario, &gateway.core, versions, brokers);
                 self.gateway = Some(gateway);
             }
             // The disk may be full or failing at boot; an init system tries again.
@@ -280,113 +315,4 @@ impl World {
             }
         }
     }
-
-    fn connect(&mut self) {
-        let now_ms = self.ms();
-        let Some(gateway) = &mut self.gateway else { return };
-        if self.intake.is_none() && now_ms >= self.intake_down_until_ms {
-            self.next_conn += 1;
-            self.intake = Some(self.next_conn);
-            // What the machine did not take in its last connection died with it.
-            gateway.inbox.clear();
-            let up = link_up(LinkId::INTAKE, self.next_conn);
-            gateway.handle(self.now, up, 1);
-        }
-        for cloud in &mut self.clouds {
-            if cloud.conn.is_none() && now_ms >= cloud.down_until_ms {
-                self.next_conn += 1;
-                cloud.conn = Some(self.next_conn);
-                let up = link_up(cloud.link, self.next_conn);
-                gateway.handle(self.now, up, 1);
-            }
-        }
-    }
-
-    fn deliver(&mut self) {
-        if self.intake_dead_until_ms.is_some() {
-            return;
-        }
-        for _ in 0..self.rng.u32(1..200) {
-            let sync_ms = 1 + self.sync_ms();
-            let (Some(gateway), Some(conn)) = (&mut self.gateway, self.intake) else { return };
-            let is_full = gateway.inbox.len() >= INBOX_MAX;
-            if is_full && self.broker.next_qos() != Some(0) {
-                break;
-            }
-            let Some(message) = self.broker.deliver(conn) else { break };
-            if is_full {
-                gateway.handle(self.now, Input::IntakeDropped { messages: 1 }, sync_ms);
-            } else {
-                gateway.inbox.push_back(message);
-                gateway.take_in(self.now, sync_ms);
-            }
-        }
-    }
-
-    /// Does what the machine asked for.
-    fn carry_out(&mut self) {
-        let now_ms = self.ms();
-        let Some(gateway) = &mut self.gateway else { return };
-        let dead = self.intake_dead_until_ms.is_some();
-        for outside in gateway.outside() {
-            match outside {
-                Outside::Ack { conn, packet_id } if self.intake == Some(conn) && !dead => self.broker.ack(packet_id),
-                Outside::Ack { .. } => {}
-                Outside::Notice(notice) => self.checks.noticed(&notice),
-                Outside::Taken(message) => self.checks.taken(&self.scenario, &message.payload, self.now),
-                Outside::Publish(publish) => {
-                    self.checks.sent(&self.scenario, &publish, self.now);
-                    let at_ms = now_ms + self.latency_ms();
-                    if let Some(cloud) = self.clouds.iter_mut().find(|c| c.link == publish.link) {
-                        cloud.send(publish, at_ms);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A publish is there.
-    pub(crate) fn see(&mut self, publish: &Publish) {
-        self.checks.arrive(publish, &self.numbers);
-    }
-
-    /// Publishes reach their brokers, answers reach the machine.
-    fn arrive(&mut self) {
-        let now_ms = self.ms();
-        for index in 0..self.clouds.len() {
-            for _ in 0..self.rng.u32(1..50) {
-                let Some(publish) = self.clouds[index].receive(now_ms) else { break };
-                let accepted = publish.stamp.is_none() || !strikes(&mut self.rng, self.faults.refuse_ppm);
-                if accepted {
-                    self.see(&publish);
-                } else {
-                    self.checks.refuse(&publish);
-                }
-                if strikes(&mut self.rng, self.faults.lost_answer_ppm) {
-                    self.cut_cloud(index, now_ms + 1, false);
-                    break;
-                }
-                let times = 1 + u32::from(strikes(&mut self.rng, self.faults.double_answer_ppm));
-                for _ in 0..if publish.token == 0 { 0 } else { times } {
-                    let at_ms = now_ms + self.latency_ms();
-                    self.clouds[index].answer(publish.token, accepted, at_ms);
-                }
-            }
-            self.answer(index, now_ms);
-        }
-    }
-
-    fn answer(&mut self, index: usize, now_ms: u64) {
-        while let Some(answer) = self.clouds[index].answered(now_ms) {
-            let sync_ms = self.sync_ms();
-            let (link, conn) = (self.clouds[index].link, self.clouds[index].conn);
-            let (Some(gateway), Some(conn)) = (&mut self.gateway, conn) else { continue };
-            let input = Input::Published { link, conn, token: answer.token, accepted: answer.accepted };
-            gateway.handle(self.now, input, sync_ms);
-        }
-    }
-}
-
-fn link_up(link: LinkId, conn: u64) -> Input {
-    Input::LinkUp { link, conn, inflight_max: 65_535, inflight_max_bytes: INFLIGHT_MAX_BYTES }
 }

@@ -5,6 +5,7 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::scan::Facts;
 
@@ -49,11 +50,16 @@ pub(crate) fn export_globals(wasm: &[u8], facts: &Facts<'_>) -> Option<Vec<u8>> 
         content.push(KIND_GLOBAL);
         push_u32(&mut content, index);
     }
+    replace_section(wasm, section.header..section.entries.end, SECTION_EXPORT, &content)
+}
+
+/// The module with a section, of which `old` are the bytes from its header on, that has this content now.
+pub(crate) fn replace_section(wasm: &[u8], old: Range<usize>, id: u8, content: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(wasm.len() + content.len());
-    out.extend_from_slice(wasm.get(..section.header)?);
-    out.push(SECTION_EXPORT);
+    out.extend_from_slice(wasm.get(..old.start)?);
+    out.push(id);
     push_len(&mut out, content.len());
-    out.extend_from_slice(&content);
-    out.extend_from_slice(wasm.get(section.entries.end..)?);
+    out.extend_from_slice(content);
+    out.extend_from_slice(wasm.get(old.end..)?);
     Some(out)
 }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
 use crate::error::LoadError;
-use crate::rewrite::{push_len, push_u32};
+use crate::rewrite::{push_len, push_u32, replace_section};
 use crate::scan::{invalid, PREAMBLE_BYTES};
 
 const SECTION_CODE: u8 = 10;
@@ -66,13 +66,8 @@ pub(crate) fn part(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
             _ => {}
         }
     }
-    let mut out = Vec::with_capacity(wasm.len() + content.len() / 8);
-    out.extend_from_slice(wasm.get(..code.start).unwrap_or_default());
-    out.push(SECTION_CODE);
-    push_len(&mut out, content.len());
-    out.extend_from_slice(&content);
-    out.extend_from_slice(wasm.get(code.end..).unwrap_or_default());
-    Ok(out)
+    let parted = replace_section(wasm, code, SECTION_CODE, &content);
+    parted.ok_or_else(|| LoadError::Invalid("its code section ends behind it".into()))
 }
 
 fn part_body(wasm: &[u8], body: &FunctionBody<'_>) -> Result<Vec<u8>, LoadError> {

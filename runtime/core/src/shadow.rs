@@ -59,7 +59,6 @@ impl Beside {
         if self.shadow.is_some() {
             return;
         }
-        let result = result.as_ref().map(|_| ()).map_err(Failure::clone);
         let outcome = Outcome::new(result, Some(function.effects()));
         if outcome.result.is_ok() {
             function.keep();
@@ -184,7 +183,7 @@ impl Shadows {
             return;
         }
         let used = Used { fuel: result.as_ref().ok().map(|usage| usage.fuel), run_ns };
-        let outcome = || Outcome::new(result.as_ref().map(|_| ()).map_err(Failure::clone), effects);
+        let outcome = || Outcome::new(result, effects);
         if !shadow.manifest.triggered_by(waking.topic) {
             // It does not wake the shadow, and so nothing comes of it there.
             let (active, shadow_did) = (outcome(), Outcome::nothing());
@@ -211,8 +210,9 @@ impl Shadows {
             return;
         }
         let Some(shadow) = self.by_place.get_mut(&place).filter(|s| s.function.is_some() && !s.is_over) else { return };
-        let Some(Waiting { parcel, active, used }) = shadow.waiting.pop_front() else { return };
-        shadow.waiting_bytes -= parcel.topic.len() + parcel.payload.len() + active.bytes();
+        let Some(waiting) = shadow.waiting.pop_front() else { return };
+        shadow.waiting_bytes -= waiting.bytes();
+        let Waiting { parcel, active, used } = waiting;
         let Some(function) = shadow.function.take() else { return };
         let beside = Beside { number: shadow.number, active, used, shadow: None };
         let deadline_ms = shadow.manifest.limits.deadline_ms;

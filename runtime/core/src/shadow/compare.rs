@@ -1,6 +1,6 @@
 //! Whether two versions made the same of a message.
 
-use eyot_engine::Effects;
+use eyot_engine::{Effects, Usage};
 use eyot_wire::code::Failure;
 use eyot_wire::shadow::{ShadowOutcome, ShadowSample, SAMPLE_PAYLOAD_MAX_BYTES, SAMPLE_TOPIC_MAX_BYTES};
 use serde_json::{Number, Value};
@@ -19,10 +19,10 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    pub fn new(result: Result<(), Failure>, effects: Option<&Effects>) -> Self {
+    pub fn new(result: &Result<Usage, Failure>, effects: Option<&Effects>) -> Self {
         let owned = |effects: &Effects| effects.emits().map(|e| (e.topic.to_owned(), e.payload.to_vec())).collect();
         let emits = effects.filter(|_| result.is_ok()).map(owned).unwrap_or_default();
-        Self { result, emits }
+        Self { result: result.as_ref().map(drop).map_err(Failure::clone), emits }
     }
 
     /// Of a version that the message does not wake.

@@ -115,9 +115,9 @@ impl<S: Storage> Core<S> {
 
     /// A change that is in the log, for the audit log and for whoever listens.
     pub(super) fn audit_change(&mut self, number: u64) {
-        let Some(line) = self.deployer.audits.of(number).map(str::to_owned) else { return };
-        self.publish_bytes("audit", Bytes::from(line.clone()), false);
-        self.deployer.tasks.push_back(Task::Audit { change: Some(number), line });
+        if let Some(line) = self.deployer.audits.of(number).map(str::to_owned) {
+            self.audit(Some(number), line);
+        }
     }
 
     /// What was refused, the same; false if it is left out. Strangers must not wear out the flash with it.
@@ -135,9 +135,13 @@ impl<S: Storage> Core<S> {
         }
         let line = self.audit_line(action, function, by, push, Err(reason));
         self.deployer.refusals_left_out = 0;
-        self.publish_bytes("audit", Bytes::from(line.clone()), false);
-        self.deployer.tasks.push_back(Task::Audit { change: None, line });
+        self.audit(None, line);
         true
+    }
+
+    fn audit(&mut self, change: Option<u64>, line: String) {
+        self.publish_bytes("audit", Bytes::from(line.clone()), false);
+        self.deployer.tasks.push_back(Task::Audit { change, line });
     }
 
     /// Tells all connections which functions were quarantined, or are not any more.

@@ -175,12 +175,9 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
         ..options(broker.version, intake_id(config), &broker.login, 100)
     };
     // MQTT 3.1.1 has no receive maximum: as many acknowledgements as there are packet ids may come at once.
-    let mut out = vec![Planned::new(0, "intake", to_broker(local, intake, false), usize::from(u16::MAX))];
+    let intake = Planned::new(0, "intake", to_broker(local, intake, false), usize::from(u16::MAX));
     let kept_in = |name: &str| Some(config.data_dir.join(format!("subscriptions-{name}.txt")));
-    for intake in &mut out {
-        intake.control.clone_from(&control);
-        intake.kept_in = kept_in("intake");
-    }
+    let mut out = vec![Planned { control: control.clone(), kept_in: kept_in("intake"), ..intake }];
     // The intake speaks for both of its connections.
     let delivery =
         Options { will: None, ..options(broker.version, delivery_id(config), &broker.login, LOCAL_INFLIGHT) };

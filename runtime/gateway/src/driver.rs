@@ -81,8 +81,7 @@ impl Clock {
 
     /// Both times.
     pub fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { mono_us: micros(self.0.elapsed()), unix_ms: i64::try_from(unix.as_millis()).unwrap_or(i64::MAX) }
+        Now { mono_us: micros(self.0.elapsed()), unix_ms: unix_ms() }
     }
 
     /// Both times a little after `looked`, with one look at a clock: that is a part of what a small message costs.
@@ -91,6 +90,12 @@ impl Clock {
         let ms = mono_us.saturating_sub(looked.mono_us) / 1000;
         Now { mono_us, unix_ms: looked.unix_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)) }
     }
+}
+
+/// Unix time in milliseconds, as the system's clock has it.
+pub fn unix_ms() -> i64 {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(unix.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -5,7 +5,7 @@ mod report;
 pub mod state;
 
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use eyot_engine::{Function, Invocation, LoadOptions, Usage};
 use eyot_wire::code::Failure;
@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
     }
 
     fn message(&mut self, payload: &[u8], seed: u64, line: Option<u64>) -> Outcome {
-        let now_ms = self.args.now_ms.unwrap_or_else(now_ms);
+        let now_ms = self.args.now_ms.unwrap_or_else(eyot_gateway::driver::unix_ms);
         let invocation = Invocation { topic: &self.args.topic, payload, now_ms, seed };
         let mut timing = Timing::default();
         loop {
@@ -174,11 +174,6 @@ impl<'a> Run<'a> {
         timing.add(start.elapsed());
         result
     }
-}
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// For a module that has none: what `function.toml` grants by default, and emits to anywhere.

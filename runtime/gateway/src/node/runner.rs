@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use eyot_wire::link::SILENCE_MAX_MS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::peer::{Event, Peer};
 use super::port::Port;
+use crate::driver::unix_ms;
 use crate::mqtt::link::{while_away, Command, Events, LinkEvent};
 use crate::mqtt::transport::Io;
 use crate::mqtt::{backoff, Message};
@@ -237,9 +238,4 @@ async fn read(reader: &mut ReadHalf<Box<dyn Io>>, buffer: &mut [u8]) -> io::Resu
         0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed at the other end")),
         len => Ok(len),
     }
-}
-
-fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -10,7 +10,7 @@ use crate::output::{self, shown, BAD, GOOD, LABEL};
 use crate::remote::client::Client;
 use crate::remote::documents::{FunctionDocument, InForce};
 use crate::remote::options::{Connection, Target};
-use crate::remote::roster::{gather, Roster, Seen};
+use crate::remote::roster::{gather, Seen};
 
 /// List the gateways at a broker, and the functions of each.
 #[derive(clap::Args)]
@@ -49,8 +49,7 @@ pub fn execute(args: &Args) -> Result<(), Error> {
         let from = id.as_ref().map_or("+", |id| id.from());
         let filters = vec![format!("eyot/{from}/status"), format!("eyot/{from}/function/+")];
         let mut client = Client::connect(&args.connection, filters).await?;
-        let mut roster = Roster::default();
-        gather(&mut client, &args.connection, &mut roster, |_| {}).await?;
+        let roster = gather(&mut client, &args.connection).await?;
         let url = client.url.clone();
         client.close().await;
         let rows: Vec<Row<'_>> = match &id {

@@ -93,38 +93,32 @@ impl Roster {
     }
 }
 
-/// Takes in what the broker has retained, until that is all; what is of another kind is handed to `other`.
+/// What the broker has retained, until that is all.
 ///
 /// # Errors
 /// The connection is lost and does not come back in time.
-pub async fn gather(
-    client: &mut Client,
-    connection: &Connection,
-    roster: &mut Roster,
-    mut other: impl FnMut(Message),
-) -> Result<(), Error> {
+pub async fn gather(client: &mut Client, connection: &Connection) -> Result<Roster, Error> {
+    let mut roster = Roster::default();
     let quiet = QUIET.max(client.round_trip * QUIET_ROUND_TRIPS);
     let deadline = Instant::now() + connection.timeout;
     let mut is_up = true;
     loop {
         let until = if is_up { deadline.min(Instant::now() + quiet) } else { deadline };
         match client.next_before(until).await {
-            None if is_up => return Ok(()),
+            None if is_up => return Ok(roster),
             None => return Err(client.unreachable("the connection is lost, and does not come back in time")),
             Some(Event::Up) => is_up = true,
             Some(Event::Down(_)) => is_up = false,
             Some(Event::Published { .. }) => {}
             Some(Event::Message(message)) => {
-                if !roster.take(&message) {
-                    other(message);
-                } else if !message.retained && is_up {
-                    // What comes of itself is no sign that there is more to come.
+                // What comes of itself is no sign that there is more to come.
+                if roster.take(&message) && !message.retained && is_up {
                     continue;
                 }
             }
         }
         if Instant::now() >= deadline {
-            return Ok(());
+            return Ok(roster);
         }
     }
 }

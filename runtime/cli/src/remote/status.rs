@@ -9,7 +9,7 @@ use crate::remote::client::Client;
 use crate::remote::documents::{Ledger, Status, Uplink};
 use crate::remote::list;
 use crate::remote::options::{self, Connection};
-use crate::remote::roster::{gather, unknown, Roster, Seen};
+use crate::remote::roster::{gather, unknown, Seen};
 
 /// Show how a gateway is doing: its functions, its log, its uplinks and its ledger.
 #[derive(clap::Args)]
@@ -38,8 +38,7 @@ pub fn execute(args: &Args) -> Result<(), Error> {
         let id = options::gateway(args.gateway.as_deref())?;
         let filters = vec![format!("eyot/{}/status", id.as_str()), format!("eyot/{}/function/+", id.as_str())];
         let mut client = Client::connect(&args.connection, filters).await?;
-        let mut roster = Roster::default();
-        gather(&mut client, &args.connection, &mut roster, |_| {}).await?;
+        let roster = gather(&mut client, &args.connection).await?;
         let url = client.url.clone();
         client.close().await;
         let Some((_, seen)) = roster.members(&id).next() else { return Err(unknown(&id, &url)) };

@@ -20,7 +20,7 @@ use crate::output::{self, shown, BAD, GOOD, LABEL};
 use crate::remote::client::{Client, Event, Message};
 use crate::remote::documents::{split, Status};
 use crate::remote::options::{self, Id};
-use crate::remote::roster::{gather, unknown, Roster, GATEWAYS_MAX};
+use crate::remote::roster::{gather, unknown, GATEWAYS_MAX};
 
 /// Random bytes in a nonce.
 const NONCE_BYTES: usize = 12;
@@ -128,8 +128,7 @@ impl Order {
         common: &Common,
         mut other: impl FnMut(Message) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut roster = Roster::default();
-        gather(client, &common.connection, &mut roster, |_| {}).await?;
+        let roster = gather(client, &common.connection).await?;
         let is_known = roster.members(&self.id).next().is_some();
         if !is_known && !client.is_refused(&format!("eyot/{}/status", self.id.from())) {
             return Err(unknown(&self.id, &client.url));

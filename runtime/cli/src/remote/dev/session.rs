@@ -18,7 +18,7 @@ use crate::remote::documents::{split, FunctionDocument};
 use crate::remote::logs;
 use crate::remote::options::{Connection, Id};
 use crate::remote::push::outcome::Outcome;
-use crate::remote::roster::{gather, Roster};
+use crate::remote::roster::gather;
 
 /// What is subscribed to: all there is on a broker of our own, else what the gateway says of this function and what that
 /// emits. No two of them match the same topic: a broker may send a message once for each that does.
@@ -94,8 +94,7 @@ impl Session {
         let no_signals = |e| Error::failed("signals", e, "free some memory or file descriptors");
         let mut int = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut term = signal(SignalKind::terminate()).map_err(no_signals)?;
-        let mut roster = Roster::default();
-        gather(&mut self.client, &self.connection, &mut roster, |_| {}).await?;
+        let roster = gather(&mut self.client, &self.connection).await?;
         let (id, name) = (self.id.clone(), self.source.manifest.name.clone());
         match roster.members(&id).next() {
             Some((_, seen)) => seen.functions.get(&name).iter().for_each(|document| self.learn(document)),

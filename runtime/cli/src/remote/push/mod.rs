@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::output::{self, size};
 use crate::remote::client::Client;
 use crate::remote::options::{self, Connection, Target};
-use crate::remote::roster::{gather, unknown, Roster};
+use crate::remote::roster::{gather, unknown};
 
 /// Push a function to a gateway, or to all of a group, over the broker they use.
 #[derive(clap::Args)]
@@ -84,8 +84,7 @@ pub fn execute(args: &Args) -> Result<(), Error> {
         let filters = ["status".to_owned(), format!("function/{name}"), format!("push/{sha256}")];
         let filters = filters.iter().map(|rest| format!("eyot/{from}/{rest}")).collect();
         let mut client = Client::connect(&args.connection, filters).await?;
-        let mut roster = Roster::default();
-        gather(&mut client, &args.connection, &mut roster, |_| {}).await?;
+        let roster = gather(&mut client, &args.connection).await?;
         let is_known = roster.members(&id).next().is_some();
         if !is_known && !args.retain && !client.is_refused(&format!("eyot/{from}/status")) {
             return Err(unknown(&id, &client.url).with_hint("--retain leaves it there for one that is yet to come"));

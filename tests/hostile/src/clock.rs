@@ -1,5 +1,6 @@
 //! Time that a busy machine does not stretch.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use rustix::time::{clock_gettime, ClockId};
@@ -15,4 +16,15 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let start = thread_time();
     let answer = work();
     (thread_time().saturating_sub(start), answer)
+}
+
+/// Time that a multiplication takes longer when its result is subnormal: nothing on most processors, and more than a hundred
+/// cycles on those that leave it to their microcode.
+pub fn subnormal_penalty() -> Duration {
+    const TIMES: u32 = 1_000_000;
+    let multiply = |by: f64| {
+        let run = || timed(|| (0..TIMES).fold(1.0, |value: f64, _| black_box(by) * (0.75 - value))).0;
+        (0..3).map(|_| run()).min().unwrap_or_default()
+    };
+    multiply(4e-320).saturating_sub(multiply(0.5)) / TIMES
 }

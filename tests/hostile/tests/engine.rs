@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use eyot_engine::limits::{GUEST_STACK_MIN_BYTES, INIT_FUEL};
 use eyot_engine::{Function, LoadError, Usage};
-use eyot_test_hostile::attacks::{all, Attack, End};
-use eyot_test_hostile::clock::timed;
+use eyot_test_hostile::attacks::{all, Attack, End, SUBNORMAL};
+use eyot_test_hostile::clock::{subnormal_penalty, timed};
 use eyot_test_hostile::guest::{guest, load, MESSAGE};
 use eyot_wire::code::Failure;
 use eyot_wire::manifest::NAME_MAX_BYTES;
@@ -18,6 +18,8 @@ use eyot_wire::manifest::NAME_MAX_BYTES;
 const FUEL: u64 = 10_000_000;
 /// Of several runs the shortest counts: caches are warm, and nothing else ran.
 const RUNS: usize = 3;
+/// Of one that is too slow, so many: a neighbour on the machine may have had the memory meanwhile.
+const RUNS_MAX: usize = 10;
 /// Of what its fuel stands for, a message may take so much.
 const SLACK: u32 = 2;
 /// Loading may take so long for each byte of the module, on top of what the fuel of its start stands for.
@@ -108,34 +110,40 @@ fn stands_for(price: Duration, fuel: u64) -> Duration {
 }
 
 /// The clock is the thread's own, and what a unit of fuel takes is measured anew beside each attack, so that neither other
-/// work nor a processor that slows down counts. A message's time holds that of the reset after it.
+/// work nor a processor that slows down counts. A message's time holds that of the reset after it. All that is too slow is
+/// told of at once: processors differ in what they are slow at.
 #[test]
 #[cfg_attr(debug_assertions, ignore = "only optimised code keeps the times")]
 fn every_attack_keeps_to_the_time_its_fuel_stands_for() {
-    on_a_guest_stack(|| {
-        for attack in all() {
-            let price = price();
-            let (loading, loaded) =
-                (0..RUNS).map(|_| timed(|| with_fuel(&attack))).min_by_key(|(time, _)| *time).unwrap();
-            let most = LOAD_AT_LEAST + LOAD_PER_BYTE * attack.wasm.len() as u32 + stands_for(price, INIT_FUEL) * SLACK;
-            assert!(loading <= most, "{}: loading took {loading:?}, more than {most:?}", attack.name);
-            let Ok(mut function) = loaded else { continue };
-            let mut fuel = FUEL;
-            let run = || {
-                let (time, result) = timed(|| {
-                    let result = function.invoke(&MESSAGE);
-                    function.reset();
-                    result
-                });
-                if let Ok(usage) = result {
-                    fuel = usage.fuel;
-                }
-                time
-            };
-            let took = std::iter::repeat_with(run).take(RUNS).min().unwrap_or_default();
-            // After a failure the function starts again, which has fuel of its own.
-            let most = stands_for(price, fuel + INIT_FUEL) * SLACK;
-            assert!(took <= most, "{}: a message took {took:?}, more than {most:?}", attack.name);
+    let late: Vec<String> = on_a_guest_stack(|| all().iter().filter_map(|attack| lateness(attack).err()).collect());
+    assert!(late.is_empty(), "{late:#?}");
+}
+
+fn lateness(attack: &Attack) -> Result<(), String> {
+    let price = price();
+    // Fuel is the same on every processor, so it cannot charge for what few of them are slow at.
+    let penalty = if attack.name == SUBNORMAL { subnormal_penalty() } else { Duration::ZERO };
+    let (loading, loaded) = (0..RUNS).map(|_| timed(|| with_fuel(attack))).min_by_key(|(time, _)| *time).unwrap();
+    let most = LOAD_AT_LEAST + LOAD_PER_BYTE * attack.wasm.len() as u32 + stands_for(price, INIT_FUEL) * SLACK;
+    if loading > most {
+        return Err(format!("{}: loading took {loading:?}, more than {most:?}", attack.name));
+    }
+    let Ok(mut function) = loaded else { return Ok(()) };
+    let mut shortest = Duration::MAX;
+    let mut most = Duration::ZERO;
+    for run in 0..RUNS_MAX {
+        let (took, result) = timed(|| {
+            let result = function.invoke(&MESSAGE);
+            function.reset();
+            result
+        });
+        shortest = shortest.min(took);
+        let fuel = result.map_or(FUEL, |usage| usage.fuel);
+        // After a failure the function starts again, which has fuel of its own.
+        most = (stands_for(price, fuel + INIT_FUEL) + penalty.mul_f64(fuel as f64)) * SLACK;
+        if run + 1 >= RUNS && shortest <= most {
+            return Ok(());
         }
-    });
+    }
+    Err(format!("{}: a message took {shortest:?}, more than {most:?}", attack.name))
 }

@@ -21,6 +21,9 @@ pub enum End {
 /// All fuel is used up.
 pub const OUT_OF_FUEL: End = End::Fails("fuel", "out of fuel");
 
+/// The attack that multiplies subnormal numbers, which some processors take very long for.
+pub const SUBNORMAL: &str = "endless-subnormals";
+
 /// A module that tries to harm its host.
 #[derive(Clone, Debug)]
 pub struct Attack {

@@ -10,7 +10,7 @@ const STEPS: &[(&str, &str)] = &[
     ("division", "(global.set $g (i64.div_u (i64.const -1) (i64.or (global.get $g) (i64.const 3))))"),
     ("root", "(global.set $f (f64.sqrt (f64.add (global.get $f) (f64.const 1e300))))"),
     ("rounding", "(global.set $f (f64.nearest (f64.trunc (f64.floor (f64.ceil (global.get $f))))))"),
-    ("denormals", "(global.set $f (f64.mul (f64.const 4e-320) (f64.sub (f64.const 0.75) (global.get $f))))"),
+    ("subnormals", "(global.set $f (f64.mul (f64.const 4e-320) (f64.sub (f64.const 0.75) (global.get $f))))"),
     ("nan", "(global.set $f (f64.min (f64.const nan) (f64.max (global.get $f) (f64.const nan))))"),
     ("truncation", "(global.set $g (i64.trunc_sat_f64_u (f64.sub (f64.const 1e300) (global.get $f))))"),
     (

@@ -1,5 +1,6 @@
 //! Runs cargo for a function, so that the same sources give the same bytes wherever they stand.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -41,6 +42,15 @@ struct Target {
 #[derive(Deserialize)]
 struct Resolve {
     root: Option<String>,
+    #[serde(default)]
+    nodes: Vec<Node>,
+}
+
+/// A crate, and those it is built from.
+#[derive(Deserialize)]
+struct Node {
+    id: String,
+    dependencies: Vec<String>,
 }
 
 /// One line of what cargo writes to standard output.
@@ -71,6 +81,24 @@ pub fn build(dir: &Path) -> Result<PathBuf, Error> {
     compile(&toolchain, dir, &metadata, package)
 }
 
+/// Folders on this machine that the crate in `dir` is built from, besides its own: of crates it depends on by their path. None
+/// as long as cargo cannot tell.
+pub fn path_dependencies(dir: &Path) -> Option<BTreeSet<PathBuf>> {
+    let output = metadata_command(&Toolchain::find(dir).ok()?, dir).stderr(Stdio::null()).output().ok()?;
+    let metadata: Metadata = serde_json::from_slice(&output.stdout).ok()?;
+    let resolve = metadata.resolve.as_ref()?;
+    let (mut found, mut open) = (BTreeSet::new(), vec![resolve.root.as_ref()?]);
+    while let Some(id) = open.pop() {
+        let node = resolve.nodes.iter().find(|node| node.id == *id);
+        if found.insert(id) {
+            open.extend(node.iter().flat_map(|node| &node.dependencies));
+        }
+    }
+    let is_here = |package: &&Package| package.source.is_none() && found.contains(&package.id);
+    let others = metadata.packages.iter().filter(is_here).filter(|package| Some(&package.id) != resolve.root.as_ref());
+    Some(others.filter_map(|package| package.manifest_path.parent().map(Path::to_owned)).collect())
+}
+
 fn cargo(toolchain: &Toolchain, dir: &Path) -> Command {
     let mut command = toolchain.command("cargo", dir);
     for key in NOT_PASSED_ON {
@@ -79,12 +107,14 @@ fn cargo(toolchain: &Toolchain, dir: &Path) -> Command {
     command
 }
 
+fn metadata_command(toolchain: &Toolchain, dir: &Path) -> Command {
+    let mut command = cargo(toolchain, dir);
+    command.args(["metadata", "--format-version=1", "--filter-platform", TARGET]);
+    command
+}
+
 fn metadata(toolchain: &Toolchain, dir: &Path) -> Result<Metadata, Error> {
-    let output = cargo(toolchain, dir)
-        .args(["metadata", "--format-version=1", "--filter-platform", TARGET])
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| cannot_run(&e))?;
+    let output = metadata_command(toolchain, dir).stderr(Stdio::inherit()).output().map_err(|e| cannot_run(&e))?;
     if !output.status.success() {
         return Err(Error::failed(dir.display(), "cargo cannot read the crate", "correct what it says above"));
     }
@@ -168,4 +198,28 @@ fn remap_flags(mut mapped: Vec<(PathBuf, String)>) -> Vec<String> {
 fn cargo_home() -> Option<PathBuf> {
     let set = |key: &str| env::var_os(key).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("CARGO_HOME").or_else(|| set("HOME").map(|home| home.join(".cargo")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crates_that_it_depends_on_by_their_path_are_found_and_no_others() {
+        let site = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(site.path()).unwrap();
+        std::fs::write(root.join("Cargo.toml"), "[workspace]\nresolver = \"2\"\nmembers = [\"*\"]").unwrap();
+        for (name, more) in
+            [("f", "near = { path = \"../near\" }"), ("near", "far = { path = \"../far\" }"), ("far", ""), ("odd", "")]
+        {
+            let text = format!(
+                "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\n{more}"
+            );
+            std::fs::create_dir_all(root.join(name).join("src")).unwrap();
+            std::fs::write(root.join(name).join("Cargo.toml"), text).unwrap();
+            std::fs::write(root.join(name).join("src/lib.rs"), "").unwrap();
+        }
+        assert_eq!(path_dependencies(&root.join("f")), Some(BTreeSet::from([root.join("near"), root.join("far")])));
+        assert_eq!(path_dependencies(&root.join("none")), None);
+    }
 }

@@ -3,6 +3,8 @@
 mod cargo;
 mod toolchain;
 
+pub use cargo::path_dependencies;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! Builds: the function as it stands in its folder, under a version that was never there before.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,15 @@ impl Source {
     pub fn new(dir: &Path, wasm: Option<&Path>, runs_cases: bool) -> Result<Self, Error> {
         let (_, manifest) = build::read_manifest(dir)?;
         Ok(Self { dir: dir.to_owned(), wasm: wasm.map(Path::to_owned), runs_cases, manifest })
+    }
+
+    /// Folders it is built from besides its own, if cargo can tell.
+    pub fn path_dependencies(&self) -> Option<BTreeSet<PathBuf>> {
+        if self.wasm.is_some() {
+            None
+        } else {
+            build::path_dependencies(&self.dir)
+        }
     }
 
     /// A topic that wakes it, for the help of its user.

@@ -1,6 +1,8 @@
 //! Built, pushed and watched, until Ctrl-C.
 
+use std::collections::BTreeSet;
 use std::future::pending;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use eyot_trust::sign::Signer;
@@ -30,7 +32,7 @@ pub fn filters(id: &Id, is_own: bool, emits: &[String]) -> Vec<String> {
     own.iter().map(|rest| format!("eyot/{}/{rest}", id.as_str())).chain(emits.iter().cloned()).collect()
 }
 
-type Building = JoinHandle<(Result<Build, Error>, u64)>;
+type Building = JoinHandle<(Result<Build, Error>, u64, Option<BTreeSet<PathBuf>>)>;
 
 /// It.
 pub struct Session {
@@ -124,7 +126,10 @@ impl Session {
             built = building => {
                 self.building = None;
                 match built {
-                    Ok((built, last)) => self.built(built, last)?,
+                    Ok((built, last, folders)) => {
+                        folders.into_iter().for_each(|folders| self.watch.follow(&folders));
+                        self.built(built, last)?;
+                    }
                     Err(e) => return Err(Error::failed("build", e, "report this as a fault of eyot")),
                 }
             }
@@ -143,8 +148,10 @@ impl Session {
         let (source, known, signer, mut last) =
             (self.source.clone(), self.known.clone(), self.signer.clone(), self.last);
         self.building = Some(spawn_blocking(move || {
+            // Also of one that does not build: the fault may be there.
+            let folders = source.path_dependencies();
             let built = source.build(known.as_ref(), &mut last, signer.as_deref());
-            (built, last)
+            (built, last, folders)
         }));
     }
 

@@ -8,6 +8,7 @@ use eyot_wire::code::Failure;
 use eyot_wire::manifest::{Manifest, OnError};
 
 use crate::breaker::{Breaker, Change};
+use crate::canary::{By, Canary};
 use crate::deploy::guard::{Baseline, Guard};
 use crate::instances::{Free, Instances};
 use crate::job::{Job, Parcel, Replica};
@@ -72,6 +73,8 @@ pub(crate) struct Active {
     pub is_gone: bool,
     /// While it is on probation.
     pub guard: Option<Guard>,
+    /// A version that has a share of its messages.
+    pub canary: Option<Box<Canary>>,
 }
 
 /// What a reducer makes of an output.
@@ -95,6 +98,7 @@ pub(crate) struct Shop<'a> {
 pub(crate) struct Work {
     pub ticket: u64,
     pub place: usize,
+    pub by: By,
     /// Instances, at most.
     pub most: usize,
     pub may_leave: bool,
@@ -141,6 +145,7 @@ impl Active {
             is_leaving: false,
             is_gone: false,
             guard: None,
+            canary: None,
         }
     }
 
@@ -151,7 +156,12 @@ impl Active {
 
     /// Nothing of it is under way: it can be changed.
     pub fn is_quiet(&self) -> bool {
-        self.instances.are_quiet()
+        self.instances.are_quiet() && self.is_canary_quiet()
+    }
+
+    /// Nothing of its canary is.
+    pub fn is_canary_quiet(&self) -> bool {
+        self.canary.as_ref().is_none_or(|canary| canary.version.instances.are_quiet())
     }
 
     /// Nothing waits for it either: it can go.
@@ -178,7 +188,7 @@ impl Active {
         Some(Loaded { function, sha256, content_sha256, replica })
     }
 
-    /// A message begins here, if the last one was short, and ends here if it is short.
+    /// A message begins, with the version that has its topic.
     pub fn start(
         &mut self,
         work: &Work,
@@ -186,9 +196,24 @@ impl Active {
         pack: &mut dyn FnMut() -> Parcel,
         shop: &mut Shop<'_>,
     ) -> Start {
-        if self.is_frozen {
+        if self.is_frozen || !self.lend(work.by) {
             return Start::Busy;
         }
+        let start = self.with(work.by, |version| version.begin(work, invocation, pack, shop));
+        if !matches!(start, Start::Done(_) | Start::Leaves(_)) {
+            self.give_back(work.by);
+        }
+        start
+    }
+
+    /// It begins here, if the last one was short, and ends here if it is short.
+    fn begin(
+        &mut self,
+        work: &Work,
+        invocation: &Invocation<'_>,
+        pack: &mut dyn FnMut() -> Parcel,
+        shop: &mut Shop<'_>,
+    ) -> Start {
         if !self.breaker.admits(shop.mono_us) {
             self.held_back += 1;
             self.tries.remove(&work.ticket);
@@ -216,7 +241,8 @@ impl Active {
         }
         let Some(free) = self.instances.take(work.most) else { return Start::Busy };
         self.breaker.begun();
-        let job = Job::new(work.ticket, work.place, &self.name, pack(), self.manifest.limits.deadline_ms);
+        let mut job = Job::new(work.ticket, work.place, &self.name, pack(), self.manifest.limits.deadline_ms);
+        job.by = work.by;
         Start::Leaves(match free {
             Free::Home(function) if is_paused => job.paused(function, SLICES_HERE_MAX),
             Free::Home(function) => job.unbegun(function, true),
@@ -322,7 +348,7 @@ impl Active {
             self.guard = None;
         } else if let Some(reason) = guard.note(failure, fuel) {
             (self.guard, self.is_frozen) = (None, true);
-            shop.notices.tripped.push((Arc::clone(&self.name), reason));
+            shop.notices.tripped.push((Arc::clone(&self.name), self.sha256, reason));
         }
     }
 

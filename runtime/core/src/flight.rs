@@ -142,7 +142,7 @@ impl Flight {
 
 fn effects_bytes(part: &Part) -> usize {
     match &part.progress {
-        Progress::Done(_, Some(effects), _) => effects.memory_bytes(),
+        Progress::Done(ran) => ran.effects.as_ref().map_or(0, |effects| effects.memory_bytes()),
         _ => 0,
     }
 }

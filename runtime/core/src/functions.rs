@@ -1,6 +1,7 @@
 //! Which functions a message wakes, and whose turn it is; `settle`: what comes of it; `places`: functions that come, change and go.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use eyot_engine::{Effects, Invocation, StateOp, Usage};
@@ -9,6 +10,7 @@ use eyot_wire::record::{Builder, Route};
 
 use crate::active::{Active, Loaded, Shop, Start, Work, SLICES_HERE_MAX};
 use crate::backlog::Quotas;
+use crate::canary::By;
 use crate::capture::Captures;
 use crate::dead;
 use crate::job::{Ended, Job, Parcel};
@@ -38,15 +40,23 @@ pub(crate) struct Part {
 pub(crate) enum Progress {
     Waiting,
     Away,
-    /// Done; the effects are in the function's first instance as long as they are not here. With the nanoseconds it had on
-    /// workers, if it was on one.
-    Done(Result<Usage, Failure>, Option<Box<Effects>>, Option<u64>),
+    Done(Ran),
+}
+
+/// How it ended.
+pub(crate) struct Ran {
+    pub by: By,
+    pub result: Result<Usage, Failure>,
+    /// They are in the version's first instance as long as they are not here.
+    pub effects: Option<Box<Effects>>,
+    /// Nanoseconds it had on workers, if it was on one.
+    pub run_ns: Option<u64>,
 }
 
 impl Progress {
     /// Whether the function has run on the message, and may have to wait for that to be in the log.
     pub fn is_run(&self) -> bool {
-        matches!(self, Self::Done(Ok(_), ..)) || matches!(self, Self::Done(Err(f), ..) if *f != Failure::Quarantined)
+        matches!(self, Self::Done(ran) if ran.result != Err(Failure::Quarantined))
     }
 }
 
@@ -105,6 +115,8 @@ pub(crate) struct Functions {
     routes: Vec<Route>,
     pub captures: Captures,
     pub shadows: Shadows,
+    /// Canaries that have had all messages they were to have.
+    pub canaries_done: Vec<(Arc<str>, [u8; 32])>,
 }
 
 impl Functions {
@@ -163,7 +175,7 @@ impl Functions {
             let Some(active) = self.active.get(part.place) else { continue };
             let is_first = active.waiting.is_empty() && active.tries.is_empty();
             let mut pack = || parcel.get_or_insert_with(|| waking.parcel()).clone();
-            let work = self.work(part.place, ticket, true);
+            let work = self.work(part.place, ticket, waking.topic, true);
             let begun = is_first.then(|| self.start(&work, &waking.invocation(), &mut pack, shop)).flatten();
             match (begun, self.active.get_mut(part.place)) {
                 (Some(progress), _) => part.progress = progress,
@@ -189,9 +201,11 @@ impl Functions {
     fn set_aside(&mut self, place: usize, progress: &mut Progress) {
         let is_run = progress.is_run();
         let Some(active) = self.active.get_mut(place).filter(|_| is_run) else { return };
-        if let Progress::Done(_, effects, _) = progress {
-            *effects = Some(Box::new(active.instances.take_effects()));
-            active.instances.hold();
+        if let Progress::Done(ran) = progress {
+            active.with(ran.by, |version| {
+                ran.effects = Some(Box::new(version.instances.take_effects()));
+                version.instances.hold();
+            });
         }
     }
 
@@ -256,14 +270,15 @@ impl Functions {
         may_leave: bool,
         shop: &mut Shop<'_>,
     ) -> Option<Progress> {
-        let work = self.work(place, ticket, may_leave);
+        let work = self.work(place, ticket, parcel.topic(), may_leave);
         let mut progress = self.start(&work, &parcel.invocation(), &mut || parcel.clone(), shop)?;
         self.set_aside(place, &mut progress);
         Some(progress)
     }
 
-    fn work(&self, place: usize, ticket: u64, may_leave: bool) -> Work {
-        Work { ticket, place, most: self.workers, may_leave: may_leave && self.away < JOBS_MAX }
+    fn work(&self, place: usize, ticket: u64, topic: &str, may_leave: bool) -> Work {
+        let by = self.active.get(place).map(|active| active.by(topic)).unwrap_or_default();
+        Work { ticket, place, by, most: self.workers, may_leave: may_leave && self.away < JOBS_MAX }
     }
 
     /// None if it cannot begin yet. Effects stay in the instance.
@@ -275,7 +290,7 @@ impl Functions {
         shop: &mut Shop<'_>,
     ) -> Option<Progress> {
         match self.active.get_mut(work.place)?.start(work, invocation, pack, shop) {
-            Start::Done(result) => Some(Progress::Done(result, None, None)),
+            Start::Done(result) => Some(Progress::Done(Ran { by: work.by, result, effects: None, run_ns: None })),
             Start::Retry(at_us) => {
                 self.retries.insert((at_us, work.ticket, work.place));
                 Some(Progress::Waiting)
@@ -312,23 +327,31 @@ impl Functions {
     pub fn came_back(&mut self, job: Job, shop: &mut Shop<'_>) -> Progress {
         self.away = self.away.saturating_sub(1);
         let Some(active) = self.active.get_mut(job.place()) else { return Progress::Waiting };
-        active.is_long = job.slices > SLICES_HERE_MAX;
-        active.worker_ns = active.worker_ns.saturating_add(job.ran_ns);
-        let (ticket, place, is_home, ran_ns) = (job.ticket, job.place(), job.is_home, job.ran_ns);
+        let (ticket, place, by, is_home, ran_ns) = (job.ticket, job.place(), job.by, job.is_home, job.ran_ns);
+        active.with(by, |version| {
+            version.is_long = job.slices > SLICES_HERE_MAX;
+            version.worker_ns = version.worker_ns.saturating_add(ran_ns);
+        });
         match job.end() {
             Ended::Run(function, result, effects) => {
-                let retry_at_us = active.note(ticket, &result, function.fuel_spent(), &effects, shop);
-                active.instances.put(function, is_home);
+                let retry_at_us = active.with(by, |version| {
+                    let retry_at_us = version.note(ticket, &result, function.fuel_spent(), &effects, shop);
+                    version.instances.put(function, is_home);
+                    retry_at_us
+                });
                 if let Some(at_us) = retry_at_us {
+                    active.give_back(by);
                     self.retries.insert((at_us, ticket, place));
                     return Progress::Waiting;
                 }
-                active.instances.hold();
-                Progress::Done(result, Some(effects), Some(ran_ns))
+                active.with(by, |version| version.instances.hold());
+                Progress::Done(Ran { by, result, effects: Some(effects), run_ns: Some(ran_ns) })
             }
             Ended::Unmakeable => {
-                active.instances.unmakeable();
-                active.breaker.undone(shop.mono_us);
+                active.with(by, |version| {
+                    version.instances.unmakeable();
+                    version.breaker.undone(shop.mono_us);
+                });
                 active.waiting.push_front(ticket);
                 Progress::Waiting
             }
@@ -336,9 +359,11 @@ impl Functions {
     }
 
     /// A parked message is in the log: the function may go on with the next. True if one waits.
-    pub fn release(&mut self, place: usize) -> bool {
-        let Some(active) = self.active.get_mut(place) else { return false };
-        active.instances.release();
+    pub fn release(&mut self, part: &Part) -> bool {
+        let Some(active) = self.active.get_mut(part.place) else { return false };
+        if let Progress::Done(ran) = &part.progress {
+            active.with(ran.by, |version| version.instances.release());
+        }
         !active.waiting.is_empty()
     }
 
@@ -350,12 +375,17 @@ impl Functions {
             active.tries.clear();
             active.waiting.clear();
             active.instances.release();
+            active.with(By::Canary, |version| version.instances.release());
+            active.give_back(By::Canary);
         }
     }
 
     /// Gives up the instances that nothing needs now.
     pub fn give_up_spare(&mut self) {
-        self.active.iter_mut().filter(|a| a.waiting.is_empty()).for_each(|a| a.instances.give_up_spare());
+        for active in self.active.iter_mut().filter(|active| active.waiting.is_empty()) {
+            active.instances.give_up_spare();
+            active.with(By::Canary, |version| version.instances.give_up_spare());
+        }
     }
 }
 

@@ -158,6 +158,13 @@ impl Instances {
         }
     }
 
+    /// Has this state, which another version has, too: without a copy of it.
+    pub fn borrow(&mut self, state: Arc<State>) {
+        if let Some(home) = &mut self.home {
+            home.share_state(state);
+        }
+    }
+
     /// Gives up the instances beyond the first that nothing needs now.
     pub fn give_up_spare(&mut self) {
         self.count -= self.spare.len();

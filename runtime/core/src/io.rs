@@ -333,15 +333,17 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
-    /// A version runs as a shadow of the one in force.
-    Shadowed {
+    /// A version is on trial beside the one in force.
+    OnTrial {
         /// The function's name.
         function: String,
         /// The version.
         version: String,
+        /// "shadow" or "canary".
+        state: &'static str,
     },
     /// It is gone, and did not come in force.
-    ShadowDropped {
+    TrialDropped {
         /// The function's name.
         function: String,
         /// The version.

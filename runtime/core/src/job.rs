@@ -8,6 +8,7 @@ use bytes::Bytes;
 use eyot_engine::{Effects, Function, Invocation, Step, Usage};
 use eyot_wire::code::Failure;
 
+use crate::canary::By;
 use crate::shadow::Beside;
 
 /// Numbers of shadows, as functions, begin here.
@@ -56,6 +57,8 @@ enum Stage {
 pub struct Job {
     pub(crate) ticket: u64,
     place: usize,
+    /// Which version of the function it is of.
+    pub(crate) by: By,
     name: Arc<str>,
     parcel: Parcel,
     stage: Stage,
@@ -82,6 +85,7 @@ impl Job {
         Self {
             ticket,
             place,
+            by: By::InForce,
             name: Arc::clone(name),
             parcel,
             stage: Stage::Unmakeable,

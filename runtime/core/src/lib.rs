@@ -18,6 +18,7 @@
 //! - `dead`: what becomes of failures and refusals.
 //! - `capture`: messages recorded on command, to be run again elsewhere.
 //! - `shadow`: versions on trial, beside the one in force.
+//! - `canary`: versions on trial that have a share of the messages.
 //! - `breaker`: leaves a function alone that fails on message after message.
 //! - [`deploy`]: which version of a function is in force, and how it comes to be.
 //! - [`node`]: microcontrollers behind the gateway, and how they are.
@@ -42,6 +43,7 @@ mod active;
 mod backlog;
 mod bodies;
 mod breaker;
+pub mod canary;
 mod capture;
 mod commit;
 mod dead;

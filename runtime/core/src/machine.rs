@@ -28,18 +28,21 @@ use crate::streams::Streams;
 use crate::wear::{self, Wear};
 
 mod arrive;
+mod canary;
 mod control;
 mod deploy;
 mod letters;
 mod live;
 mod node;
 mod open;
+mod orders;
 mod report;
 mod restore;
 mod room;
 mod swap;
 mod thin;
 mod trial;
+mod values;
 
 use live::Succession;
 use open::EPOCHS;
@@ -185,6 +188,7 @@ impl<S: Storage> Core<S> {
             .chain(self.grace_until_us)
             .chain(self.deployer.staging.due_us())
             .chain(self.functions.shadows.due_us())
+            .chain(self.canary_due_us())
             .min()
     }
 
@@ -223,6 +227,7 @@ impl<S: Storage> Core<S> {
         self.more = false;
         self.timers();
         self.tend_shadows();
+        self.tend_canaries();
         self.deploy();
         self.keep_quotas();
         // First the disk: what can be forwarded is worked out while it is busy.

@@ -59,7 +59,7 @@ pub(crate) struct Notices {
     /// Functions that were quarantined or released, until their documents are published.
     pub changed: Vec<Arc<str>>,
     /// Functions that are to be taken back, and why; they run no more until that is done.
-    pub tripped: Vec<(Arc<str>, String)>,
+    pub tripped: Vec<(Arc<str>, [u8; 32], String)>,
     /// Refused outputs that no dead letter could be kept of, since the start.
     pub letters_dropped: u64,
     /// Pushes, parts of them and commands that were turned away because too many came, since the start.

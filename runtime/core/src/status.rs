@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 
 use eyot_wire::code::DropReason;
 use eyot_wire::control::PushReport;
+use eyot_wire::manifest::CanaryRun;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
 use crate::active::Active;
+use crate::canary::Canary;
 use crate::deploy::plan::Document;
 use crate::deploy::registry::Build;
 use crate::finished::Finished;
@@ -199,7 +201,7 @@ pub(crate) struct AuditLine<'a> {
     /// "push", "rollback" or another command.
     pub action: &'a str,
     pub function: &'a str,
-    /// Short names of the keys that signed it, "unsigned", or "probation" or "shadow" for what the gateway did by itself.
+    /// Short names of the keys that signed it, "unsigned", or "probation", "shadow" or "canary" for what the gateway did by itself.
     pub by: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
@@ -243,6 +245,26 @@ struct FunctionStatus<'a> {
     /// The version that runs as its shadow.
     #[serde(skip_serializing_if = "Option::is_none")]
     shadow: Option<InForce>,
+    /// The version that has a share of its messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<CanaryStatus>,
+}
+
+#[derive(Serialize)]
+struct CanaryStatus {
+    #[serde(flatten)]
+    version: InForce,
+    /// As in `[rollout]`.
+    rule: CanaryRun,
+    invocations: u64,
+    failures: u64,
+}
+
+impl CanaryStatus {
+    fn new(canary: &Canary) -> Self {
+        let Active { invocations, failures, .. } = canary.version;
+        Self { version: InForce::of(canary.build()), rule: canary.rule(), invocations, failures }
+    }
 }
 
 impl Serialize for FunctionList<'_> {
@@ -274,6 +296,7 @@ fn function(active: &Active, all_fuel: u64) -> FunctionStatus<'_> {
         emits_refused: active.emits_refused,
         state_bytes: active.instances.state().bytes(),
         shadow: None,
+        canary: active.canary.as_deref().map(CanaryStatus::new),
     }
 }
 

@@ -138,6 +138,7 @@ pub enum Answer {
 
 /// What parts come to.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // one at a time, and taken apart at once
 pub enum Taken {
     /// Not the whole module: parts are missing at the end.
     Incomplete,

@@ -22,9 +22,9 @@ use crate::meter::Meter;
 use crate::scan::scan;
 use crate::settings::{merged_config, parse_manifest};
 use crate::snapshot::ResetPlan;
-use crate::state::State;
 
 mod adapt;
+mod kept;
 
 /// How to load a module.
 #[derive(Clone, Debug)]
@@ -195,27 +195,6 @@ impl Function {
     /// at once.
     pub fn uses_state(&self) -> bool {
         self.compiled.module.imports().any(|import| import.name().starts_with(STATE_CALLS))
-    }
-
-    /// What it remembers.
-    pub fn state(&self) -> &Arc<State> {
-        &self.store.data().state
-    }
-
-    /// Its state, for recovery. Copied if whoever has a clone of the [`Arc`] still holds it.
-    pub fn state_mut(&mut self) -> &mut State {
-        Arc::make_mut(&mut self.store.data_mut().state)
-    }
-
-    /// Makes the state operations of the last message part of the state.
-    pub fn keep(&mut self) {
-        let host = self.store.data_mut();
-        host.effects.apply_to(&mut host.state);
-    }
-
-    /// As [`keep`](Self::keep), with effects that were [taken](Self::take_effects).
-    pub fn keep_taken(&mut self, effects: &Effects) {
-        effects.apply_to(&mut self.store.data_mut().state);
     }
 
     /// Effects of the last message; after [`load`](Self::load), the log of `eyot_init`.

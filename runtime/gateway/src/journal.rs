@@ -93,9 +93,9 @@ pub fn notice(notice: &Notice) {
         Notice::RolledBack { function, version, reason } => {
             warn!(%function, %version, %reason, "the version after it was taken back");
         }
-        Notice::Shadowed { function, version } => info!(%function, %version, "a version runs as a shadow"),
-        Notice::ShadowDropped { function, version, reason } => {
-            warn!(%function, %version, %reason, "a version that ran as a shadow is gone");
+        Notice::OnTrial { function, version, state } => info!(%function, %version, "a version runs as a {state}"),
+        Notice::TrialDropped { function, version, reason } => {
+            warn!(%function, %version, %reason, "a version that was on trial is gone");
         }
         Notice::FunctionRemoved { function } => info!(%function, "removed by a command"),
         Notice::PushRejected { function, reason } => warn!(function, %reason, "a push was refused"),

@@ -6,7 +6,8 @@
 //!   any sizes and come in any order. The push is complete when parts 0 to `n` together have the SHA-256.
 //! - `eyot/<id>/command`: a signed [`Order`].
 //!
-//! Out, besides the retained documents of each function and of the gateway: what became of a push, on
+//! Out, besides the retained documents of each function and of the gateway: `eyot/<gw>/function/<name>/config`, retained, a
+//! [`ConfigReport`]; what became of a push, on
 //! `eyot/<gw>/push/<sha256>` a [`PushReport`]; of a command, on `eyot/<gw>/command/<nonce>` an [`OrderReport`].
 
 use alloc::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub const MISSING_MAX: usize = 64;
 pub const ORDER_MAX_BYTES: usize = 16 << 10;
 /// Longest nonce of a command, in characters.
 pub const NONCE_MAX_BYTES: usize = 64;
+/// Most bytes of keys and values that a [`ConfigReport`] has.
+pub const CONFIG_SHOWN_MAX_BYTES: usize = 64 << 10;
 /// Longest group name, without the `@`.
 pub const GROUP_MAX_BYTES: usize = NAME_MAX_BYTES;
 
@@ -88,6 +91,8 @@ pub enum PushState {
     Staged,
     /// It runs beside the present version, without effects.
     Shadow,
+    /// It runs beside the present version, on a share of the messages.
+    Canary,
     /// It runs.
     Active,
     /// It ran before: the same push again changes nothing.
@@ -135,7 +140,8 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,
     },
-    /// Put the version that runs as a shadow in force.
+    /// Lead a version one step on: from shadow to canary if its rollout has one, or else in force, as it does with a canary and
+    /// with what was rejected or rolled back last.
     Promote {
         /// Name of the function.
         function: String,
@@ -223,6 +229,23 @@ pub struct OrderReport {
     /// It was refused because one with this nonce came before. Whoever gave both knows by this what became of the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeated: Option<Repeated>,
+}
+
+/// What the configuration of a function is on a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigReport {
+    /// Name of the function.
+    pub function: String,
+    /// The version in force.
+    pub version: String,
+    /// What `config_get` answers.
+    pub values: BTreeMap<String, String>,
+    /// Keys that a command has set, in place of what the manifest says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_here: Vec<String>,
+    /// Keys whose values would be more than [`CONFIG_SHOWN_MAX_BYTES`] with the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// What became of the command that came first under a nonce.

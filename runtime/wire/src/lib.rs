@@ -11,6 +11,7 @@
 //! - [`code`]: error codes a function sees, and the reasons a message fails or is dropped.
 //! - [`control`]: control topics, and the documents on them.
 //! - [`shadow`]: what became of the same messages in two versions.
+//! - [`canary`]: how a version does with its share of the messages.
 //! - [`capture`]: a message with all that a function read, to be run again elsewhere.
 //! - [`record`]: the commit record, one per message, as it stands in the log.
 //! - [`link`]: what gateways and nodes say to each other over a serial line.
@@ -18,6 +19,7 @@
 
 extern crate alloc;
 
+pub mod canary;
 pub mod capture;
 pub mod code;
 pub mod control;

@@ -21,7 +21,7 @@ mod rollout;
 
 pub use on_error::{OnError, RETRIES_MAX, RETRIES_TAKE_MAX_MS};
 pub use rate::{Rate, RATE_MAX_PER_H};
-pub use rollout::{Rollout, ShadowRun, Share, SHADOW_MESSAGES_MAX};
+pub use rollout::{CanaryRun, Rollout, ShadowRun, Share, SHADOW_MESSAGES_MAX};
 
 /// Longest function name.
 pub const NAME_MAX_BYTES: usize = 32;

@@ -22,6 +22,8 @@ pub enum ShadowState {
     Shadow,
     /// The version is in force now.
     Promoted,
+    /// The version has a share of the messages now.
+    Canary,
     /// The version did not do what its rule asks for, and is gone.
     Rejected,
     /// The version is gone for another reason.

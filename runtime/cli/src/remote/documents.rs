@@ -52,6 +52,18 @@ pub struct FunctionStatus {
     pub waiting: u64,
     #[serde(default)]
     pub state_bytes: u64,
+    pub canary: Option<Canary>,
+}
+
+/// A version that has a share of a function's messages.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Canary {
+    pub version: String,
+    pub rule: String,
+    #[serde(default)]
+    pub invocations: u64,
+    #[serde(default)]
+    pub failures: u64,
 }
 
 /// A stream of outputs in the status.

@@ -123,6 +123,26 @@ pub async fn gather(client: &mut Client, connection: &Connection) -> Result<Rost
     }
 }
 
+/// What the broker has retained on the one topic that is subscribed to; none if there is nothing, or nothing any more.
+///
+/// # Errors
+/// The connection is lost and does not come back in time.
+pub async fn retained(client: &mut Client, connection: &Connection) -> Result<Option<Bytes>, Error> {
+    let quiet = QUIET.max(client.round_trip * QUIET_ROUND_TRIPS);
+    let deadline = Instant::now() + connection.timeout;
+    let mut until = deadline.min(Instant::now() + quiet);
+    loop {
+        match client.next_before(until).await {
+            Some(Event::Message(message)) => return Ok(Some(message.payload).filter(|payload| !payload.is_empty())),
+            Some(Event::Down(_)) => until = deadline,
+            Some(Event::Up) => until = deadline.min(Instant::now() + quiet),
+            Some(Event::Published { .. }) => {}
+            None if until < deadline => return Ok(None),
+            None => return Err(client.unreachable("the connection is lost, and does not come back in time")),
+        }
+    }
+}
+
 /// The gateway is nowhere to be seen.
 pub fn unknown(id: &Id, url: &str) -> Error {
     let (thing, reason) = match id.group() {

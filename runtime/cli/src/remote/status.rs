@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::output::{self, line, shown, size, BAD, GOOD, LABEL};
 use crate::remote::client::Client;
-use crate::remote::documents::{Ledger, Status, Uplink};
+use crate::remote::documents::{Canary, Ledger, Status, Uplink};
 use crate::remote::list;
 use crate::remote::options::{self, Connection};
 use crate::remote::roster::{gather, unknown, Seen};
@@ -111,6 +111,11 @@ fn functions(text: &mut String, seen: &Seen, status: &Status) {
             }
         }
         line(text, "function", shown);
+        if let Some(canary) = counters.and_then(|counters| counters.canary.as_ref()) {
+            let (version, rule) = (output::shown(canary.version.as_bytes()), output::shown(canary.rule.as_bytes()));
+            let Canary { invocations, failures, .. } = canary;
+            line(text, "", format_args!("canary {version}: {rule}, {invocations} messages, {failures} failed"));
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Probation: a version that has just come in force is compared with the one before, and goes when it does worse.
+//! Probation: a version that has just come in force is compared with the one before, and goes when it does worse. So is a
+//! canary with the one in force, for as long as it is one.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,16 @@ impl Guard {
         Self { baseline, so_far: Baseline::default(), until_us: mono_us.saturating_add(PROBATION_US) }
     }
 
+    /// For as long as the version is not in force.
+    pub fn of_canary() -> Self {
+        Self { baseline: Baseline::default(), so_far: Baseline::default(), until_us: u64::MAX }
+    }
+
+    /// The other version has come to this since.
+    pub fn compare_with(&mut self, baseline: Baseline) {
+        self.baseline = baseline;
+    }
+
     /// Whether it is over.
     pub fn is_over(&self, mono_us: u64) -> bool {
         mono_us >= self.until_us
@@ -56,7 +67,7 @@ impl Guard {
                 .div_ceil(u128::from(baseline.messages.max(1)));
             if u128::from(so_far.failures) > u128::from(FAILURES_FACTOR) * expected {
                 return Some(format!(
-                    "failed on {} of its first {} messages, last: {word}; the version before failed on {} of {}",
+                    "failed on {} of its first {} messages, last: {word}; the version before it failed on {} of {}",
                     so_far.failures, so_far.messages, baseline.failures, baseline.messages
                 ));
             }
@@ -65,7 +76,7 @@ impl Guard {
         if so_far.messages >= FUEL_MESSAGES_MIN && baseline.messages > 0 {
             let (was, is) = (mean(baseline), mean(so_far));
             if is > FUEL_FREE && is > was.saturating_mul(FUEL_FACTOR) {
-                return Some(format!("uses {is} fuel for a message; the version before used {was}"));
+                return Some(format!("uses {is} fuel for a message; the version before it uses {was}"));
             }
         }
         None

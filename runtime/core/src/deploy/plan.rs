@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use eyot_wire::canary::CanaryReport;
 use eyot_wire::control::{OrderReport, PushReport};
 use eyot_wire::shadow::ShadowReport;
 use serde::Serialize;
@@ -34,11 +35,11 @@ pub(crate) enum Request {
     Push([u8; 32], u32),
     /// A command.
     Order(Authorized),
-    /// A function that does worse than the version before.
+    /// A function that does worse than the version before; why.
     TakeBack(Arc<str>, String),
-    /// The build with this SHA-256 has shown as a shadow that it may come in force, or why not.
+    /// The build with this SHA-256 has shown on trial that it may go a step on, or why not.
     Conclude(Arc<str>, [u8; 32], Result<(), String>),
-    /// A shadow begins again, because of another configuration.
+    /// A trial begins again, because of another configuration.
     TryAgain(String),
 }
 
@@ -203,6 +204,8 @@ pub(crate) struct Deployer {
     pub warm: BTreeMap<String, Box<Loaded>>,
     /// What shadows have shown whose run is over, the oldest first.
     pub ended: VecDeque<ShadowReport>,
+    /// The same of canaries.
+    pub ended_canaries: VecDeque<CanaryReport>,
     /// The filters that the intake is subscribed to.
     pub subscribed: Vec<String>,
 }
@@ -228,6 +231,7 @@ impl Deployer {
             documents: BTreeMap::new(),
             warm: BTreeMap::new(),
             ended: VecDeque::new(),
+            ended_canaries: VecDeque::new(),
             subscribed: Vec::new(),
         }
     }

@@ -4,13 +4,17 @@
 use std::collections::BTreeMap;
 
 use eyot_trust::release::{History, Release};
-use eyot_wire::manifest::{Manifest, Rollout};
+use eyot_wire::manifest::Manifest;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::deploy::guard::Baseline;
 use crate::functions::States;
 use crate::task::Overrides;
+
+mod trial;
+
+pub use trial::Trial;
 
 /// Versions of a function that are kept besides the one in force.
 pub const PREVIOUS_MAX: usize = 2;
@@ -44,22 +48,13 @@ impl Build {
     }
 }
 
-/// A build that was taken back.
+/// A build that was taken back, or rejected when it was on trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakenBack {
     /// Which.
     pub build: Build,
     /// Why.
     pub reason: String,
-}
-
-/// A build beside the one in force, until it has shown what it does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trial {
-    /// Which.
-    pub build: Build,
-    /// What it has to show, by its manifest or else by the gateway's configuration when it came.
-    pub rollout: Rollout,
 }
 
 /// What is known of one function.
@@ -71,9 +66,10 @@ pub struct Entry {
     pub previous: Vec<Build>,
     /// The highest version that was ever in force.
     pub highest: Option<Build>,
-    /// What was taken back last.
+    /// What was taken back last, or rejected: its module is kept, and a push of it is refused.
     pub taken_back: Option<TakenBack>,
-    /// What runs beside it, without effects. Where there is none, it reads as in logs from before there could be any.
+    /// What runs beside it. Where there is none, it reads as in logs from before there could be any.
+    #[serde(with = "trial")]
     pub trial: Option<Trial>,
     /// What its configuration is here.
     pub overrides: Overrides,
@@ -116,6 +112,12 @@ impl Entry {
         }
         self.trial = None;
         self.baseline = None;
+    }
+
+    /// The build on trial goes.
+    pub fn reject(&mut self, build: &Build, reason: &str) {
+        self.trial = None;
+        self.taken_back = Some(TakenBack { build: build.clone(), reason: cut(reason).to_owned() });
     }
 
     fn remember(&mut self, build: Build) {

@@ -1,8 +1,10 @@
 //! Functions that come, change and go: each keeps its place meanwhile, because what is in flight knows it by that.
 
 use eyot_engine::State;
+use eyot_wire::manifest::CanaryRun;
 
 use super::*;
+use crate::canary::Canary;
 use crate::deploy::registry::Trial;
 
 impl Functions {
@@ -55,6 +57,18 @@ impl Functions {
         if let Some(active) = self.active.get(place) {
             self.shadows.begin(place, active, trial, loaded.function, state);
         }
+    }
+
+    /// From now on a version has a share of the messages of the one at this place.
+    pub fn begin_canary(&mut self, place: usize, trial: &Trial, rule: CanaryRun, loaded: Loaded, mono_us: u64) {
+        if let Some(active) = self.active.get_mut(place) {
+            active.canary = Some(Box::new(Canary::new(loaded, trial, rule, mono_us)));
+        }
+    }
+
+    /// Canaries, with the functions they are of.
+    pub fn canaries(&self) -> impl Iterator<Item = (&Active, &Canary)> {
+        self.iter().filter_map(|active| Some((active, active.canary.as_deref()?)))
     }
 
     /// Triggers may have changed.

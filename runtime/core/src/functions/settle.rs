@@ -53,30 +53,35 @@ impl Functions {
         let mut outcome = Outcome::default();
         for part in parts {
             let Some(active) = self.active.get_mut(part.place) else { continue };
-            let Progress::Done(result, taken, run_ns) = &part.progress else { continue };
+            let Progress::Done(Ran { by, result, effects: taken, run_ns }) = &part.progress else { continue };
             outcome.woken += 1;
-            let effects = taken.as_deref().or_else(|| active.instances.effects());
-            self.captures.see(active, waking, result, effects);
-            self.shadows.see(part.place, active, waking, result, effects, *run_ns);
+            let version = active.version(*by);
+            let effects = taken.as_deref().or_else(|| version.instances.effects());
+            self.captures.see(version, waking, result, effects);
+            if *by == By::InForce {
+                self.shadows.see(part.place, active, waking, result, effects, *run_ns);
+            }
             match result {
                 Ok(usage) => {
                     outcome.random_used |= usage.random_used;
                     if let Some(effects) = effects {
                         outcome.add(write(&active.name, effects, outlets, ledger, record, &mut self.routes));
                     }
-                    match taken {
-                        Some(effects) => active.instances.keep_taken(effects),
-                        None => active.instances.keep(),
-                    }
+                    active.keep(*by, taken.as_deref());
                 }
-                Err(_) if active.passes() => active.passed += 1,
+                Err(_) if version.passes() => active.with(*by, |version| version.passed += 1),
                 Err(failure) => {
                     outcome.failed += 1;
                     outcome.random_used = true;
-                    let (topic, payload) = dead::letter(outlets.gateway_id, active, waking, failure);
+                    let (topic, payload) =
+                        active.with(*by, |version| dead::letter(outlets.gateway_id, version, waking, failure));
                     outcome.add(outlets.route(&topic, &payload, ledger, &mut self.routes));
                     record.output(&topic, &payload, &self.routes);
                 }
+            }
+            active.give_back(*by);
+            if *by == By::Canary {
+                self.canaries_done.extend(active.canary_done());
             }
         }
         outcome

@@ -182,7 +182,7 @@ impl<S: Storage> Core<S> {
                 self.landed(link, place);
             }
             for part in ticket.parts.iter().filter(|part| part.progress.is_run()) {
-                if self.functions.release(part.place) {
+                if self.functions.release(part) {
                     self.go_on(part.place);
                 }
             }

@@ -4,20 +4,24 @@
 //! a note of its own with the state that belongs to it, and the function goes on when that is durable: a power cut leaves the
 //! old version with its state or the new one with its own. Messages wait meanwhile, and none is lost or run twice.
 
-use eyot_wire::control::{Command, PushState};
+use eyot_wire::control::PushState;
 
 use super::restore::active_build;
 use super::*;
 use crate::deploy::plan::{Change, Document, Origin, Request, Stage};
-use crate::deploy::registry::{build, Entry, StateChange, Trial};
+use crate::deploy::registry::{build, Entry, Trial};
 use crate::needs::{Need, Needs};
-use crate::task::{Authorized, Candidate, Fresh, Overrides, Task};
+use crate::task::{Candidate, Fresh, Overrides, Task};
 
 impl<S: Storage> Core<S> {
     /// Goes on with the change under way, and begins with the next.
     pub(super) fn deploy(&mut self) {
-        for (name, reason) in self.notices.tripped.drain(..) {
-            self.deployer.waiting.push_front(Request::TakeBack(name, reason));
+        for (name, sha256, reason) in self.notices.tripped.drain(..) {
+            let is_in_force = self.functions.get(&name).is_some_and(|active| active.sha256 == sha256);
+            self.deployer.waiting.push_front(match is_in_force {
+                true => Request::TakeBack(name, reason),
+                false => Request::Conclude(name, sha256, Err(reason)),
+            });
         }
         self.look_after_pushes();
         if self.deployer.stage.is_none() && !self.draining {
@@ -71,70 +75,6 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    fn begin_order(&mut self, authorized: Authorized) -> Result<(), String> {
-        let name = authorized.order.command.function().to_owned();
-        let origin = Origin { by: authorized.signer.clone(), push: None, order: Some(authorized.clone()) };
-        if self.is_reducer(&name) {
-            return Err(format!("\"{name}\" is the reducer of [spool.reduce]; change it in the configuration file"));
-        }
-        let none_here = || format!("no function here is called \"{name}\"; see `eyot list`");
-        let entry = self.entry(&name).ok_or_else(none_here)?;
-        match authorized.order.command.clone() {
-            Command::Rollback { to: None, .. } if entry.trial.is_some() => {
-                let reason = format!("taken back by {}", authorized.signer);
-                entry.trial.into_iter().for_each(|t| self.let_go(&name, t.build, reason.clone(), origin.clone()));
-            }
-            Command::Rollback { to, .. } => {
-                let kept = entry.previous.iter().chain(entry.taken_back.iter().map(|back| &back.build));
-                let mut kept = kept.filter(|build| to.as_ref().is_none_or(|to| build.is_called(to)));
-                let to = kept.next().cloned().ok_or_else(|| match to {
-                    Some(to) => {
-                        format!("version {to} of \"{name}\" is not kept here; push it again under a higher version")
-                    }
-                    None => format!("there is no version of \"{name}\" before the present one; push another"),
-                })?;
-                let reason = format!("rolled back by {}", authorized.signer);
-                self.load(&name, Change::TakeBack(to, reason), origin);
-            }
-            Command::Promote { .. } => {
-                let trial = entry.trial.map(|trial| trial.build);
-                let back = trial.or(entry.taken_back.map(|back| back.build));
-                let to = back.ok_or_else(|| format!("no version of \"{name}\" waits to be promoted; push one"))?;
-                self.load(&name, Change::Advance(to), origin);
-            }
-            Command::Remove { .. } => {
-                let place = self.functions.place(&name).ok_or_else(none_here)?;
-                self.functions.set_leaving(place, true);
-                self.deployer.stage = Some(Stage::Ready { name, change: Change::Remove, origin, loaded: None });
-            }
-            Command::Config { set, unset, .. } => {
-                self.functions.place(&name).ok_or_else(none_here)?;
-                let mut overrides: BTreeMap<String, String> = entry.overrides.into_iter().collect();
-                unset.iter().for_each(|key| drop(overrides.remove(key)));
-                overrides.extend(set);
-                self.load(&name, Change::Configure(overrides.into_iter().collect()), origin);
-            }
-            Command::Capture { count, on_error, .. } => self.begin_capture(&name, count, on_error, &authorized)?,
-        }
-        Ok(())
-    }
-
-    /// The log has to know only that the command was done: a capture ends with the process.
-    fn begin_capture(&mut self, name: &str, count: u32, on_error: bool, by: &Authorized) -> Result<(), String> {
-        if self.functions.place(name).is_none() {
-            return Err(format!("\"{name}\" does not run here; see `eyot list`"));
-        }
-        if !self.committer.takes_letters() {
-            return Err("the log has no room to remember the command; send it again later".to_owned());
-        }
-        self.functions.captures.want(name, count, on_error)?;
-        let line = self.audit_line(by.order.command.word(), name, &by.signer, None, Ok(()));
-        let (deployed, _) = self.write_change("", None, Some(by), StateChange::Keep, line)?;
-        self.settle(&by.order, Ok(()));
-        self.audit_change(deployed.number);
-        Ok(())
-    }
-
     /// A verified module: may it come?
     pub(super) fn consider(&mut self, push: [u8; 32], candidate: Candidate) {
         let Candidate { manifest, content_sha256, signers } = candidate;
@@ -146,7 +86,16 @@ impl<S: Storage> Core<S> {
         self.deployer.stage = None;
         if entry.trial.as_ref().is_some_and(|trial| trial.build.content_sha256 == content_sha256) {
             self.put_away(push);
-            return self.report_push(push, PushState::Shadow, Some((&name, &version)), None);
+            let state = entry.trial.map_or(PushState::Shadow, |trial| trial.push_state());
+            return self.report_push(push, state, Some((&name, &version)), None);
+        }
+        if let Some(back) = entry.taken_back.as_ref().filter(|back| back.build.content_sha256 == content_sha256) {
+            // A retained push comes again with every connection.
+            let reason = format!(
+                "was rejected or rolled back here before: {}; push it under a higher version, or promote it with `eyot promote {name}`",
+                back.reason
+            );
+            return self.refuse(&name, &version, &origin, &reason);
         }
         match entry.history().admit(&build.release()) {
             Ok(eyot_trust::release::Admission::Unchanged) => {
@@ -260,9 +209,12 @@ impl<S: Storage> Core<S> {
     }
 
     fn is_at_rest(&mut self, name: &str, change: &Change) -> bool {
+        if change.is_beside() {
+            self.set_canary_out(name, true);
+        }
         let is_at_rest = match self.functions.get(name) {
             None => true,
-            Some(_) if change.is_beside() => true,
+            Some(active) if change.is_beside() => active.is_canary_quiet(),
             Some(active) if matches!(change, Change::Remove) => active.is_idle(),
             Some(active) => active.is_quiet(),
         };
@@ -286,6 +238,10 @@ impl<S: Storage> Core<S> {
         self.subscribe();
         self.announce(&name, &change, is_new);
         self.tell_shadow(&name, &change);
+        self.tell_canary(&name, &change);
+        self.tell_config(&name, &change);
+        // Whoever hears what became of it finds it retained.
+        self.publish_changed_functions();
         if let Some(push) = origin.push {
             self.tell_pusher(&name, &change, push);
         }
@@ -344,6 +300,7 @@ impl<S: Storage> Core<S> {
         if !change.is_beside() {
             self.set_frozen(name, false);
         }
+        self.set_canary_out(name, false);
         if origin.order.is_none() && self.trial_failed(name, change, reason) {
             return;
         }

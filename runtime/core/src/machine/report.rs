@@ -1,5 +1,7 @@
 //! Status and function documents: when and where they are published.
 
+use eyot_wire::canary::CanaryReport;
+use eyot_wire::control::ConfigReport;
 use eyot_wire::shadow::ShadowReport;
 
 use super::*;
@@ -40,10 +42,10 @@ impl<S: Storage> Core<S> {
     }
 
     /// Publishes what an author follows, and can be much: where commands come from, and not on links that only deliver.
-    fn publish_traces(&mut self, topic: &str, payload: &Bytes) {
+    pub(super) fn publish_traces(&mut self, topic: &str, payload: &Bytes, retain: bool) {
         let mut targets = self.targets();
         targets.retain(|(link, _)| self.takes_control(*link));
-        self.publish_to(targets, topic, payload, false);
+        self.publish_to(targets, topic, payload, retain);
     }
 
     fn publish_to(&mut self, targets: Vec<(LinkId, ConnId)>, topic: &str, payload: &Bytes, retain: bool) {
@@ -80,7 +82,7 @@ impl<S: Storage> Core<S> {
     /// What was captured of the last message.
     pub(super) fn publish_captures(&mut self) {
         for (function, capture) in self.functions.captures.take(self.now.mono_us) {
-            self.publish_traces(&format!("capture/{function}"), &Bytes::from(capture));
+            self.publish_traces(&format!("capture/{function}"), &Bytes::from(capture), false);
         }
     }
 
@@ -88,7 +90,7 @@ impl<S: Storage> Core<S> {
     pub(super) fn publish_log(&mut self, function: &str, level: eyot_engine::Level, line: &str) {
         let line = LogLine { function, level: level.word(), line, unix_ms: self.now.unix_ms };
         let line = json(&line);
-        self.publish_traces(&format!("log/{function}"), &line);
+        self.publish_traces(&format!("log/{function}"), &line, false);
     }
 
     /// A line of the audit log: a control action and what came of it.
@@ -168,7 +170,16 @@ impl<S: Storage> Core<S> {
         let shadow = |report: ShadowReport| {
             publish(link, conn, topic(&format!("{}/shadow", report.function)), json(&report), true)
         };
-        let all: Vec<_> = all.chain(self.shadow_reports().into_iter().map(shadow)).collect();
+        let canary = |report: CanaryReport| {
+            publish(link, conn, topic(&format!("{}/canary", report.function)), json(&report), true)
+        };
+        let all = all.chain(self.shadow_reports().into_iter().map(shadow));
+        let config = |report: ConfigReport| {
+            publish(link, conn, topic(&format!("{}/config", report.function)), json(&report), true)
+        };
+        let all = all.chain(self.canary_reports().into_iter().map(canary));
+        let configs = if self.takes_control(link) { self.config_reports() } else { Vec::new() };
+        let all: Vec<_> = all.chain(configs.into_iter().map(config)).collect();
         self.effects.extend(all);
     }
 
@@ -234,7 +245,7 @@ impl<S: Storage> Core<S> {
     }
 }
 
-fn json(document: &impl serde::Serialize) -> Bytes {
+pub(super) fn json(document: &impl serde::Serialize) -> Bytes {
     serde_json::to_vec(document).unwrap_or_default().into()
 }
 

@@ -21,7 +21,7 @@ impl<S: Storage> Core<S> {
             Change::TakeBack(build, reason) => entry.take_back(build, reason),
             Change::Configure(overrides) => entry.overrides.clone_from(overrides),
             Change::Try(trial) => entry.trial = Some(trial.clone()),
-            Change::Drop(..) => entry.trial = None,
+            Change::Drop(build, reason) => entry.reject(build, reason),
             Change::Remove => {
                 let highest = entry.highest.take();
                 entry = Entry { highest, ..Entry::default() };
@@ -32,12 +32,12 @@ impl<S: Storage> Core<S> {
             Ok(state) => state,
             Err(reason) => return self.fail(&name, &change, &origin, &reason),
         };
-        let shadow = match (&change, loaded.as_deref_mut()) {
-            (Change::Try(_), Some(loaded)) => self.shadow_state(&name, loaded).map(Some),
+        let beside = match (&change, loaded.as_deref_mut()) {
+            (Change::Try(trial), Some(loaded)) => self.trial_state(&name, trial, loaded).map(Some),
             _ => Ok(None),
         };
-        let shadow = match shadow {
-            Ok(shadow) => shadow,
+        let beside = match beside {
+            Ok(beside) => beside,
             Err(reason) => return self.fail(&name, &change, &origin, &reason),
         };
         let result = match &change {
@@ -51,8 +51,9 @@ impl<S: Storage> Core<S> {
         };
         let is_new = self.functions.get(&name).is_none();
         self.end_shadow(&name, &change, &origin);
-        match (&change, shadow, loaded) {
-            (Change::Try(trial), Some(state), Some(loaded)) => self.begin_shadow(&name, trial, *loaded, state),
+        self.end_canary(&name, &change, &origin);
+        match (&change, beside, loaded) {
+            (Change::Try(trial), Some(state), Some(loaded)) => self.begin_trial(&name, trial, *loaded, state),
             (change, _, _) if change.is_beside() => {}
             (_, _, loaded) => self.put_in_force(&name, &change, &deployed, loaded),
         }

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn rule(number: u32, failures: u32, ppm: u32) -> Rollout {
-        Rollout { shadow: Some(ShadowRun::Messages(number)), failures, different: Share { ppm } }
+        Rollout { shadow: Some(ShadowRun::Messages(number)), failures, different: Share { ppm }, canary: None }
     }
 
     fn add(tally: &mut Tally, active: Result<(), Failure>, shadow: Result<(), Failure>, likeness: Likeness) {

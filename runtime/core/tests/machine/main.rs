@@ -3,11 +3,13 @@
 
 mod backlog;
 mod bench;
+mod canary;
 mod captures;
 mod control;
 mod down;
 mod flight;
 mod gaps;
+mod interleaved;
 mod letters;
 mod live;
 mod nodes;

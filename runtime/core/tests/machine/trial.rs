@@ -73,9 +73,9 @@ fn a_version_that_traps_is_gone_and_nothing_else_has_happened() {
     assert_eq!((report.state, report.shadow.traps, report.active.traps), (ShadowState::Rejected, 1, 0));
     assert_eq!(report.samples.len(), 1);
     assert_eq!(report.samples[0].active, ShadowOutcome::Outputs(1));
-    assert!(!site.modules.0.contains_key(&[sha; 32]), "its module is gone");
+    assert!(site.modules.0.contains_key(&[sha; 32]), "its module is kept for who promotes it all the same");
     assert_eq!(site.outputs(), ["a", "?b"], "no dead letter of it either");
-    let gone = |notice: &Notice| matches!(notice, Notice::ShadowDropped { version, .. } if version == "1.1.0");
+    let gone = |notice: &Notice| matches!(notice, Notice::TrialDropped { version, .. } if version == "1.1.0");
     assert!(site.bench.notices.iter().any(gone));
     site.restart();
     assert_eq!(site.active("pass"), "1.0.0");
@@ -187,13 +187,13 @@ fn commands_end_a_run() {
     assert_eq!(site.topic("pass"), triple("rejected", "1.1.0", "1.0.0"));
     assert!(site.retained("function/pass")["reason"].to_string().contains("taken back by ada"));
     assert_eq!(site.report("pass").state, ShadowState::Dropped);
-    assert!(!site.modules.0.contains_key(&[first; 32]));
 
     site.push("pass", "1.2.0", PATIENT, &cutting());
     assert!(site.order("promote-1", Command::Promote { function: "pass".to_owned() }).done);
     assert_eq!(site.active("pass"), "1.2.0");
     let report = site.report("pass");
     assert_eq!((report.state, report.messages), (ShadowState::Promoted, 0));
+    assert!(site.modules.0.contains_key(&[first; 32]), "that of what was taken back last");
 
     site.push("pass", "1.3.0", PATIENT, PASS);
     assert!(site.order("remove-01", Command::Remove { function: "pass".to_owned() }).done);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eyot_core::config::{PARTS_TTL_US_DEFAULT, STAGING_MAX_BYTES_DEFAULT};
 
-use eyot_wire::manifest::{Rollout, ShadowRun, Share};
+use eyot_wire::manifest::{CanaryRun, Rollout, ShadowRun, Share};
 
 use super::section::{size, Reader, Section};
 
@@ -35,8 +35,9 @@ pub fn read(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Deploy {
     let shadow = rollout.parsed(r, "shadow", None, |text| ShadowRun::try_from(text.to_owned()).map(Some));
     let failures = u32::from(rollout.number(r, "failures", 0..=u16::MAX, 0));
     let different = rollout.parsed(r, "different", Share::default(), |text| Share::try_from(text.to_owned()));
+    let canary = rollout.parsed(r, "canary", None, |text| CanaryRun::try_from(text.to_owned()).map(Some));
     rollout.finish(r);
     section.finish(r);
-    let rollout = is_present.then_some(Rollout { shadow, failures, different });
+    let rollout = is_present.then_some(Rollout { shadow, failures, different, canary });
     Deploy { staging_max_bytes, parts_ttl, rollout }
 }

@@ -24,6 +24,7 @@
 //! | `deploy.rollout.shadow` | | `"1000 messages"` or `"until promoted"`: versions without a `[rollout]` are shadows first |
 //! | `deploy.rollout.failures` | `0` | of these messages, so many may fail that the version in force does well with |
 //! | `deploy.rollout.different` | `0%` | of these messages, so many may lead to other outputs |
+//! | `deploy.rollout.canary` | | `"10%"` or `"10% for 1000 messages"`: then they have this share of the messages first |
 //! | `trust.keys` | none | public keys that may push any function: lines of OpenSSH `.pub` files, or the bytes in hex or base64; at most 1024 with those of `[[trust.key]]` |
 //! | `trust.revoked` | none | keys, or their ids, that are trusted no more, wherever else they stand |
 //! | `trust.allow_unsigned` | false | whether functions that no trusted key signed may be pushed |

@@ -138,6 +138,7 @@ pub fn render(status: &[u8]) -> Option<String> {
     );
     named(&mut page, &status, "uplinks", "uplink");
     named(&mut page, &status, "functions", "function");
+    canaries(&mut page, &status);
     page.counter(
         "letters_dropped",
         "Refused outputs that no dead letter could be kept of, since the start",
@@ -148,6 +149,21 @@ pub fn render(status: &[u8]) -> Option<String> {
     let mut out = String::new();
     encode(&mut out, &page.0).ok()?;
     Some(out)
+}
+
+/// Versions that have a share of a function's messages.
+fn canaries(page: &mut Page, status: &Value) {
+    let functions: &[Value] = status.get("functions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let samples = |key: &'static str| {
+        functions.iter().filter_map(move |function| {
+            let canary = function.get("canary")?;
+            let labels = vec![("function", text(function.get("name"))), ("version", text(canary.get("version")))];
+            Some((labels, canary.get(key)))
+        })
+    };
+    page.counter("canary_invocations", "Messages a canary was invoked with in this run", samples("invocations"));
+    page.counter("canary_failures", "Invocations of a canary that failed in this run", samples("failures"));
 }
 
 /// Metrics of the members of an array, each with its name as label.

@@ -6,7 +6,11 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Most messages of a shadow run.
+mod canary;
+
+pub use canary::CanaryRun;
+
+/// Most messages of a shadow run, or of a canary.
 pub const SHADOW_MESSAGES_MAX: u32 = 1_000_000;
 
 /// How a version comes in force where another one runs. At once, if it says nothing.
@@ -19,6 +23,15 @@ pub struct Rollout {
     pub failures: u32,
     /// Of these messages, so many may lead to other outputs.
     pub different: Share,
+    /// Then it has a share of the messages, and its effects count.
+    pub canary: Option<CanaryRun>,
+}
+
+impl Rollout {
+    /// Whether it asks for anything before a version comes in force.
+    pub const fn is_trial(&self) -> bool {
+        self.shadow.is_some() || self.canary.is_some()
+    }
 }
 
 /// When a shadow run is over.
@@ -38,10 +51,7 @@ impl TryFrom<String> for ShadowRun {
         if text == "until promoted" {
             return Ok(Self::UntilPromoted);
         }
-        let number = text.strip_suffix("messages").or_else(|| text.strip_suffix("message")).map(str::trim);
-        let number = number.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-        let number = number.and_then(|digits| digits.parse().ok());
-        match number.filter(|number| (1..=SHADOW_MESSAGES_MAX).contains(number)) {
+        match messages(&text) {
             Some(number) => Ok(Self::Messages(number)),
             None => Err(format!(
                 "\"{}\" is not a shadow run; write \"1000 messages\", up to {SHADOW_MESSAGES_MAX}, or \"until promoted\"",
@@ -49,6 +59,13 @@ impl TryFrom<String> for ShadowRun {
             )),
         }
     }
+}
+
+/// Reads `"1000 messages"`.
+fn messages(text: &str) -> Option<u32> {
+    let number = text.strip_suffix("messages").or_else(|| text.strip_suffix("message"))?.trim();
+    let number = Some(number).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    number.parse().ok().filter(|number| (1..=SHADOW_MESSAGES_MAX).contains(number))
 }
 
 /// As it stands in a `function.toml`.
@@ -131,12 +148,21 @@ impl From<Share> for String {
 /// As it stands in a `function.toml`, in one line.
 impl fmt::Display for Rollout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.shadow {
-            None => f.write_str("at once"),
-            Some(ShadowRun::UntilPromoted) => f.write_str("shadow until promoted"),
-            Some(run) => {
-                write!(f, "shadow for {run}, with at most {} failures and {} different", self.failures, self.different)
+        match (self.shadow, self.canary) {
+            (None, None) => return f.write_str("at once"),
+            (None, Some(canary)) => return write!(f, "canary with {canary}"),
+            (Some(ShadowRun::UntilPromoted), _) => f.write_str("shadow until promoted")?,
+            (Some(run), _) => {
+                write!(
+                    f,
+                    "shadow for {run}, with at most {} failures and {} different",
+                    self.failures, self.different
+                )?;
             }
+        }
+        match self.canary {
+            Some(canary) => write!(f, ", then canary with {canary}"),
+            None => Ok(()),
         }
     }
 }
@@ -163,6 +189,9 @@ mod tests {
         assert_eq!(lenient.to_string(), "shadow for 1 message, with at most 2 failures and 12.5% different");
         let patient = rollout("[rollout]\nshadow = \"until promoted\"").unwrap().unwrap();
         assert_eq!(patient.to_string(), "shadow until promoted");
+        let both = "[rollout]\nshadow = \"until promoted\"\ncanary = \"10% for 1 message\"";
+        let both = rollout(both).unwrap().unwrap();
+        assert_eq!(both.to_string(), "shadow until promoted, then canary with 10% for 1 message");
     }
 
     #[test]

@@ -41,6 +41,13 @@ fn commands_are_done_or_refused_with_the_reason() {
     assert_eq!((&ran["command"], &ran["answers"][0]["state"]), (&"promote".into(), &"done".into()), "{ran}");
     echoes(&mut client, "1.1.0");
     run(&site, &["config", "set", "f", "unit=K", "rh_max=90"], 0);
+    let shown = run(&site, &["config", "get", "f"], 0).stdout;
+    assert!(shown.contains("unit=K  set here") && shown.contains("rh_max=90"), "{shown}");
+    assert_eq!(run(&site, &["config", "get", "f", "unit"], 0).stdout, "K\n");
+    let none = run(&site, &["config", "get", "f", "speed"], 1).stderr;
+    assert!(none.contains("has no \"speed\"") && none.contains("rh_max, unit"), "{none}");
+    let nobody = run(&site, &["config", "get", "nobody"], 1).stderr;
+    assert!(nobody.contains("nobody: no gateway") && nobody.contains("eyot list"), "{nobody}");
     run(&site, &["config", "unset", "f", "unit"], 0);
     let config = capture(&site, &mut client, &["--out", "config.cap"]).1;
     assert!(config.contains("rh_max = 90") && !config.contains("unit"), "{config}");

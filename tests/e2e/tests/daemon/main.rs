@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod broker;
+mod canary;
 mod captures;
 mod commands;
 mod deploy;

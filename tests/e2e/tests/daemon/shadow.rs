@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::push::{function_topic, order, report, signed, site};
 
 /// Version `version` of `f`, which is to be a shadow first.
-fn push(site: &Site, id: &str, version: &str, rollout: &str, wat: &str) {
+pub fn push(site: &Site, id: &str, version: &str, rollout: &str, wat: &str) {
     let manifest = Manifest { version: version.into(), rollout: rollout.into(), ..Manifest::new("f") };
     let file = site.dir().join("signed.wasm");
     std::fs::write(&file, signed(site.dir(), &manifest, wat)).unwrap();
@@ -114,7 +114,7 @@ fn a_version_that_traps_is_gone_before_it_could_do_harm() {
     let status = site.await_status("the refusal", |status| status["functions"][0]["shadow"].is_null());
     assert_eq!((&status["functions"][0]["failures"], &status["ledger"]["dropped"]), (&0.into(), &0.into()), "{status}");
     assert!(balances(&status), "{status}");
-    assert!(daemon.log().contains("a version that ran as a shadow is gone"), "{}", daemon.log());
+    assert!(daemon.log().contains("a version that was on trial is gone"), "{}", daemon.log());
 }
 
 #[test]

@@ -2,11 +2,13 @@
 //!
 //! - `order`: a command, signed, given, and its answers;
 //! - `orders`: the commands that end with their answer;
+//! - `values`: what a configuration is, which no command is needed for;
 //! - `capture`: the one that is followed by what was asked for.
 
 pub mod capture;
 mod order;
 pub mod orders;
+mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;

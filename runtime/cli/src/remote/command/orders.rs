@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use eyot_wire::control::Command;
 
 use super::order::Order;
+use super::values::{self, Get};
 use super::Common;
 use crate::error::Error;
 use crate::output;
@@ -31,7 +32,8 @@ Examples:
 Two versions besides the present one are kept. What was rolled back does not come again by a push, but by `eyot promote`.
 Exit codes: 0 done by all gateways that are online, 1 not, 2 bad usage or bad input.";
 
-/// Put a version in force that waits for it: one that runs as a shadow, or was rolled back.
+/// Lead a version a step on: from shadow to canary if its [rollout] has one, or else in force; also one that was rejected or
+/// rolled back.
 #[derive(clap::Args)]
 #[command(after_help = PROMOTE_EXAMPLES)]
 pub struct Promote {
@@ -64,7 +66,7 @@ Examples:
 A function that the gateway's own [[function]] names comes back when that restarts.
 Exit codes: 0 done by all gateways that are online, 1 not, 2 bad usage or bad input.";
 
-/// Change the configuration of a function on a gateway.
+/// Show or change the configuration of a function on a gateway.
 #[derive(clap::Args)]
 #[command(after_help = CONFIG_EXAMPLES, arg_required_else_help = true)]
 pub struct Config {
@@ -75,10 +77,12 @@ pub struct Config {
 const CONFIG_EXAMPLES: &str = "\
 Examples:
   eyot config set greenhouse rh_max=90 factor=2 --gateway barn-7 --key ada
-  eyot config unset greenhouse rh_max --group barns --key ada";
+  eyot config unset greenhouse rh_max --group barns --key ada
+  eyot config get greenhouse --gateway barn-7";
 
 #[derive(clap::Subcommand)]
 enum Change {
+    Get(Get),
     Set(Set),
     Unset(Unset),
 }
@@ -113,6 +117,7 @@ impl Config {
     /// Whether standard output is JSON.
     pub fn json(&self) -> bool {
         match &self.change {
+            Change::Get(get) => get.json,
             Change::Set(set) => set.common.json,
             Change::Unset(unset) => unset.common.json,
         }
@@ -140,6 +145,7 @@ pub fn remove(args: &Remove) -> Result<(), Error> {
 
 pub fn config(args: &Config) -> Result<(), Error> {
     match &args.change {
+        Change::Get(get) => values::get(get),
         Change::Set(Set { name, values, common }) => {
             let set: BTreeMap<String, String> = values.iter().cloned().collect();
             if set.len() < values.len() {

@@ -11,7 +11,7 @@ use crate::remote::list::style;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     pub gateway: String,
-    /// `sent`, `offline`, `receiving`, `staged`, `shadow`, `active`, `unchanged`, `rejected` or `rolled-back`.
+    /// `sent`, `offline`, `receiving`, `staged`, `shadow`, `canary`, `active`, `unchanged`, `rejected` or `rolled-back`.
     pub state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -28,6 +28,7 @@ impl Outcome {
             PushState::Receiving => "receiving",
             PushState::Staged => "staged",
             PushState::Shadow => "shadow",
+            PushState::Canary => "canary",
             PushState::Active => "active",
             PushState::Unchanged => "unchanged",
             PushState::Rejected => "rejected",
@@ -42,8 +43,8 @@ impl Outcome {
 
     fn become_(&mut self, state: &str, reason: Option<&str>) -> bool {
         // Both topics tell the same, in any order; what was decided stays, but for a version that is taken back
-        // and a shadow, of which more can become known while other gateways are waited for.
-        let is_decided = self.is_final() && self.state != "shadow";
+        // and one on trial, of which more can become known while other gateways are waited for.
+        let is_decided = self.is_final() && !matches!(self.state.as_str(), "shadow" | "canary");
         if is_decided && state != "rolled-back" || self.state == state {
             return false;
         }
@@ -57,9 +58,9 @@ impl Outcome {
         self.is_good() || matches!(self.state.as_str(), "rejected" | "rolled-back")
     }
 
-    /// Whether it runs, in force or, as its rollout has it, as a shadow of the version that is.
+    /// Whether it runs, in force or, as its rollout has it, as a shadow or a canary beside the version that is.
     pub fn is_good(&self) -> bool {
-        matches!(self.state.as_str(), "active" | "shadow" | "unchanged" | "quarantined")
+        matches!(self.state.as_str(), "active" | "shadow" | "canary" | "unchanged" | "quarantined")
     }
 
     /// Whether the gateway has all of it.

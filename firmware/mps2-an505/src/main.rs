@@ -12,7 +12,7 @@ use core::panic::PanicInfo;
 
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::entry;
-use eyot_node::{Channel, Node, NodeLimits, Options};
+use eyot_node::{Channel, Limits, Node, NodeLimits, Options, StackLimits};
 
 use crate::board::Mps2;
 use crate::sensor::Simulated;
@@ -27,7 +27,8 @@ fn main() -> ! {
     let board = Mps2::start();
     let mut sensor = Simulated::default();
     let mut channels = [Channel::new("sensors/sim/raw", SAMPLE_EVERY_MS, &mut sensor)];
-    let limits = NodeLimits { module_bytes: 96 << 10, ..NodeLimits::default() };
+    // What the board's file grants, against which the gateway checks what is pushed.
+    let limits = include!(concat!(env!("OUT_DIR"), "/limits.rs"));
     let program = concat!("eyot-mps2-an505 ", env!("CARGO_PKG_VERSION"));
     // The board has no randomness, and QEMU no second one of its kind on the same line.
     let options = Options { program, limits, seed: 505 };

@@ -44,6 +44,7 @@ pub struct Installer {
     /// Of which module, and why it was refused if it was.
     answer: Option<([u8; 32], Option<Text>)>,
     ask_due_ms: u64,
+    is_removed: bool,
 }
 
 impl Installer {
@@ -101,6 +102,11 @@ impl Installer {
         self.answer = Some((sha256, None));
     }
 
+    /// There is none any more, and none is coming.
+    pub fn removed(&mut self) {
+        (self.staging, self.answer, self.is_removed) = (None, None, true);
+    }
+
     /// It does not.
     pub fn refuse(&mut self, sha256: [u8; 32], reason: Text) {
         self.answer = Some((sha256, Some(reason)));
@@ -108,6 +114,9 @@ impl Installer {
 
     /// Passes what is to be said about it to `say`.
     pub fn poll<R>(&mut self, now_ms: u64, say: impl FnOnce(Install<'_>) -> R) -> Option<R> {
+        if core::mem::take(&mut self.is_removed) {
+            return Some(say(Install::Removed));
+        }
         match self.answer.take() {
             Some((sha256, None)) => return Some(say(Install::Done { sha256 })),
             Some((sha256, Some(reason))) => return Some(say(Install::Refused { sha256, reason: &reason })),
@@ -134,6 +143,7 @@ mod tests {
             Install::Wants { offset, .. } => offset.to_string(),
             Install::Done { .. } => "done".to_string(),
             Install::Refused { reason, .. } => reason.to_string(),
+            Install::Removed => "removed".to_string(),
         })
     }
 
@@ -156,6 +166,9 @@ mod tests {
         assert_eq!((said(&mut installer, 0).as_deref(), said(&mut installer, 5000)), (Some("done"), None));
         installer.begin(sha256, 1000, Some(sha256), 1000);
         assert_eq!(said(&mut installer, 0).as_deref(), Some("done"), "it runs already");
+        installer.begin(sha256, 1000, None, 1000);
+        installer.removed();
+        assert_eq!((said(&mut installer, 0).as_deref(), said(&mut installer, 5000)), (Some("removed"), None));
     }
 
     #[test]

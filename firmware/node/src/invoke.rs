@@ -72,6 +72,11 @@ impl Program {
         Ok(())
     }
 
+    /// The function goes, with its state.
+    pub fn remove(&mut self) {
+        self.loaded = None;
+    }
+
     /// SHA-256 of the module.
     pub fn sha256(&self) -> Option<[u8; 32]> {
         self.loaded.as_ref().map(|loaded| loaded.sha256)

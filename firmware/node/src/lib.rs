@@ -25,7 +25,9 @@ pub mod queue;
 pub mod sample;
 pub mod sensors;
 
+pub use eyot_engine::StackLimits;
 pub use eyot_wire::link::Ledger;
+pub use eyot_wire::manifest::Limits;
 pub use invoke::NodeLimits;
 pub use node::{Node, Options};
 pub use sample::{Channel, Sample, Sensor, SensorError};

@@ -126,6 +126,11 @@ impl Link {
         is_due
     }
 
+    /// The status is due now.
+    pub fn status_soon(&mut self) {
+        self.status_due_ms = 0;
+    }
+
     /// The next reading that may go, and whether it has gone before.
     pub fn reading<'q, const N: usize>(&mut self, now_ms: u64, queue: &'q Queue<N>) -> Option<(FromNode<'q>, bool)> {
         if !self.is_welcome {

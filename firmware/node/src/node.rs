@@ -138,6 +138,11 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
             Some(Heard::Module(ToNode::Chunk { sha256, offset, bytes })) => {
                 self.installer.chunk(sha256, offset, bytes).map(|module| (sha256, module))
             }
+            Some(Heard::Module(ToNode::Remove)) => {
+                self.program.remove();
+                self.installer.removed();
+                None
+            }
             Some(Heard::Module(_)) => None,
         };
         if let Some((sha256, module)) = module {
@@ -149,6 +154,8 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
         match self.program.load(module, sha256) {
             Ok(()) => {
                 self.is_failing = false;
+                // What the account has until now is of the function before: said first, and then that there is another.
+                self.link.status_soon();
                 self.installer.done(sha256);
             }
             Err(error) => self.installer.refuse(sha256, cut(format_args!("{error}"))),

@@ -1,5 +1,6 @@
 //! `eyot boards`: the boards that gateways and nodes run on, as `boards/` describes them.
 
+use eyot_gateway::board::{Mcu, FILES};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -20,22 +21,6 @@ Examples:
   eyot boards --json | jq '.boards[] | select(.board.kind == \"mcu\")'
 
 Gateways are built for the target that is named; of nodes, those with a firmware can be built here.";
-
-/// Every file of `boards/`, in the order of the list.
-const FILES: [&str; 12] = [
-    include_str!("../../../boards/rpi-zero-2w.toml"),
-    include_str!("../../../boards/rpi-3b-plus.toml"),
-    include_str!("../../../boards/rpi-4b.toml"),
-    include_str!("../../../boards/rpi-cm4.toml"),
-    include_str!("../../../boards/rpi-5.toml"),
-    include_str!("../../../boards/beaglebone-black.toml"),
-    include_str!("../../../boards/x86-64.toml"),
-    include_str!("../../../boards/pico-2.toml"),
-    include_str!("../../../boards/nrf52840-dk.toml"),
-    include_str!("../../../boards/nucleo-f446re.toml"),
-    include_str!("../../../boards/esp32-c6.toml"),
-    include_str!("../../../boards/mps2-an505.toml"),
-];
 
 /// One file of `boards/`. A gateway has `kernel`, `boot`, `console`, `storage`, `net` and `limits`; a node has `mcu`.
 #[derive(Deserialize, Serialize)]
@@ -150,26 +135,6 @@ struct Watchdog {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Mcu {
-    chip: String,
-    /// What a firmware may use of its flash and memory, its heap among it.
-    flash_kib: u32,
-    ram_kib: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    heap_kib: Option<u32>,
-    /// Most fuel for one sample.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fuel: Option<u64>,
-    flasher: String,
-    /// The link's.
-    uart: String,
-    /// Folder of the program for it, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    firmware: Option<String>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 struct Qemu {
     /// Of `qemu-system-<system>`.
     system: String,
@@ -237,9 +202,9 @@ mod tests {
                 Kind::Mcu => mcu.is_some() && kernel.is_none() && limits.is_none(),
             };
             assert!(is_whole, "{id}");
-            if let Some(Mcu { firmware: Some(folder), heap_kib, fuel, ram_kib, .. }) = mcu {
+            if let Some(Mcu { firmware: Some(folder), function, ram_kib, .. }) = mcu {
                 assert!(root.join(folder).join("Cargo.toml").is_file(), "{id}: {folder}");
-                assert!(heap_kib.is_some_and(|heap| heap < *ram_kib) && fuel.is_some(), "{id}");
+                assert!(function.is_some_and(|function| function.heap_kib < *ram_kib), "{id}");
             }
         }
     }

@@ -19,7 +19,7 @@
 //! - `ledger`: whether what it sent arrived in the cloud;
 //! - `remote`: pushed to gateways elsewhere, and looked after there;
 //! - `demo`: a whole gateway with brokers, sensors and faults, in this process;
-//! - `boards`: what gateways and nodes run on;
+//! - `boards`: what gateways and nodes run on; `place`: which of them a function fits;
 //! - `completions`: for shells.
 //!
 //! What they share: `guest` (the thread functions run in), `file`, `output`, `error`.
@@ -38,6 +38,7 @@ mod ledger;
 mod module;
 mod new;
 mod output;
+mod place;
 mod remote;
 mod replay;
 mod run;
@@ -102,6 +103,7 @@ enum Command {
     Ledger(ledger::Args),
     Demo(demo::Args),
     Boards(boards::Args),
+    Place(place::Args),
     Completions(completions::Args),
 }
 
@@ -126,6 +128,7 @@ impl Command {
             Self::Ledger(args) => args.json,
             Self::Demo(args) => args.json,
             Self::Boards(args) => args.json,
+            Self::Place(args) => args.json,
             Self::New(_) | Self::Build(_) | Self::Test(_) | Self::Dev(_) | Self::Sign(_) | Self::Completions(_) => {
                 false
             }
@@ -156,6 +159,7 @@ impl Command {
             Self::Ledger(args) => ledger::execute(args),
             Self::Demo(args) => demo::execute(args),
             Self::Boards(args) => boards::execute(args),
+            Self::Place(args) => place::execute(args),
             Self::Completions(args) => completions::execute(args),
         }
     }

@@ -3,6 +3,8 @@
 use eyot_wire::manifest::{Limits, Rollout};
 use eyot_wire::module::PAYLOAD_MAX_BYTES;
 
+use crate::deploy::registry::Build;
+
 /// Most uplinks of one gateway.
 pub const UPLINKS_MAX: usize = 16;
 /// Most functions of one gateway.
@@ -28,8 +30,8 @@ pub struct Config {
     pub version: &'static str,
     /// Uplinks in the order of `gateway.toml`. Whatever no uplink takes goes to the local broker.
     pub uplinks: Vec<Uplink>,
-    /// Ids of the nodes behind the gateway, in the order of `gateway.toml`.
-    pub nodes: Vec<String>,
+    /// The nodes behind the gateway, in the order of `gateway.toml`.
+    pub nodes: Vec<Node>,
     /// What happens to new messages when the spool is full.
     pub when_full: WhenFull,
     /// Makes less of the backlog before that.
@@ -94,6 +96,24 @@ impl Default for Config {
             ack_flush_us: 500_000,
         }
     }
+}
+
+/// A node behind the gateway.
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    /// Its name in topics, status and logs.
+    pub id: String,
+    /// What the configuration file gives it to run, if that is a function; what is pushed to it goes before that.
+    pub configured: Option<Configured>,
+}
+
+/// A function that came with the configuration file.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    /// Its name.
+    pub name: String,
+    /// The build.
+    pub build: Build,
 }
 
 /// A place outputs go to.

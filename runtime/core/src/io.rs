@@ -161,6 +161,13 @@ pub enum Effect<F> {
     Run(Box<Job>),
     /// Do this, after the tasks before it and away from this thread, then hand in [`Input::Answer`] if it has one.
     Task(Box<Task>),
+    /// A node is to run this module from now on, or none.
+    Install {
+        /// The node's link.
+        link: LinkId,
+        /// The module, with its SHA-256.
+        module: Option<([u8; 32], Bytes)>,
+    },
     /// From now on the intake is to be subscribed to exactly these topic filters, besides the control topics.
     Subscribe(Vec<String>),
     /// A line a function logged.

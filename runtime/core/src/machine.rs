@@ -12,6 +12,7 @@ use crate::active::{Active, Loaded};
 use crate::backlog::Quotas;
 use crate::commit::{Committer, Room, Step};
 use crate::config::{Config, Priority, WhenFull};
+use crate::deploy::nodes::NodeChange;
 use crate::deploy::plan::Deployer;
 use crate::down::Downlink;
 use crate::flight::Flight;
@@ -34,6 +35,8 @@ mod deploy;
 mod letters;
 mod live;
 mod node;
+mod node_deploy;
+mod node_push;
 mod open;
 mod orders;
 mod report;
@@ -78,6 +81,8 @@ pub struct Core<S: Storage> {
     intake_conn: Option<ConnId>,
     downlinks: Vec<Downlink>,
     nodes: Vec<Node>,
+    /// Changes to what they run that are not durable yet, the oldest first.
+    node_changes: VecDeque<NodeChange>,
     lanes: Vec<Lane<S::File>>,
     successions: Vec<Succession>,
     record: Builder,
@@ -162,7 +167,8 @@ impl<S: Storage> Core<S> {
     /// Whether a message on this topic may be handed in: as [`accepts_messages`](Self::accepts_messages), and control messages
     /// always may until the end.
     pub fn accepts(&self, from: LinkId, topic: &[u8]) -> bool {
-        self.accepts_messages() || !self.draining && self.control_topic(from, topic).is_some()
+        let is_control = || self.control_topic(from, topic).is_some() || self.node_control_topic(from, topic).is_some();
+        self.accepts_messages() || !self.draining && is_control()
     }
 
     /// When [`Input::Tick`] is due, on the clock of [`Now::mono_us`].
@@ -187,6 +193,7 @@ impl<S: Storage> Core<S> {
             .chain(retry)
             .chain(self.grace_until_us)
             .chain(self.deployer.staging.due_us())
+            .chain(self.nodes.iter().filter_map(|node| node.staging.due_us()))
             .chain(self.functions.shadows.due_us())
             .chain(self.canary_due_us())
             .min()

@@ -1,16 +1,22 @@
 //! Nodes: microcontrollers behind the gateway. Their readings are messages like those of sensors; how they are is for
-//! people to read.
+//! people to read; what they run is pushed to them as to the gateway.
 
 use eyot_wire::link::Ledger;
 use serde::Serialize;
 
+use crate::config::{Config, Node as Configuration};
+use crate::deploy::nodes::{Watch, NODE_STAGING_MAX_BYTES};
+use crate::deploy::plan::Document;
+use crate::deploy::staging::Staging;
 use crate::io::LinkId;
 
 /// Most nodes of one gateway.
 pub const NODES_MAX: usize = 32;
+/// Largest module that goes to a node: none has room for more.
+pub const NODE_MODULE_MAX_BYTES: usize = 1 << 20;
 
-/// How a node is, as far as the edge knows: the document on `eyot/<gw>/node/<id>`. What it counts it counts from its own
-/// start, which a change of `session` shows.
+/// How a node is, as far as the edge knows: part of the document on `eyot/<gw>/node/<id>`. What it counts it counts from its
+/// own start, which a change of `session` shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NodeReport {
     /// It is connected, and has said who it is.
@@ -22,9 +28,12 @@ pub struct NodeReport {
     /// SHA-256 of its function's module, in hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// Why the function it is to run does not run there.
+    /// SHA-256 of a module that it does not run though it should, and why not.
+    #[serde(skip)]
+    pub refused: Option<([u8; 32], String)>,
+    /// On what its function failed last, and how.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub last_failure: Option<String>,
     /// Milliseconds since its start, when it last said so.
     pub uptime_ms: u64,
     /// Of its heap.
@@ -47,8 +56,13 @@ pub struct NodeReport {
 impl NodeReport {
     /// Whether something has changed that people wait to hear.
     fn is_news_after(&self, before: &Self) -> bool {
-        (self.online, self.session, &self.function, &self.reason)
-            != (before.online, before.session, &before.function, &before.reason)
+        (self.online, self.session, &self.function, &self.refused)
+            != (before.online, before.session, &before.function, &before.refused)
+    }
+
+    /// Whether it runs this module.
+    pub fn runs(&self, sha256: &[u8; 32]) -> bool {
+        self.function.as_deref() == Some(hex::encode(sha256).as_str())
     }
 }
 
@@ -56,23 +70,66 @@ impl NodeReport {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub link: LinkId,
-    pub id: String,
+    pub configuration: Configuration,
     pub report: NodeReport,
+    /// Parts of pushes to it.
+    pub staging: Staging,
+    pub watch: Watch,
+    /// What was pushed to it last, if that was refused.
+    pub rejected: Option<Document>,
 }
 
 /// A node's document, as it is published.
 #[derive(Serialize)]
 pub(crate) struct NodeStatus<'a> {
-    node: &'a str,
+    pub node: &'a str,
+    /// What it is to run, or what became of that.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub deployed: Option<NodeFunction>,
+    /// Why it does not run what was pushed to it, or named in the configuration file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     #[serde(flatten)]
-    report: &'a NodeReport,
+    pub report: &'a NodeReport,
+}
+
+/// A function of a node, in the words of a function's own topic.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NodeFunction {
+    pub name: String,
+    pub version: String,
+    pub sha256: String,
+    /// "staged", "active", "rejected" or "rolled-back".
+    pub state: &'static str,
+    /// What runs, where the rest is about another version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<NodeActive>,
+}
+
+/// The version that is in force on a node.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NodeActive {
+    pub version: String,
+    pub sha256: String,
 }
 
 impl Node {
-    /// Those of the configuration, behind so many uplinks.
-    pub fn all(ids: &[String], uplinks: usize) -> Vec<Self> {
-        let links = (u8::try_from(uplinks).unwrap_or(u8::MAX)..).map(LinkId::uplink);
-        links.zip(ids).map(|(link, id)| Self { link, id: id.clone(), report: NodeReport::default() }).collect()
+    /// Those of the configuration, behind its uplinks.
+    pub fn all(config: &Config) -> Vec<Self> {
+        let links = (u8::try_from(config.uplinks.len()).unwrap_or(u8::MAX)..).map(LinkId::uplink);
+        let node = |(link, configuration): (LinkId, &Configuration)| Self {
+            link,
+            configuration: configuration.clone(),
+            report: NodeReport::default(),
+            staging: Staging::new(config.staging_max_bytes.min(NODE_STAGING_MAX_BYTES), config.parts_ttl_us),
+            watch: Watch::default(),
+            rejected: None,
+        };
+        links.zip(&config.nodes).map(node).collect()
+    }
+
+    pub fn id(&self) -> &str {
+        &self.configuration.id
     }
 
     /// How it is now; true if that is news.
@@ -80,9 +137,5 @@ impl Node {
         let is_news = report.is_news_after(&self.report);
         self.report = report;
         is_news
-    }
-
-    pub fn status(&self) -> NodeStatus<'_> {
-        NodeStatus { node: &self.id, report: &self.report }
     }
 }

@@ -51,7 +51,8 @@ pub(crate) fn encode_checkpoint(ledger: &Ledger, kept: &Kept<'_>, out: &mut Vec<
     out.clear();
     let taken = std::mem::take(out);
     let checkpoint = Checkpoint { version: CHECKPOINT_VERSION, ledger, states: &kept.states };
-    let whole = (checkpoint, &ledger.wear, ledger.rewrites, &ledger.finished, kept.registry);
+    let registry = (kept.registry, &kept.registry.nodes);
+    let whole = (checkpoint, &ledger.wear, ledger.rewrites, &ledger.finished, registry);
     if let Ok(grown) = postcard::to_extend(&whole, taken) {
         *out = grown;
     }
@@ -88,7 +89,9 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, Tail)> {
     let Ok((wear, rest)) = postcard::take_from_bytes(rest) else { return Some((value, Tail::default())) };
     let (rewrites, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
     let (finished, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
-    Some((value, Tail { wear, rewrites, finished, registry: postcard::from_bytes(rest).unwrap_or_default() }))
+    let (registry, rest) = postcard::take_from_bytes::<Registry>(rest).unwrap_or_default();
+    let registry = Registry { nodes: postcard::from_bytes(rest).unwrap_or_default(), ..registry };
+    Some((value, Tail { wear, rewrites, finished, registry }))
 }
 
 /// Collects what the spool replays.
@@ -199,6 +202,7 @@ impl Recovery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::registry::Entry;
 
     #[test]
     fn the_tail_is_read_where_there_is_one() {
@@ -206,7 +210,8 @@ mod tests {
         let mut ledger = Ledger { without_output: 3, wear, rewrites: 5, ..Ledger::default() };
         ledger.keep_finished(&StreamAccount::new(1, "cloud~7".to_owned(), 7, 0));
         let (mut checkpoint, mut note) = (Vec::new(), Vec::new());
-        let registry = Registry { number: 9, ..Registry::default() };
+        let nodes = BTreeMap::from([("north/trim".to_owned(), Entry::default())]);
+        let registry = Registry { number: 9, nodes, ..Registry::default() };
         encode_checkpoint(
             &ledger,
             &Kept { states: BTreeMap::new(), registry: &registry, audits: &Audits::default() },

@@ -71,6 +71,19 @@ pub enum Task {
         /// Its nonce.
         nonce: String,
     },
+    /// A task for what is pushed to a node: [`Keep`](Self::Keep), [`Take`](Self::Take), [`Forget`](Self::Forget) or
+    /// [`Fetch`](Self::Fetch). Answered by [`Answer::Node`].
+    Node {
+        /// Which node, by its place in the configuration.
+        node: u8,
+        /// The task.
+        task: Box<Task>,
+    },
+    /// Read a module that is kept. Answered by [`Answer::Fetched`].
+    Fetch {
+        /// Its SHA-256.
+        sha256: [u8; 32],
+    },
     /// Keep a line of the audit log, durably. Answered by [`Answer::Audited`] if it is about a change.
     Audit {
         /// Number of the change; none of what was refused.
@@ -121,6 +134,20 @@ pub enum Answer {
         sha256: [u8; 32],
         /// Why not, if not: reason and remedy.
         result: Result<Fresh, String>,
+    },
+    /// Of [`Task::Node`].
+    Node {
+        /// As in the task.
+        node: u8,
+        /// What came of the task in it.
+        answer: Box<Answer>,
+    },
+    /// Of [`Task::Fetch`].
+    Fetched {
+        /// SHA-256 of the module.
+        sha256: [u8; 32],
+        /// The module; or why not, if not: reason and remedy.
+        result: Result<Bytes, String>,
     },
     /// Of [`Task::Audit`].
     Audited {
@@ -221,6 +248,11 @@ pub trait Shelf {
 
     /// Parts of pushes.
     fn parts(&mut self) -> Vec<Part>;
+
+    /// Parts of pushes to the node at this place.
+    fn node_parts(&mut self, _node: u8) -> Vec<Part> {
+        Vec::new()
+    }
 
     /// Removes all modules but these.
     fn retain(&mut self, sha256: &[[u8; 32]]);

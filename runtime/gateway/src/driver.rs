@@ -293,6 +293,7 @@ impl<S: Storage> Driver<S> {
                 Effect::Drained => self.drained = true,
                 Effect::Task(task) => self.tasks.give(task),
                 Effect::Subscribe(filters) => self.outbox.subscribe(filters),
+                Effect::Install { link, module } => self.outbox.install(link, module),
             }
         }
         self.outbox.flush();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
+use eyot_core::config::Node;
 use eyot_core::{Core, OpenError};
 use eyot_spool::FileStorage;
 use eyot_wire::control;
@@ -264,8 +265,11 @@ fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result
     let spool = eyot_spool::Options::for_quota(config.spool.max_bytes);
     let ids = control::ids(&config.id, &config.groups);
     let configured = loaded.iter().zip(&config.functions).map(|(loaded, file)| (loaded.sha256, file.path.clone()));
-    let mut store =
-        Store::open(&config.data_dir, config.trust.clone(), ids, configured.collect()).map_err(StartError::DataDir)?;
+    let on_nodes = config.nodes.iter().filter_map(|node| node.module.as_ref());
+    let configured = configured.chain(on_nodes.map(|(module, path)| (module.sha256, path.clone())));
+    let nodes = config.nodes.iter().map(|node| (node.id.as_str(), node.board));
+    let store = Store::open(&config.data_dir, config.trust.clone(), ids, configured.collect());
+    let mut store = store.and_then(|store| store.with_nodes(nodes)).map_err(StartError::DataDir)?;
     let mut core = Core::open(core_config(config), spool, storage.clone(), loaded, clock.now(), fastrand::u64(..))?;
     core.restore(&mut store);
     let subscriptions = core.subscriptions();
@@ -292,7 +296,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         fuel_budget_per_s: config.run.fuel_budget_per_s,
         version: env!("CARGO_PKG_VERSION"),
         uplinks: config.uplinks.iter().map(|u| u.delivery.clone()).collect(),
-        nodes: config.nodes.iter().map(|node| node.id.clone()).collect(),
+        nodes: config.nodes.iter().map(|n| Node { id: n.id.clone(), configured: n.configured() }).collect(),
         when_full: config.spool.when_full,
         reduce: config.spool.reduce.as_ref().map(reduce),
         commit_window_us: micros(config.spool.commit_window),

@@ -7,6 +7,7 @@
 //! - [`config`]: `gateway.toml`, read and checked as a whole.
 //! - [`file`]: files it names, read up to a limit.
 //! - [`functions`]: modules from files.
+//! - [`board`]: the boards that nodes run on, and what fits them.
 //! - [`broker`]: a broker in this process, for `embedded://`.
 //! - [`mqtt`]: links to brokers: session, transport, reconnecting.
 //! - [`uplink`]: links to whatever is no broker: HTTP endpoints, files, object stores.
@@ -21,6 +22,7 @@
 //! - [`metrics`]: the status document's numbers for Prometheus.
 //! - [`gateway`]: all of it together: start, stop, kill.
 
+pub mod board;
 pub mod broker;
 pub mod config;
 pub mod driver;

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use flume::Receiver;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, Mqtt, UplinkAt};
 use crate::metrics::{self, Ask};
@@ -21,7 +21,7 @@ use crate::mqtt::session::Options;
 use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::transport::Endpoint;
 use crate::mqtt::Version;
-use crate::node::peer::Peer;
+use crate::node::peer::{Peer, Wanted};
 use crate::node::runner::Runner;
 use crate::node::Port;
 use crate::outbox::LinkEnd;
@@ -53,6 +53,7 @@ pub(crate) struct Planned {
     control: Vec<String>,
     /// Where it is written down what the broker keeps for us, if it does.
     kept_in: Option<PathBuf>,
+    wanted: watch::Sender<Option<Wanted>>,
     reset: Arc<AtomicBool>,
 }
 
@@ -75,6 +76,7 @@ impl Planned {
             filters: Arc::default(),
             control: Vec::new(),
             kept_in: None,
+            wanted: watch::Sender::default(),
             reset: Arc::default(),
         }
     }
@@ -87,12 +89,13 @@ impl Planned {
             commands: self.commands.0.clone(),
             filters,
             control,
+            wanted: self.wanted.clone(),
             reset: self.reset.clone(),
         }
     }
 
     fn start(self, (events, down): (&Events, &MessageSender), subscriptions: &[String]) -> Running {
-        let Self { id, name, kind, commands: (_, commands), filters, control, kept_in, reset } = self;
+        let Self { id, name, kind, commands: (_, commands), filters, control, kept_in, wanted, reset } = self;
         let (mut events, seed) = (events.clone(), fastrand::u64(..));
         // What waits for room in the log must not keep commands waiting: readings go with what the intake hears.
         if id != eyot_core::io::LinkId::INTAKE.0 && !matches!(kind, Kind::Node { .. }) {
@@ -126,7 +129,8 @@ impl Planned {
                 Box::pin(Uplink { name, id, store, limits, events, commands, reset, seed }.run())
             }
             Kind::Node { port, peer } => {
-                Box::pin(Runner { name, id, port, peer: *peer, events, commands, reset, seed }.run())
+                let wanted = wanted.subscribe();
+                Box::pin(Runner { name, id, port, peer: *peer, events, commands, wanted, reset, seed }.run())
             }
         }
     }
@@ -215,7 +219,8 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
 /// A link for each node, behind those of the uplinks.
 fn nodes(config: &Config) -> impl Iterator<Item = Planned> + '_ {
     (2 + config.uplinks.len() as u8..).zip(&config.nodes).map(|(id, node)| {
-        let peer = Box::new(Peer::new(node.id.clone(), node.module.clone()));
+        let module = node.module.as_ref().map(|(module, _)| module.clone());
+        let peer = Box::new(Peer::new(node.id.clone(), module));
         Planned::new(id, &node.id, Kind::Node { port: node.port.clone(), peer }, 0)
     })
 }
@@ -223,8 +228,15 @@ fn nodes(config: &Config) -> impl Iterator<Item = Planned> + '_ {
 /// The filters of this gateway's control topics and those of its groups, and the topics of modules.
 fn control(config: &Config) -> (Vec<String>, Vec<String>) {
     let ids = control::ids(&config.id, &config.groups);
-    let filters = ids.iter().flat_map(|id| ControlTopic::filters(id)).collect();
-    (filters, ids.iter().map(|id| format!("eyot/{id}/push")).collect())
+    let mut filters: Vec<String> = ids.iter().flat_map(|id| ControlTopic::filters(id)).collect();
+    let mut large: Vec<String> = ids.iter().map(|id| format!("eyot/{id}/push")).collect();
+    if !config.nodes.is_empty() {
+        filters.extend(ids.iter().flat_map(|id| ControlTopic::node_filters(id)));
+    }
+    for node in &config.nodes {
+        large.extend(ids.iter().map(|id| format!("eyot/{id}/node/{}/push", node.id)));
+    }
+    (filters, large)
 }
 
 /// Topic and document of the will: the status of a gateway that is not there.

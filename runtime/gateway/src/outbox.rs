@@ -3,12 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use eyot_core::io::{LinkId, Publish};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::mqtt::link::Command;
 use crate::mqtt::{self, Stamp};
+use crate::node::peer::Wanted;
+use crate::node::Module;
 
 /// The core's end of one link.
 pub struct LinkEnd {
@@ -20,6 +24,8 @@ pub struct LinkEnd {
     pub filters: Arc<Mutex<Vec<String>>>,
     /// Of that, whatever functions there are.
     pub control: Vec<String>,
+    /// What the node at it is to run, if it is one; none before that is told.
+    pub wanted: watch::Sender<Option<Wanted>>,
     /// Starts its connection anew.
     pub reset: Arc<AtomicBool>,
 }
@@ -49,6 +55,14 @@ impl Outbox {
         let stamp = stamp.map(|s| Stamp { epoch: s.epoch, seq: s.seq });
         let publish = mqtt::Publish { token, topic, payload, retain, stamp, received_at_ms };
         self.gather(link, Command::Publish { conn, publish });
+    }
+
+    /// The node at a link is to run this module, or none.
+    pub fn install(&mut self, link: LinkId, module: Option<([u8; 32], Bytes)>) {
+        let wanted = module.map_or(Wanted::Nothing, |(sha256, bytes)| Wanted::Module(Module { bytes, sha256 }));
+        if let Some((end, _)) = self.links.get(usize::from(link.0)) {
+            end.wanted.send_replace(Some(wanted));
+        }
     }
 
     /// The intake is to be subscribed to these filters, besides the control topics.

@@ -1,15 +1,15 @@
 //! The store of modules that were pushed: parts that have come, whole modules, and the audit log, in files under the data
 //! directory. Each file is whole or not there: it is written under another name, synced, and renamed.
 //!
-//! - `parts/<sha256>.<n>`: parts of pushes;
+//! - `parts/<sha256>.<n>`: parts of pushes; `nodes/<node>/<sha256>.<n>`: of those to nodes;
 //! - `modules/<sha256>.wasm`: verified modules;
 //! - `commands/<nonce>.json`: verified commands that are not done yet;
 //! - `../audit.ndjson`, `../audit.1.ndjson`: changes, the older ones in the second;
 //! - `../refused.ndjson`, `../refused.1.ndjson`: the same of what was refused, so that no stranger can make changes go from
 //!   the log by sending nonsense.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -26,7 +26,12 @@ use eyot_wire::manifest::Manifest;
 use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
+use crate::board::FunctionBudget;
 use crate::{file, functions};
+
+mod disk;
+
+use disk::{before, files, name, note, write};
 
 /// The audit log begins anew at this size; the one before is kept.
 pub const AUDIT_MAX_BYTES: u64 = 256 << 10;
@@ -51,6 +56,10 @@ pub struct Store {
     ids: Vec<String>,
     /// Modules that came with the configuration file.
     configured: Vec<([u8; 32], PathBuf)>,
+    /// The same for what is pushed to each node, with parts of its own.
+    nodes: Vec<Store>,
+    /// What a function must fit: of a node whose board is known.
+    budget: Option<FunctionBudget>,
 }
 
 impl Store {
@@ -74,6 +83,8 @@ impl Store {
             trust,
             ids,
             configured,
+            nodes: Vec::new(),
+            budget: None,
         };
         for dir in [&store.parts, &store.modules, &store.commands] {
             for path in files(dir)? {
@@ -85,6 +96,31 @@ impl Store {
             }
         }
         Ok(store)
+    }
+
+    /// With a place for what is pushed to these nodes, by their names, with their boards. Parts for others are removed.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn with_nodes<'a>(
+        mut self,
+        nodes: impl Iterator<Item = (&'a str, Option<FunctionBudget>)>,
+    ) -> io::Result<Self> {
+        let root = self.modules.with_file_name("nodes");
+        let of = |(node, budget)| Self { parts: root.join(node), budget, ..self.clone() };
+        let stores: Vec<Self> = nodes.map(of).collect();
+        for dir in files(&root)? {
+            let store = Self { parts: dir.clone(), ..self.clone() };
+            let is_known = stores.iter().any(|known| known.parts == dir);
+            for path in files(&dir)? {
+                let is_unfinished = path.extension().is_some_and(|end| end == UNFINISHED);
+                if is_unfinished || !is_known && store.is_ours(&path) {
+                    let _ = fs::remove_file(path);
+                }
+            }
+        }
+        self.nodes = stores;
+        Ok(self)
     }
 
     /// Does a task; what came of it, if someone waits for that. Call it on a thread of
@@ -116,6 +152,14 @@ impl Store {
             Task::Discard { sha256 } => {
                 let _ = fs::remove_file(self.module(&sha256));
                 None
+            }
+            Task::Node { node, task } => {
+                let answer = Box::new(self.nodes.get(usize::from(node))?.work(*task)?);
+                Some(Answer::Node { node, answer })
+            }
+            Task::Fetch { sha256 } => {
+                let result = self.find_module(&sha256).map(|(_, module)| module.into());
+                Some(Answer::Fetched { sha256, result })
             }
             Task::Read { ticket, text } => Some(Answer::Ordered { ticket, result: self.read(&text) }),
             Task::Done { nonce } => {
@@ -202,10 +246,18 @@ impl Store {
     /// As [`check`](Self::check), and that it can run.
     fn verify(&self, whole: &[u8]) -> Result<Candidate, Refusal> {
         let candidate = self.check(whole)?;
-        Function::load(whole, LoadOptions::default()).map_err(|error| {
-            let Manifest { name, version, .. } = &candidate.manifest;
-            (Some((name.clone(), version.to_string())), format!("is refused: {error}"))
-        })?;
+        let Manifest { name, version, .. } = &candidate.manifest;
+        let refused = |reason: String| (Some((name.clone(), version.to_string())), reason);
+        let options = match &self.budget {
+            None => LoadOptions::default(),
+            Some(budget) => {
+                budget
+                    .fit(&candidate.manifest, whole.len())
+                    .map_err(|reason| refused(format!("does not fit: {reason}")))?;
+                budget.load_options()
+            }
+        };
+        Function::load(whole, options).map_err(|error| refused(format!("is refused: {error}")))?;
         Ok(candidate)
     }
 
@@ -235,13 +287,18 @@ impl Store {
         write(&self.module(sha256), &module).map_err(|e| format!("{from} cannot be kept: {e}; check the disk"))
     }
 
-    fn load_module(&self, sha256: &[u8; 32], overrides: &Overrides) -> Result<Loaded, String> {
+    /// A module that is kept, or else in the file that the configuration names; and where.
+    fn find_module(&self, sha256: &[u8; 32]) -> Result<(PathBuf, Vec<u8>), String> {
         let kept = self.module(sha256);
         let configured = || self.configured.iter().find(|(known, _)| known == sha256).map(|(_, path)| path.clone());
-        let (path, module) = match (functions::read_module(&kept, sha256), configured()) {
-            (Err(_), Some(path)) => (path.clone(), functions::read_module(&path, sha256)?),
-            (module, _) => (kept, module?),
-        };
+        match (functions::read_module(&kept, sha256), configured()) {
+            (Err(_), Some(path)) => functions::read_module(&path, sha256).map(|module| (path, module)),
+            (module, _) => module.map(|module| (kept, module)),
+        }
+    }
+
+    fn load_module(&self, sha256: &[u8; 32], overrides: &Overrides) -> Result<Loaded, String> {
+        let (path, module) = self.find_module(sha256)?;
         functions::make(path, &module, *sha256, overrides.clone())
     }
 
@@ -311,6 +368,10 @@ impl Shelf for Store {
         files(&self.parts).unwrap_or_default().iter().filter_map(part).collect()
     }
 
+    fn node_parts(&mut self, node: u8) -> Vec<Part> {
+        self.nodes.get_mut(usize::from(node)).map(|store| store.parts()).unwrap_or_default()
+    }
+
     fn retain(&mut self, sha256: &[[u8; 32]]) {
         let may_be_replaced = !self.trust.grants.is_empty() || self.trust.allow_unsigned;
         let configured: Vec<[u8; 32]> = self.configured.iter().map(|(sha256, _)| *sha256).collect();
@@ -328,64 +389,4 @@ impl Shelf for Store {
             }
         }
     }
-}
-
-/// Adds a line to a log, durably; one that is too long begins anew.
-fn note(log: &Path, line: &str) -> io::Result<()> {
-    if fs::metadata(log).is_ok_and(|log| log.len() >= AUDIT_MAX_BYTES) {
-        fs::rename(log, before(log))?;
-    }
-    let mut log = OpenOptions::new().create(true).read(true).append(true).open(log)?;
-    let mut last = [b'\n'];
-    if log.seek(SeekFrom::End(-1)).is_ok() {
-        log.read_exact(&mut last)?;
-    }
-    // After a power cut in the middle of a line, the next is one of its own.
-    let begin = if last == [b'\n'] { "" } else { "\n" };
-    log.write_all(format!("{begin}{line}\n").as_bytes())?;
-    log.sync_data()
-}
-
-/// The log before the present one.
-fn before(log: &Path) -> PathBuf {
-    log.with_extension("1.ndjson")
-}
-
-/// Writes a file so that it is whole or not there, also after a power cut.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let Some(dir) = path.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
-    make(dir)?;
-    let unfinished = dir.join(format!("{}.{UNFINISHED}", name(path)));
-    let written = File::create(&unfinished).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    if let Err(error) = written.and_then(|()| fs::rename(&unfinished, path)) {
-        let _ = fs::remove_file(&unfinished);
-        return Err(error);
-    }
-    File::open(dir)?.sync_all()
-}
-
-/// Makes a directory, and its name durable.
-fn make(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let Some(above) = dir.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
-    make(above)?;
-    fs::create_dir(dir)?;
-    File::open(above)?.sync_all()
-}
-
-fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(dir) {
-        Ok(entries) => Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-fn name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }

@@ -48,8 +48,7 @@ impl Tasks {
     /// Has a task done after those before it, never here. Without a thread it waits for the next try to start one: the core
     /// stops giving when too many wait.
     pub fn give(&mut self, task: Box<Task>) {
-        let is_expendable =
-            matches!(*task, Task::Audit { change: None, .. } | Task::Forget { .. } | Task::Discard { .. });
+        let is_expendable = is_expendable(&task);
         if is_expendable && self.todo.len() >= UNANSWERED_MAX {
             // Whoever sends nonsense faster than the disk can tell is not written down each time; what is left in the
             // store goes at the next start, or with its time.
@@ -89,6 +88,15 @@ impl Tasks {
         if let Some(thread) = thread {
             let _ = thread.join();
         }
+    }
+}
+
+/// Whether nobody waits for it, and it does little harm to leave it out.
+fn is_expendable(task: &Task) -> bool {
+    match task {
+        Task::Audit { change: None, .. } | Task::Forget { .. } | Task::Discard { .. } => true,
+        Task::Node { task, .. } => is_expendable(task),
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use eyot_gateway::config::{Config, ConfigError};
-use eyot_gateway::node::peer::{Event, Peer, INSTALLS_MAX};
+use eyot_gateway::node::peer::{Event, Peer, Wanted, INSTALLS_MAX};
 use eyot_gateway::node::{Module, Port};
 use eyot_wire::link::{
     encode, FromNode, Hello, Install, Ledger, Line, Reading, Status, ToNode, CHUNK_MAX_BYTES, LINE_MAX_BYTES,
@@ -43,6 +43,8 @@ fn what_is_wrong_with_a_node_is_said_with_its_key() {
         ("[[node]]\nid = \"a\"\nport = \"tcp://host:5\"\nbaud = 9600", "node.baud", "no effect"),
         ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nbaud = 5", "node.baud", "300 to 4000000"),
         ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nfunction = \"/no/such.wasm\"", "node.function", "/no/such.wasm"),
+        ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nboard = \"mps3\"", "node.board", "no board"),
+        ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nboard = \"rpi-5\"", "node.board", "runs no node"),
         ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nbuad = 9600", "node.buad", "baud"),
     ] {
         let error = parse(nodes).unwrap_err();
@@ -106,6 +108,7 @@ impl Bench {
                 ToNode::Ack { session, seq, .. } => format!("ack {session} {seq}"),
                 ToNode::Begin { bytes, .. } => format!("begin {bytes}"),
                 ToNode::Chunk { offset, bytes, .. } => format!("chunk {offset} {}", bytes.len()),
+                ToNode::Remove => "remove".to_owned(),
             });
         }
         said
@@ -201,7 +204,7 @@ fn a_gateway_that_starts_anew_takes_the_node_as_it_is() {
 }
 
 fn module() -> Module {
-    Module { bytes: vec![1; CHUNK_MAX_BYTES + 10], sha256: SHA }
+    Module { bytes: vec![1; CHUNK_MAX_BYTES + 10].into(), sha256: SHA }
 }
 
 #[test]
@@ -231,7 +234,7 @@ fn a_module_that_is_refused_or_too_much_is_not_sent_for_ever() {
     bench.hello(7, 1, None);
     let refused = FromNode::Install(Install::Refused { sha256: SHA, reason: "no room" });
     assert_eq!(bench.hear(&refused), Some(Event::Report));
-    assert_eq!(bench.peer.report().reason.as_deref(), Some("no room"));
+    assert_eq!(bench.peer.report().refused, Some((SHA, "no room".to_owned())));
     bench.said();
     bench.hello(7, 1, None);
     assert_eq!(bench.said(), ["welcome 7 0"]);
@@ -245,7 +248,38 @@ fn a_module_that_is_refused_or_too_much_is_not_sent_for_ever() {
         let session = bench.peer.report().session;
         assert!(bench.takes(session, 1));
     }
-    assert!(bench.peer.report().reason.as_deref().unwrap().contains("started anew"));
+    assert!(bench.peer.report().refused.as_ref().unwrap().1.contains("started anew"));
+}
+
+#[test]
+fn what_a_node_is_to_run_can_change_and_what_was_refused_before_is_forgotten() {
+    let mut bench = Bench::new(Some(module()));
+    bench.hello(7, 1, None);
+    bench.hear(&FromNode::Install(Install::Refused { sha256: SHA, reason: "no room" }));
+    bench.said();
+    let other = Module { bytes: vec![2; 9].into(), sha256: [8; 32] };
+    bench.peer.run(Wanted::Module(other.clone()));
+    assert_eq!((bench.said(), &bench.peer.report().refused), (vec!["begin 9".to_owned()], &None));
+    bench.hear(&FromNode::Install(Install::Done { sha256: SHA }));
+    assert_eq!(bench.peer.report().function, None, "of the one before");
+    bench.hear(&FromNode::Install(Install::Done { sha256: [8; 32] }));
+    bench.hear(&FromNode::Log { level: 0, text: "the function failed on t: trap" });
+    assert_eq!(bench.peer.report().last_failure.as_deref(), Some("on t: trap"));
+    bench.peer.run(Wanted::Module(other));
+    assert_eq!(bench.said(), [""; 0], "the same");
+    bench.peer.run(Wanted::Nothing);
+    assert_eq!(bench.said(), ["remove"]);
+    assert_eq!(bench.hear(&FromNode::Install(Install::Removed)), Some(Event::Report));
+    assert_eq!(bench.peer.report().function, None);
+    bench.peer.install();
+    assert_eq!(bench.said(), [""; 0], "it is done");
+    // While it is away it is told nothing, and when it is back what holds then.
+    bench.peer.disconnected();
+    bench.peer.run(Wanted::Module(module()));
+    assert_eq!(bench.said(), [""; 0]);
+    bench.peer.connected();
+    bench.hello(7, 1, None);
+    assert_eq!(bench.said().last().unwrap(), &format!("begin {}", CHUNK_MAX_BYTES + 10));
 }
 
 #[test]

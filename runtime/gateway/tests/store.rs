@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use common::{function, TempDir};
 use eyot_core::task::{Answer, Part, Shelf as _, Taken, Task};
+use eyot_gateway::board;
 use eyot_gateway::store::{Store, AUDIT_MAX_BYTES};
 use eyot_trust::command::seal;
 use eyot_trust::policy::{Grant, Policy};
@@ -294,4 +295,57 @@ fn what_the_configuration_names_is_kept_while_it_is_there_and_a_damaged_copy_rep
         place.store().retain(&[]);
         assert_eq!(place.files("modules"), ["notes.txt"], "what is not the gateway's is left alone");
     });
+}
+
+/// A function for the memory of a node.
+const SMALL: &str = r#"(module
+  (@custom "eyot.manifest" "name = \"small\"\nversion = \"1.0.0\"")
+  (memory (export "memory") 2048 (pagesize 1))
+  (func (export "eyot_abi") (result i32) i32.const 1)
+  (func (export "eyot_alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "eyot_handle") (param i32 i32 i32 i32) (result i32) i32.const 0))"#;
+
+#[test]
+fn what_is_for_a_node_has_parts_of_its_own_and_must_fit_its_board() {
+    on_stack(|| {
+        let place = Place::new();
+        let board = || [("north", Some(board::find("mps2-an505").unwrap()))].into_iter();
+        let store = place.store().with_nodes(board()).unwrap();
+        let on_node = |task: Task| match store.work(Task::Node { node: 0, task: Box::new(task) })? {
+            Answer::Node { node: 0, answer } => Some(*answer),
+            other => panic!("{other:?}"),
+        };
+        let module = place.signer.sign(&wat::parse_str(SMALL).unwrap()).unwrap();
+        let push = sha256(&module);
+        let keep = Task::Keep { ticket: 9, push: None, number: 0, bytes: Bytes::copy_from_slice(&module) };
+        assert!(matches!(on_node(keep), Some(Answer::Kept { result: Ok(()), .. })));
+        assert_eq!((place.files("parts").len(), place.files("nodes/north").len()), (0, 1));
+        let mut again = place.store().with_nodes(board()).unwrap();
+        assert_eq!(again.node_parts(0), [Part { push, number: 0, bytes: module.len() as u64 }]);
+        assert_eq!((again.parts(), again.node_parts(1)), (vec![], vec![]));
+        let taken = on_node(Task::Take { push, parts: 1 });
+        assert!(matches!(taken, Some(Answer::Taken { result: Taken::Ready(_), .. })), "{taken:?}");
+        let fetched = on_node(Task::Fetch { sha256: push });
+        assert!(matches!(fetched, Some(Answer::Fetched { result: Ok(bytes), .. }) if bytes[..] == module[..]));
+        assert!(on_node(Task::Forget { push }).is_none());
+        assert_eq!(place.files("nodes/north"), [""; 0]);
+        let large = place.signer.sign(&[&place.unsigned()[..], &[0, 0x81, 0x80, 6, 0], &[7; 98_304]].concat()).unwrap();
+        for (bytes, why) in [(large, "does not fit: module bytes: "), (place.module(), "is refused: module: 393216")] {
+            let push = sha256(&bytes);
+            let keep = Task::Keep { ticket: 9, push: Some(push), number: 0, bytes: bytes.into() };
+            assert!(matches!(on_node(keep), Some(Answer::Kept { .. })));
+            let taken = on_node(Task::Take { push, parts: 1 });
+            let Some(Answer::Taken { result: Taken::Refused { reason, .. }, .. }) = taken else { panic!("{taken:?}") };
+            assert!(reason.starts_with(why), "{reason}");
+        }
+        // A node that the configuration has no more leaves nothing behind.
+        keep_for(&store, push);
+        drop(place.store().with_nodes([("south", None)].into_iter()).unwrap());
+        assert_eq!(place.files("nodes/north"), [""; 0]);
+    });
+}
+
+fn keep_for(store: &Store, push: [u8; 32]) {
+    let task = Task::Keep { ticket: 9, push: Some(push), number: 0, bytes: Bytes::from_static(b"part") };
+    assert!(store.work(Task::Node { node: 0, task: Box::new(task) }).is_some());
 }

@@ -5,10 +5,11 @@
 //! - `eyot/<id>/push/<sha256>/<n>`: part `n`, from 0, of the module with this SHA-256 (64 hexadecimal digits). Parts may have
 //!   any sizes and come in any order. The push is complete when parts 0 to `n` together have the SHA-256.
 //! - `eyot/<id>/command`: a signed [`Order`].
+//! - `eyot/<id>/node/<node>/push` and below: as the first two, for a node behind the gateway.
 //!
 //! Out, besides the retained documents of each function and of the gateway: `eyot/<gw>/function/<name>/config`, retained, a
-//! [`ConfigReport`]; what became of a push, on
-//! `eyot/<gw>/push/<sha256>` a [`PushReport`]; of a command, on `eyot/<gw>/command/<nonce>` an [`OrderReport`].
+//! [`ConfigReport`]; what became of a push, on `eyot/<gw>/push/<sha256>` (`eyot/<gw>/node/<node>/push/<sha256>`) a
+//! [`PushReport`]; of a command, on `eyot/<gw>/command/<nonce>` an [`OrderReport`].
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -54,9 +55,21 @@ impl ControlTopic {
     pub fn parse(id: &str, topic: &str) -> Option<Self> {
         let rest = topic.strip_prefix("eyot/")?.strip_prefix(id)?.strip_prefix('/')?;
         match rest {
-            "push" => return Some(Self::Push),
-            "command" => return Some(Self::Command),
-            _ => {}
+            "command" => Some(Self::Command),
+            push => Self::push(push),
+        }
+    }
+
+    /// The same of a push for a node behind `id`, and which node.
+    pub fn parse_for_node<'a>(id: &str, topic: &'a str) -> Option<(&'a str, Self)> {
+        let rest = topic.strip_prefix("eyot/")?.strip_prefix(id)?.strip_prefix("/node/")?;
+        let (node, push) = rest.split_once('/')?;
+        Some((node, Self::push(push)?))
+    }
+
+    fn push(rest: &str) -> Option<Self> {
+        if rest == "push" {
+            return Some(Self::Push);
         }
         let (sha256, number) = rest.strip_prefix("push/")?.split_once('/')?;
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -68,6 +81,11 @@ impl ControlTopic {
     /// The topic filters under which messages for `id` come.
     pub fn filters(id: &str) -> [String; 3] {
         [format!("eyot/{id}/push"), format!("eyot/{id}/push/+/+"), format!("eyot/{id}/command")]
+    }
+
+    /// The same of what is for its nodes.
+    pub fn node_filters(id: &str) -> [String; 2] {
+        [format!("eyot/{id}/node/+/push"), format!("eyot/{id}/node/+/push/+/+")]
     }
 }
 
@@ -87,7 +105,7 @@ pub fn parse_sha256(text: &str) -> Option<[u8; 32]> {
 pub enum PushState {
     /// Parts of it are here; those it waits for are in the report.
     Receiving,
-    /// It is whole, and being verified and compiled.
+    /// It is whole, and being verified and compiled; or kept for its node.
     Staged,
     /// It runs beside the present version, without effects.
     Shadow,
@@ -101,9 +119,12 @@ pub enum PushState {
     Rejected,
 }
 
-/// Published on `eyot/<gw>/push/<sha256>`, not retained.
+/// Published on `eyot/<gw>/push/<sha256>`, and for a node on `eyot/<gw>/node/<node>/push/<sha256>`, not retained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushReport {
+    /// The node it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// SHA-256 of the module, as 64 hexadecimal digits.
     pub sha256: String,
     /// How far it is.
@@ -172,6 +193,30 @@ pub enum Command {
         #[serde(default)]
         on_error: bool,
     },
+    /// Change what a node behind the gateway runs.
+    Node {
+        /// Name of the node.
+        node: String,
+        /// Name of the function.
+        function: String,
+        /// How.
+        act: NodeAct,
+        /// Of a rollback: as there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+    },
+}
+
+/// What is to become of a node's function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeAct {
+    /// As [`Command::Rollback`].
+    Rollback,
+    /// The version that was taken back goes to the node again.
+    Promote,
+    /// The node runs none.
+    Remove,
 }
 
 impl Command {
@@ -182,16 +227,17 @@ impl Command {
             | Self::Promote { function }
             | Self::Remove { function }
             | Self::Config { function, .. }
-            | Self::Capture { function, .. } => function,
+            | Self::Capture { function, .. }
+            | Self::Node { function, .. } => function,
         }
     }
 
-    /// One word, as in the document.
+    /// One word, as in the document, or of what a node is to do.
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Rollback { .. } => "rollback",
-            Self::Promote { .. } => "promote",
-            Self::Remove { .. } => "remove",
+            Self::Rollback { .. } | Self::Node { act: NodeAct::Rollback, .. } => "rollback",
+            Self::Promote { .. } | Self::Node { act: NodeAct::Promote, .. } => "promote",
+            Self::Remove { .. } | Self::Node { act: NodeAct::Remove, .. } => "remove",
             Self::Config { .. } => "config",
             Self::Capture { .. } => "capture",
         }
@@ -289,5 +335,24 @@ mod tests {
             assert_eq!(ControlTopic::parse("barn-7", topic), expected, "{topic}");
         }
         assert_eq!(ControlTopic::parse("@barns", "eyot/@barns/push"), Some(ControlTopic::Push));
+    }
+
+    #[test]
+    fn control_topics_of_nodes_are_those_below_their_name() {
+        let sha = "ab".repeat(32);
+        let part = Some(("north", ControlTopic::Part { sha256: [0xab; 32], number: 3 }));
+        for (topic, expected) in [
+            ("eyot/barn-7/node/north/push", Some(("north", ControlTopic::Push))),
+            (&format!("eyot/barn-7/node/north/push/{sha}/3"), part),
+            (&format!("eyot/barn-7/node/north/push/{sha}"), None),
+            ("eyot/barn-7/node/north", None),
+            ("eyot/barn-7/node/north/command", None),
+            ("eyot/barn-7/node/north/x/push", None),
+            ("eyot/barn-77/node/north/push", None),
+            ("eyot/barn-7/push", None),
+        ] {
+            assert_eq!(ControlTopic::parse_for_node("barn-7", topic), expected, "{topic}");
+            assert!(expected.is_none() || ControlTopic::parse("barn-7", topic).is_none(), "{topic}");
+        }
     }
 }

@@ -14,7 +14,7 @@
 //! - **Time** comes with the welcome and now and then; until then a node counts from its start. [`Reading::age_ms`] needs no
 //!   clock that is set.
 //! - **Modules** go to a node in chunks: [`ToNode::Begin`], then each [`ToNode::Chunk`] that the node asks for with
-//!   [`Install::Wants`], until it says [`Install::Done`] or [`Install::Refused`].
+//!   [`Install::Wants`], until it says [`Install::Done`] or [`Install::Refused`]. [`ToNode::Remove`] leaves it without one.
 //!
 //! Encoding: postcard. Integers are varints, text and bytes are length-prefixed, a variant is its number in the order below.
 //! Variants are only ever added at the end; anything else is a new version.
@@ -165,6 +165,8 @@ pub enum Install<'a> {
         /// Why, at most [`TEXT_MAX_BYTES`].
         reason: &'a str,
     },
+    /// The node runs no function.
+    Removed,
 }
 
 /// What a gateway says.
@@ -206,6 +208,8 @@ pub enum ToNode<'a> {
         /// At most [`CHUNK_MAX_BYTES`].
         bytes: &'a [u8],
     },
+    /// The node is to run no function; it says [`Install::Removed`].
+    Remove,
 }
 
 #[cfg(test)]

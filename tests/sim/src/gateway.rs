@@ -211,6 +211,8 @@ impl Gateway {
                         self.tasks.push_back(task);
                     }
                     Effect::Subscribe(_) => {}
+                    // There are no nodes.
+                    Effect::Install { .. } => {}
                     Effect::Notice(notice) => self.outside.push_back(Outside::Notice(notice)),
                     Effect::FunctionLog { .. } => {}
                 }

@@ -107,6 +107,8 @@ impl Shelf {
                 files.removed_commands.extend(gone);
                 None
             }
+            // There are no nodes.
+            Task::Node { .. } | Task::Fetch { .. } => None,
             Task::Audit { change, .. } => change.map(|change| Answer::Audited { change }),
         }
     }

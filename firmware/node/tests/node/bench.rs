@@ -104,6 +104,7 @@ pub enum Said {
     Wants(u32),
     Done,
     Refused(String),
+    Removed,
 }
 
 impl Bench {
@@ -169,6 +170,7 @@ pub fn understand(line: &mut Line, mut bytes: &[u8]) -> Vec<Said> {
             FromNode::Install(Install::Wants { offset, .. }) => Said::Wants(offset),
             FromNode::Install(Install::Done { .. }) => Said::Done,
             FromNode::Install(Install::Refused { reason, .. }) => Said::Refused(reason.to_owned()),
+            FromNode::Install(Install::Removed) => Said::Removed,
         });
     }
     said

@@ -137,6 +137,28 @@ fn a_module_that_is_refused_leaves_the_function_that_runs() {
 }
 
 #[test]
+fn a_function_that_is_replaced_has_an_account_of_its_own_and_one_that_is_removed_leaves_samples() {
+    a_node!(bench, node);
+    bench.welcome(7, 0);
+    node.turn().unwrap();
+    install(&bench, || node.turn().unwrap(), &module(ECHO, EMIT));
+    bench.wait_ms(100);
+    node.turn().unwrap();
+    bench.heard();
+    let said = install(&bench, || node.turn().unwrap(), &module("unreachable", EMIT));
+    let before = said.iter().position(|said| matches!(said, Said::Status(ledger) if ledger.invoked == 1));
+    assert!(before.is_some_and(|at| said[at + 1..].contains(&Said::Done)), "{said:?}");
+    bench.say(&ToNode::Remove);
+    node.turn().unwrap();
+    assert!(bench.heard().contains(&Said::Removed));
+    assert_eq!(node.program().sha256(), None);
+    bench.wait_ms(100);
+    node.turn().unwrap();
+    assert_eq!(readings(&bench.heard()).last().unwrap().1, "{\"n\":3}");
+    assert_eq!(node.ledger().failed, 0);
+}
+
+#[test]
 fn limits_of_a_manifest_are_lowered_to_those_of_the_node() {
     let mut program = eyot_node::invoke::Program::new(crate::bench::limits());
     let module = module(ECHO, "[limits]\nfuel = 900_000_000\nmemory = \"16MiB\"\n[allow]\nemit = [\"out/#\"]");

@@ -120,6 +120,16 @@ pub struct FunctionDocument {
     pub active: Option<InForce>,
 }
 
+/// Retained on `eyot/<gw>/node/<id>`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct NodeDocument {
+    pub node: String,
+    pub online: bool,
+    /// What it is to run, or what became of that; none if nothing is known of it.
+    #[serde(flatten)]
+    pub deployed: Option<FunctionDocument>,
+}
+
 /// A version in force.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct InForce {

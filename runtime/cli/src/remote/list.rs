@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::output::{self, shown, BAD, GOOD, LABEL};
 use crate::remote::client::Client;
-use crate::remote::documents::{FunctionDocument, InForce};
+use crate::remote::documents::{FunctionDocument, InForce, NodeDocument};
 use crate::remote::options::{Connection, Target};
 use crate::remote::roster::{gather, Seen};
 
@@ -41,13 +41,14 @@ struct Row<'a> {
     version: &'a str,
     groups: &'a [String],
     functions: Vec<FunctionDocument>,
+    nodes: Vec<&'a NodeDocument>,
 }
 
 pub fn execute(args: &Args) -> Result<(), Error> {
     super::run(async {
         let id = if args.target.is_given() { Some(args.target.id()?) } else { None };
         let from = id.as_ref().map_or("+", |id| id.from());
-        let filters = vec![format!("eyot/{from}/status"), format!("eyot/{from}/function/+")];
+        let filters = ["status", "function/+", "node/+"].map(|rest| format!("eyot/{from}/{rest}")).into();
         let mut client = Client::connect(&args.connection, filters).await?;
         let roster = gather(&mut client, &args.connection).await?;
         let url = client.url.clone();
@@ -74,6 +75,7 @@ fn row<'a>((gateway, seen): (&'a str, &'a Seen)) -> Row<'a> {
         version: status.map_or("", |status| &status.version),
         groups: status.map_or(&[], |status| &status.groups),
         functions: functions(seen),
+        nodes: seen.nodes.values().collect(),
     }
 }
 
@@ -112,7 +114,17 @@ fn text(row: &Row<'_>) -> String {
     for function in &row.functions {
         text.push_str(&format!("  {}\n", line(function, name)));
     }
+    for document in &row.nodes {
+        text.push_str(&format!("  node {}\n", node(document)));
+    }
     text
+}
+
+/// A node on one line.
+pub fn node(document: &NodeDocument) -> String {
+    let online = if document.online { format!("{GOOD}online{GOOD:#}") } else { format!("{BAD}offline{BAD:#}") };
+    let function = document.deployed.as_ref().map(|function| format!("  {}", line(function, 0))).unwrap_or_default();
+    format!("{}  {online}{function}", shown(document.node.as_bytes()))
 }
 
 /// A function on one line, its name padded to `name` characters.

@@ -8,13 +8,15 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::output;
 use crate::remote::client::{Client, Event, Message};
-use crate::remote::documents::{split, FunctionDocument, Status};
+use crate::remote::documents::{split, FunctionDocument, NodeDocument, Status};
 use crate::remote::options::{Connection, Id};
 
 /// Gateways that are remembered, at most.
 pub const GATEWAYS_MAX: usize = 10_000;
 /// Function documents of one gateway that are remembered, at most.
 pub const DOCUMENTS_MAX: usize = 1_000;
+/// Nodes of one gateway that are remembered, at most.
+pub const NODES_MAX: usize = 256;
 /// What a broker has retained is here when nothing came for so long, and for so many times as long as it took to connect.
 const QUIET: Duration = Duration::from_millis(400);
 const QUIET_ROUND_TRIPS: u32 = 3;
@@ -26,6 +28,7 @@ pub struct Seen {
     /// The status as it came.
     pub document: Bytes,
     pub functions: BTreeMap<String, FunctionDocument>,
+    pub nodes: BTreeMap<String, NodeDocument>,
 }
 
 impl Seen {
@@ -45,8 +48,9 @@ impl Roster {
     /// Takes in what a gateway said of itself; false if this is about something else.
     pub fn take(&mut self, message: &Message) -> bool {
         let Some((gateway, rest)) = split(&message.topic) else { return false };
-        let function = rest.strip_prefix("function/").filter(|name| !name.contains('/'));
-        if rest != "status" && function.is_none() {
+        let one = |prefix| rest.strip_prefix(prefix).filter(|name: &&str| !name.contains('/'));
+        let (function, node) = (one("function/"), one("node/"));
+        if rest != "status" && function.is_none() && node.is_none() {
             return false;
         }
         let is_known = self.gateways.contains_key(gateway);
@@ -55,6 +59,15 @@ impl Roster {
             return true;
         }
         let seen = self.gateways.entry(gateway.to_owned()).or_default();
+        if let Some(node) = node {
+            match serde_json::from_slice(&message.payload) {
+                Ok(document) if seen.nodes.len() < NODES_MAX || seen.nodes.contains_key(node) => {
+                    drop(seen.nodes.insert(node.to_owned(), document));
+                }
+                _ => drop(seen.nodes.remove(node)),
+            }
+            return true;
+        }
         match function {
             None => {
                 seen.status = serde_json::from_slice(&message.payload).ok();

@@ -36,7 +36,7 @@ Exit codes: 0 it is online, 1 it is offline or unknown, 2 bad usage.";
 pub fn execute(args: &Args) -> Result<(), Error> {
     super::run(async {
         let id = options::gateway(args.gateway.as_deref())?;
-        let filters = vec![format!("eyot/{}/status", id.as_str()), format!("eyot/{}/function/+", id.as_str())];
+        let filters = ["status", "function/+", "node/+"].map(|rest| format!("eyot/{}/{rest}", id.as_str())).into();
         let mut client = Client::connect(&args.connection, filters).await?;
         let roster = gather(&mut client, &args.connection).await?;
         let url = client.url.clone();
@@ -75,6 +75,9 @@ fn describe(id: &str, seen: &Seen, status: &Status) -> String {
         line(&mut text, "broker", format_args!("{BAD}not connected{BAD:#}: no sensor is heard"));
     }
     functions(&mut text, seen, status);
+    for node in seen.nodes.values() {
+        line(&mut text, "node", list::node(node));
+    }
     for uplink in &status.uplinks {
         self::uplink(&mut text, uplink);
     }

@@ -6,6 +6,7 @@ mod examples;
 mod harness;
 mod inspect;
 mod new;
+mod place;
 mod replay;
 mod run;
 mod run_json;

@@ -57,10 +57,22 @@ impl Guard {
 
     /// A message ended; the reason for taking the version back, if this was too much. `failure` is one word.
     pub fn note(&mut self, failure: Option<&'static str>, fuel: u64) -> Option<String> {
-        let Self { baseline, so_far, .. } = self;
+        let so_far = &mut self.so_far;
         so_far.messages += 1;
         so_far.failures += u64::from(failure.is_some());
         so_far.fuel = so_far.fuel.saturating_add(fuel);
+        self.verdict(failure)
+    }
+
+    /// So many more messages ended, all told of at once; without their fuel. `failure` is the last.
+    pub fn note_all(&mut self, messages: u64, failures: u64, failure: &str) -> Option<String> {
+        self.so_far.messages = self.so_far.messages.saturating_add(messages);
+        self.so_far.failures = self.so_far.failures.saturating_add(failures);
+        self.verdict(Some(failure).filter(|_| failures > 0))
+    }
+
+    fn verdict(&self, failure: Option<&str>) -> Option<String> {
+        let Self { baseline, so_far, .. } = self;
         if let Some(word) = failure.filter(|_| so_far.failures >= FAILURES_MIN) {
             // As many as the version before would have had on so many messages, rounded up.
             let expected = (u128::from(baseline.failures) * u128::from(so_far.messages))

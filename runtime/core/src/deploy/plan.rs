@@ -254,7 +254,7 @@ impl Deployer {
 
     /// Remembers what became of a push.
     pub fn remember(&mut self, report: PushReport) {
-        self.outcomes.retain(|known| known.sha256 != report.sha256);
+        self.outcomes.retain(|known| (&known.sha256, &known.node) != (&report.sha256, &report.node));
         self.outcomes.push_back(report);
         while self.outcomes.len() > OUTCOMES_MAX {
             self.outcomes.pop_front();

@@ -22,6 +22,8 @@ pub const PREVIOUS_MAX: usize = 2;
 pub const REGISTERED_MAX: usize = 256;
 /// Commands that are remembered until they expire, so that none works twice; at most.
 pub const NONCES_MAX: usize = 256;
+/// What the name of a change to a node's function begins with.
+pub const ON_NODE: &str = "node/";
 /// Longest reason that is kept, in bytes.
 pub const REASON_MAX_BYTES: usize = 256;
 
@@ -154,6 +156,9 @@ pub fn cut(text: &str) -> &str {
 pub struct Registry {
     /// By name.
     pub functions: BTreeMap<String, Entry>,
+    /// Of nodes, by node and name: `<node>/<name>`. It stands behind the rest in the log, which is older.
+    #[serde(skip)]
+    pub nodes: BTreeMap<String, Entry>,
     /// Commands that were done, with the Unix time in seconds when each expires.
     pub nonces: BTreeMap<String, u64>,
     /// Number of the last change.
@@ -270,9 +275,13 @@ impl Registry {
         if let Some((nonce, expires)) = &deployed.nonce {
             self.nonces.insert(nonce.clone(), *expires);
         }
+        let (entries, name) = match deployed.name.strip_prefix(ON_NODE) {
+            Some(name) => (&mut self.nodes, name),
+            None => (&mut self.functions, deployed.name.as_str()),
+        };
         match &deployed.entry {
-            Some(entry) => drop(self.functions.insert(deployed.name.clone(), entry.clone())),
-            None => drop(self.functions.remove(&deployed.name)),
+            Some(entry) => drop(entries.insert(name.to_owned(), entry.clone())),
+            None => drop(entries.remove(name)),
         }
         true
     }
@@ -304,7 +313,7 @@ impl Registry {
 
     /// All modules that are needed.
     pub fn modules(&self) -> Vec<[u8; 32]> {
-        self.functions.values().flat_map(Entry::modules).collect()
+        self.functions.values().chain(self.nodes.values()).flat_map(Entry::modules).collect()
     }
 }
 

@@ -24,6 +24,9 @@ impl<S: Storage> Core<S> {
         if let Some(topic) = self.control_topic(from, &message.topic) {
             return self.control(from, topic, message);
         }
+        if let Some((node, topic)) = self.node_control_topic(from, &message.topic) {
+            return self.node_control(from, node, topic, message);
+        }
         if !self.accepts_messages() {
             // Not acknowledged, so a broker with QoS 1 delivers it again on the next connection.
             if message.qos == 0 {

@@ -81,7 +81,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// What strangers send may change the status, but not decide how often it is published.
-    fn status_soon(&mut self) {
+    pub(super) fn status_soon(&mut self) {
         self.status_due_us = self.status_due_us.min(self.now.mono_us.saturating_add(STATUS_SOON_US));
     }
 
@@ -94,7 +94,7 @@ impl<S: Storage> Core<S> {
         Some(down.admit_flying(conn, packet_id))
     }
 
-    fn issue(&mut self, receipt: Receipt) -> u64 {
+    pub(super) fn issue(&mut self, receipt: Receipt) -> u64 {
         let ticket = self.deployer.next_ticket;
         self.deployer.next_ticket += 1;
         self.deployer.receipts.insert(ticket, receipt);
@@ -135,7 +135,7 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    fn acknowledge_control(&mut self, receipt: Receipt) {
+    pub(super) fn acknowledge_control(&mut self, receipt: Receipt) {
         let Some(place) = receipt.place else { return };
         if receipt.link == LinkId::INTAKE {
             self.intake.done(place);
@@ -189,6 +189,9 @@ impl<S: Storage> Core<S> {
             Answer::Taken { push, result } => self.taken(push, result),
             Answer::Audited { change } => self.deployer.audits.kept(change),
             Answer::Loaded { sha256, result } => self.loaded(sha256, result),
+            Answer::Node { node, answer } => self.node_answered(usize::from(node), *answer),
+            // Only what nodes run is fetched.
+            Answer::Fetched { .. } => {}
         }
     }
 
@@ -198,7 +201,7 @@ impl<S: Storage> Core<S> {
         let admitted = self.deployer.registry.admit(&order.nonce, now_s).map_err(str::to_owned);
         let refused = match admitted {
             // Sent again while the first is on its way: to do both would be to roll back twice.
-            _ if self.deployer.is_on_its_way(&order.nonce) => {
+            _ if self.deployer.is_on_its_way(&order.nonce) || self.is_node_order_on_its_way(&order.nonce) => {
                 let reason = "is on its way already, under the same nonce";
                 return self.report_repeated(order, Repeated::Waiting, reason);
             }
@@ -272,7 +275,7 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    fn note_refused_push(&mut self, push: Option<[u8; 32]>, release: Option<(&str, &str)>, reason: &str) {
+    pub(super) fn note_refused_push(&mut self, push: Option<[u8; 32]>, release: Option<(&str, &str)>, reason: &str) {
         if self.audit_refusal("push", release.map_or("", |(name, _)| name), "", push, reason) {
             let function = release.map(|(name, version)| format!("{name} {version}"));
             self.notices.push(Notice::PushRejected { function, reason: reason.to_owned() });
@@ -297,6 +300,7 @@ impl<S: Storage> Core<S> {
     ) {
         let Missing { bytes, numbers, next } = self.deployer.staging.missing(&push);
         let report = PushReport {
+            node: None,
             sha256: hex::encode(push),
             state,
             name: release.map(|(name, _)| name.to_owned()),
@@ -365,6 +369,7 @@ impl<S: Storage> Core<S> {
             self.deployer.waiting.push_back(Request::Push(push, parts));
             self.report_push(push, PushState::Staged, None, None);
         }
+        self.look_after_node_pushes();
         let tasks = self.deployer.tasks.drain(..);
         self.effects.extend(tasks.map(|task| Effect::Task(Box::new(task))));
     }

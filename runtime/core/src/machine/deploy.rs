@@ -345,12 +345,3 @@ impl<S: Storage> Core<S> {
         }
     }
 }
-
-/// What the audit log calls it.
-pub(super) fn word(change: &Change, origin: &Origin) -> &'static str {
-    match (&origin.order, change) {
-        (Some(authorized), _) => authorized.order.command.word(),
-        (None, Change::TakeBack(..)) => "rollback",
-        (None, _) => "push",
-    }
-}

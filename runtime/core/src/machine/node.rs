@@ -1,7 +1,9 @@
 //! Nodes: their readings on the way to the log, and what is published of them.
 
 use super::*;
-use crate::node::NodeReport;
+use crate::deploy::plan::Document;
+use crate::deploy::registry::Build;
+use crate::node::{NodeActive, NodeFunction, NodeReport, NodeStatus};
 
 impl<S: Storage> Core<S> {
     /// Whether a node is at this link.
@@ -32,8 +34,13 @@ impl<S: Storage> Core<S> {
     }
 
     pub(super) fn node_reported(&mut self, link: LinkId, report: NodeReport) {
+        let mono_us = self.now.mono_us;
         let Some(place) = self.nodes.iter().position(|node| node.link == link) else { return };
-        if self.nodes.get_mut(place).is_some_and(|node| node.reported(report)) {
+        let Some(node) = self.nodes.get_mut(place) else { return };
+        let does_worse = node.watch.note(&report, mono_us);
+        let is_news = node.reported(report);
+        self.tend_node(place, does_worse);
+        if is_news {
             self.more = true;
             self.publish_node(place);
         }
@@ -44,9 +51,41 @@ impl<S: Storage> Core<S> {
         (0..self.nodes.len()).for_each(|place| self.publish_node(place));
     }
 
-    fn publish_node(&mut self, place: usize) {
+    pub(super) fn publish_node(&mut self, place: usize) {
         let Some(node) = self.nodes.get(place) else { return };
-        let (topic, document) = (format!("node/{}", node.id), serde_json::to_vec(&node.status()).unwrap_or_default());
+        let document = serde_json::to_vec(&self.node_status(node)).unwrap_or_default();
+        let topic = format!("node/{}", node.id());
         self.publish_bytes(&topic, document.into(), true);
+    }
+
+    /// A node's document.
+    pub(super) fn node_status<'a>(&self, node: &'a Node) -> NodeStatus<'a> {
+        let (deployed, reason) = self.node_function(node);
+        let unmet = node.report.refused.as_ref().map(|(_, reason)| reason.clone());
+        NodeStatus { node: node.id(), deployed, reason: reason.or(unmet), report: &node.report }
+    }
+
+    fn node_function(&self, node: &Node) -> (Option<NodeFunction>, Option<String>) {
+        let standing = self.deployer.registry.standing(&node.configuration);
+        let active = standing.as_ref().and_then(|standing| standing.entry.active.as_ref());
+        let runs = active.map(|a| NodeActive { version: a.version.to_string(), sha256: hex::encode(a.sha256) });
+        if let Some(document) = &node.rejected {
+            let Document { name, version, sha256, state, reason } = document.clone();
+            return (Some(NodeFunction { name, version, sha256, state, active: runs }), reason);
+        }
+        let Some(standing) = &standing else { return (None, None) };
+        let function = |build: &Build, state, active| NodeFunction {
+            name: standing.function.clone(),
+            version: build.version.to_string(),
+            sha256: hex::encode(build.sha256),
+            state,
+            active,
+        };
+        match (&standing.entry.trial, standing.taken_back(), active) {
+            (Some(trial), _, _) => (Some(function(&trial.build, "staged", runs)), None),
+            (None, Some(back), _) => (Some(function(&back.build, "rolled-back", runs)), Some(back.reason.clone())),
+            (None, None, Some(active)) => (Some(function(active, "active", None)), None),
+            (None, None, None) => (None, None),
+        }
     }
 }

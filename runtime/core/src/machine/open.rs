@@ -52,8 +52,7 @@ impl<S: Storage> Core<S> {
         now: Now,
         seed: u64,
     ) -> Result<Self, OpenError> {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let mut recovery = Recovery::default();
+        let (mut rng, mut recovery) = (fastrand::Rng::with_seed(seed), Recovery::default());
         let max_bytes = spool.max_bytes;
         let fresh = rng.u64(EPOCHS);
         let mut spool = Spool::open(storage, spool, fresh, &mut recovery)?;
@@ -92,7 +91,8 @@ impl<S: Storage> Core<S> {
             intake: Intake::new(config.receive_max),
             intake_conn: None,
             downlinks: downlinks(&config),
-            nodes: Node::all(&config.nodes, config.uplinks.len()),
+            nodes: Node::all(&config),
+            node_changes: VecDeque::new(),
             lanes,
             successions: Vec::new(),
             record: Builder::default(),
@@ -126,7 +126,7 @@ fn deployer(config: &Config, registry: Registry) -> Deployer {
 /// A line of acknowledgements for each uplink, and for each node behind them.
 fn downlinks(config: &Config) -> Vec<Downlink> {
     let uplinks = (0..).map(LinkId::uplink).zip(&config.uplinks);
-    let nodes = Node::all(&config.nodes, config.uplinks.len());
+    let nodes = Node::all(config);
     let uplinks = uplinks.map(|(link, uplink)| Downlink::new(link, &uplink.down));
     uplinks.chain(nodes.iter().map(|node| Downlink::new(node.link, &[]))).collect()
 }

@@ -9,6 +9,9 @@ use crate::task::Authorized;
 
 impl<S: Storage> Core<S> {
     pub(super) fn begin_order(&mut self, authorized: Authorized) -> Result<(), String> {
+        if let Command::Node { .. } = authorized.order.command {
+            return self.begin_node_order(authorized);
+        }
         let name = authorized.order.command.function().to_owned();
         let origin = Origin { by: authorized.signer.clone(), push: None, order: Some(authorized.clone()) };
         if self.is_reducer(&name) {
@@ -55,6 +58,8 @@ impl<S: Storage> Core<S> {
                 self.load(&name, Change::Configure(overrides.into_iter().collect()), origin);
             }
             Command::Capture { count, on_error, .. } => self.begin_capture(&name, count, on_error, &authorized)?,
+            // Done above.
+            Command::Node { .. } => {}
         }
         Ok(())
     }

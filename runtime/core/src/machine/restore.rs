@@ -13,6 +13,7 @@ impl<S: Storage> Core<S> {
             self.restore_one(&name, &entry, shelf);
         }
         self.restore_trials(shelf);
+        self.restore_nodes();
         shelf.audit(&mut self.deployer.audits.lines());
         self.deployer.audits = Audits::default();
         for command in shelf.commands() {
@@ -24,6 +25,7 @@ impl<S: Storage> Core<S> {
         let done = self.functions.iter().map(|active| active.sha256);
         let done: Vec<_> = done.filter(|sha256| self.deployer.staging.forget(sha256)).collect();
         self.deployer.tasks.extend(gone.into_iter().chain(done).map(|push| Task::Forget { push }));
+        self.restore_node_parts(shelf);
         self.deployer.subscribed = self.subscriptions();
     }
 

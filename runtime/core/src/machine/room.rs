@@ -42,6 +42,7 @@ impl<S: Storage> Core<S> {
                 self.durable = durable;
                 self.acknowledge();
                 self.change_is_durable(durable);
+                self.node_changes_are_durable(durable);
                 if std::mem::take(&mut self.committer.failed) {
                     self.notices.push(Notice::StorageRecovered);
                 }

@@ -1,6 +1,5 @@
 //! Deployment, between two messages: the change goes into the log, and the machine does what the log says.
 
-use super::deploy::word;
 use super::*;
 use crate::deploy::guard::Guard;
 use crate::deploy::plan::{Change, Origin, Stage};
@@ -156,4 +155,13 @@ pub(super) fn migrate(loaded: &mut Loaded, from: u64) -> Result<(), String> {
     loaded.function.migrate(from).map(drop).map_err(|failure| {
         format!("cannot take over the state of version {from}: eyot_migrate: {failure}; the version before stays")
     })
+}
+
+/// What the audit log calls it.
+fn word(change: &Change, origin: &Origin) -> &'static str {
+    match (&origin.order, change) {
+        (Some(authorized), _) => authorized.order.command.word(),
+        (None, Change::TakeBack(..)) => "rollback",
+        (None, _) => "push",
+    }
 }

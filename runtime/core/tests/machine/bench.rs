@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eyot_core::config::{Config, Uplink, WhenFull, REDUCER_FUEL_MAX};
+use eyot_core::config::{Config, Configured, Uplink, WhenFull, REDUCER_FUEL_MAX};
 use eyot_core::io::{Effect, Input, Job, LinkId, Message, Notice, Now, Publish};
 use eyot_core::ledger::StreamAccount;
 use eyot_core::task::Task;
@@ -122,6 +122,8 @@ pub struct Bench {
     pub jobs: Option<Vec<Job>>,
     /// What the store of modules is asked to do.
     pub tasks: Vec<Task>,
+    /// What nodes are to run, by their links.
+    pub installs: Vec<(LinkId, Option<[u8; 32]>)>,
     pub drained: bool,
     config: Config,
     log: Options,
@@ -186,6 +188,7 @@ impl Bench {
             acked: Vec::new(),
             jobs: None,
             tasks: Vec::new(),
+            installs: Vec::new(),
             drained: false,
             config,
             log,
@@ -224,6 +227,11 @@ impl Bench {
     /// As [`crash`](Self::crash), with the same uplinks.
     pub fn restart(&mut self) {
         self.crash(self.config.uplinks.clone());
+    }
+
+    /// From the next start on the configuration file gives the only node this to run.
+    pub fn configure_node(&mut self, configured: Option<Configured>) {
+        self.config.nodes.iter_mut().for_each(|node| node.configured.clone_from(&configured));
     }
 
     /// Lets time pass, as the machine's deadlines have it.
@@ -303,6 +311,7 @@ impl Bench {
                 Effect::Drained => self.drained = true,
                 Effect::Task(task) => self.tasks.push(*task),
                 Effect::Subscribe(_) => {}
+                Effect::Install { link, module } => self.installs.push((link, module.map(|(sha256, _)| sha256))),
                 Effect::FunctionLog { .. } => {}
             }
         }

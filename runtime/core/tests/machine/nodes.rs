@@ -1,7 +1,7 @@
 //! Nodes: their readings are messages, and outputs where no function wants them; acknowledged when they are durable.
 
 use bytes::Bytes;
-use eyot_core::config::{Config, Uplink};
+use eyot_core::config::{Config, Node, Uplink};
 use eyot_core::io::{Input, LinkId, Message, NodeReport};
 
 use crate::bench::{Bench, CLOUD};
@@ -11,7 +11,8 @@ const NODE: LinkId = LinkId::uplink(1);
 
 fn bench() -> Bench {
     let uplink = Uplink { name: "cloud".to_owned(), topics: vec!["nodes/#".to_owned()], ..Uplink::default() };
-    let config = Config { nodes: vec!["north".to_owned()], ..Bench::config(vec![uplink]) };
+    let north = Node { id: "north".to_owned(), ..Node::default() };
+    let config = Config { nodes: vec![north], ..Bench::config(vec![uplink]) };
     let mut bench = Bench::with(config, 64 << 20);
     bench.connect(LinkId::INTAKE, 10);
     bench.connect(NODE, 1);

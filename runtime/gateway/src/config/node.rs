@@ -1,12 +1,14 @@
 //! `[[node]]`.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use eyot_core::node::NODES_MAX;
 use eyot_wire::manifest::is_name;
 
 use super::read::Walk;
 use super::section::{At, Section};
+use crate::board::{self, FunctionBudget};
 use crate::mqtt::transport::Endpoint;
 use crate::node::{Module, Node, Port};
 
@@ -23,10 +25,11 @@ impl Walk<'_> {
             }
             let id = self.node_id(&mut section, &nodes);
             let port = self.node_port(&mut section);
-            let module = self.node_module(&mut section);
+            let board = self.node_board(&mut section);
+            let module = self.node_module(&mut section, board);
             section.finish(&mut self.reader);
             if let Some(port) = port {
-                nodes.push(Node { id, port, module });
+                nodes.push(Node { id, port, board, module });
             }
         }
         nodes
@@ -87,10 +90,32 @@ impl Walk<'_> {
         section.whole(&mut self.reader, "baud", BAUDS, BAUD)
     }
 
-    fn node_module(&mut self, section: &mut Section<'_, '_>) -> Option<Module> {
+    fn node_board(&mut self, section: &mut Section<'_, '_>) -> Option<FunctionBudget> {
+        let At { value: board, span } = section.string(&mut self.reader, "board")?;
+        match board::find(board) {
+            Ok(budget) => Some(budget),
+            Err(reason) => {
+                self.reader.problem(&span, section.key("board"), reason);
+                None
+            }
+        }
+    }
+
+    fn node_module(
+        &mut self,
+        section: &mut Section<'_, '_>,
+        board: Option<FunctionBudget>,
+    ) -> Option<(Module, PathBuf)> {
         let At { value: path, span } = section.string(&mut self.reader, "function")?;
-        match Module::load(&self.base.join(path)) {
-            Ok(module) => Some(module),
+        let path = self.base.join(path);
+        let module = Module::load(&path).and_then(|module| {
+            board
+                .map_or(Ok(()), |board| module.fit(&board))
+                .map_err(|reason| format!("{} does not fit: {reason}", path.display()))?;
+            Ok(module)
+        });
+        match module {
+            Ok(module) => Some((module, path)),
             Err(reason) => {
                 self.reader.problem(&span, section.key("function"), reason);
                 None

@@ -10,14 +10,18 @@ pub mod runner;
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use eyot_core::config::Configured;
+use eyot_core::deploy::registry::build;
+use eyot_core::node::NODE_MODULE_MAX_BYTES;
+use eyot_trust::verify;
 use sha2::{Digest, Sha256};
+
+use crate::board::FunctionBudget;
 
 use crate::file;
 
 pub use port::Port;
-
-/// Largest module that a gateway sends to a node: no node has room for more.
-pub const MODULE_MAX_BYTES: usize = 1 << 20;
 
 /// `[[node]]`.
 #[derive(Clone, Debug)]
@@ -26,15 +30,27 @@ pub struct Node {
     pub id: String,
     /// Where it is.
     pub port: Port,
-    /// What it is to run; none to leave it as it is.
-    pub module: Option<Module>,
+    /// What its board grants functions, if the configuration names the board.
+    pub board: Option<FunctionBudget>,
+    /// What it is to run, from which file; none to leave it as it is.
+    pub module: Option<(Module, PathBuf)>,
+}
+
+impl Node {
+    /// What it is to run as a function that a push may follow, if it is one.
+    pub fn configured(&self) -> Option<Configured> {
+        let (Module { bytes, sha256 }, _) = self.module.as_ref()?;
+        let module = verify::Module::read(bytes).ok()?;
+        let name = module.manifest().name.clone();
+        Some(Configured { name, build: build(module.manifest(), *sha256, *module.content_sha256()) })
+    }
 }
 
 /// A module for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
     /// As it is sent.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// Of these.
     pub sha256: [u8; 32],
 }
@@ -46,9 +62,18 @@ impl Module {
     /// It cannot be read, or is too large for any node: reason and remedy.
     pub fn load(path: &Path) -> Result<Self, String> {
         let shown = PathBuf::from(path);
-        let bytes = file::read(path, MODULE_MAX_BYTES)
+        let bytes = file::read(path, NODE_MODULE_MAX_BYTES)
             .map_err(|error| format!("cannot use {}: {error}; name a .wasm file", shown.display()))?;
         let sha256 = Sha256::digest(&bytes).into();
-        Ok(Self { bytes, sha256 })
+        Ok(Self { bytes: bytes.into(), sha256 })
+    }
+
+    /// Whether it fits a board; of what is no function, the node says so.
+    ///
+    /// # Errors
+    /// What does not fit, and the remedy.
+    pub fn fit(&self, board: &FunctionBudget) -> Result<(), String> {
+        let module = verify::Module::read(&self.bytes);
+        module.map_or(Ok(()), |module| board.fit(module.manifest(), self.bytes.len()))
     }
 }

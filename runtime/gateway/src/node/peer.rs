@@ -17,6 +17,8 @@ use crate::journal;
 pub const INSTALLS_MAX: u32 = 3;
 /// Longest text of a node's in its report.
 const TEXT_MAX_CHARS: usize = 256;
+/// What a node logs when its function fails, before it says on what.
+const FAILED: &str = "the function failed ";
 
 /// What a node's lines amount to, beside what is said back.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,11 +40,23 @@ pub enum Event {
     Report,
 }
 
+/// What a node is to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// What it runs.
+    #[default]
+    Anything,
+    /// No function.
+    Nothing,
+    /// This.
+    Module(Module),
+}
+
 /// A node.
 #[derive(Default)]
 pub struct Peer {
     id: String,
-    module: Option<Module>,
+    wanted: Wanted,
     line: Line,
     report: NodeReport,
     /// Last reading that is durable, and last one that was handed on.
@@ -60,7 +74,27 @@ pub struct Peer {
 impl Peer {
     /// A node that was never heard of.
     pub fn new(id: String, module: Option<Module>) -> Self {
-        Self { id, module, ..Self::default() }
+        Self { id, wanted: module.map_or(Wanted::Anything, Wanted::Module), ..Self::default() }
+    }
+
+    /// From now on it is to run this; what was refused before is forgotten.
+    pub fn run(&mut self, wanted: Wanted) {
+        if self.wanted == wanted {
+            return;
+        }
+        self.wanted = wanted;
+        (self.installs, self.report.refused) = (0, None);
+        self.is_installing = self.is_up && self.is_another();
+        self.install();
+    }
+
+    /// Whether it is to run something else than it does.
+    fn is_another(&self) -> bool {
+        match &self.wanted {
+            Wanted::Anything => false,
+            Wanted::Nothing => self.report.function.is_some(),
+            Wanted::Module(module) => !self.report.runs(&module.sha256),
+        }
     }
 
     /// How it is.
@@ -122,9 +156,15 @@ impl Peer {
 
     /// Begins to send the module, or asks for the answer again, if the node is to run another one than it does.
     pub fn install(&mut self) {
-        let Some(module) = self.module.as_ref().filter(|_| self.is_up && self.is_installing) else { return };
-        let bytes = u32::try_from(module.bytes.len()).unwrap_or(u32::MAX);
-        say(&mut self.out, &ToNode::Begin { sha256: module.sha256, bytes });
+        match &self.wanted {
+            _ if !(self.is_up && self.is_installing) => {}
+            Wanted::Anything => {}
+            Wanted::Nothing => say(&mut self.out, &ToNode::Remove),
+            Wanted::Module(Module { bytes, sha256 }) => {
+                let bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                say(&mut self.out, &ToNode::Begin { sha256: *sha256, bytes });
+            }
+        }
     }
 
     /// Takes bytes off the front of `bytes`, until there is an event or none is left. A node that has started anew is called
@@ -156,6 +196,9 @@ impl Peer {
             FromNode::Status(status) => self.status(status),
             FromNode::Log { level, text } => {
                 journal::node_log(&self.id, level, text);
+                if let Some(failure) = text.strip_prefix(FAILED) {
+                    self.report.last_failure = Some(failure.chars().take(TEXT_MAX_CHARS).collect());
+                }
                 None
             }
             FromNode::Install(answer) => self.answered(&answer),
@@ -181,8 +224,7 @@ impl Peer {
         self.report.program = hello.program.chars().take(TEXT_MAX_CHARS).collect();
         self.report.function = hello.function.map(hex::encode);
         say(&mut self.out, &ToNode::Welcome { session: self.report.session, acked: self.durable, unix_ms });
-        let is_other = |module: &Module| hello.function != Some(module.sha256);
-        self.is_installing = self.installs < INSTALLS_MAX && self.module.as_ref().is_some_and(is_other);
+        self.is_installing = self.installs < INSTALLS_MAX && self.is_another();
         self.install();
         if was_up {
             return None;
@@ -229,8 +271,14 @@ impl Peer {
     }
 
     fn answered(&mut self, answer: &Install<'_>) -> Option<Event> {
-        let module = self.module.as_ref().filter(|_| self.is_installing)?;
+        if self.is_installing && self.wanted == Wanted::Nothing && *answer == Install::Removed {
+            (self.is_installing, self.report.function) = (false, None);
+            info!(node = self.id, "the node runs no function");
+            return Some(Event::Report);
+        }
+        let Wanted::Module(module) = &self.wanted else { return None };
         match answer {
+            _ if !self.is_installing => None,
             Install::Wants { sha256, offset } if *sha256 == module.sha256 => {
                 let rest = usize::try_from(*offset).ok().and_then(|offset| module.bytes.get(offset..))?;
                 let bytes = rest.get(..rest.len().min(CHUNK_MAX_BYTES)).unwrap_or_default();
@@ -239,7 +287,8 @@ impl Peer {
             }
             Install::Done { sha256 } if *sha256 == module.sha256 => {
                 (self.is_installing, self.installs) = (false, 0);
-                (self.report.function, self.report.reason) = (Some(hex::encode(sha256)), None);
+                (self.report.function, self.report.refused) = (Some(hex::encode(sha256)), None);
+                self.report.last_failure = None;
                 info!(node = self.id, "the node runs its function");
                 Some(Event::Report)
             }
@@ -253,10 +302,11 @@ impl Peer {
     }
 
     fn refused(&mut self, reason: &str) {
-        // Not again before somebody changes something, and starts the gateway anew for it.
+        // Not again before it is to run another.
         (self.is_installing, self.installs) = (false, INSTALLS_MAX);
+        let Wanted::Module(module) = &self.wanted else { return };
         warn!(node = self.id, reason, "the node does not run its function");
-        self.report.reason = Some(reason.chars().take(TEXT_MAX_CHARS).collect());
+        self.report.refused = Some((module.sha256, reason.chars().take(TEXT_MAX_CHARS).collect()));
     }
 }
 

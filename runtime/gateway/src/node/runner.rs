@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use eyot_wire::link::SILENCE_MAX_MS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use super::peer::{Event, Peer};
+use super::peer::{Event, Peer, Wanted};
 use super::port::Port;
 use crate::driver::unix_ms;
 use crate::mqtt::link::{while_away, Command, Events, LinkEvent};
@@ -38,6 +39,8 @@ pub struct Runner {
     pub events: Events,
     /// Where commands come from.
     pub commands: Receiver<Command>,
+    /// What the node is to run, once that is told.
+    pub wanted: watch::Receiver<Option<Wanted>>,
     /// Set to make it start its connection anew.
     pub reset: Arc<AtomicBool>,
     /// For sessions, and the jitter between attempts.
@@ -111,6 +114,7 @@ impl Runner {
         debug!(node = self.name, port = %self.port, "the line is open");
         self.reset.store(false, Ordering::Relaxed);
         self.peer.connected();
+        self.is_to_run();
         state.heard = Instant::now();
         match self.serve(io, state, told).await {
             Ok(never) => match never {},
@@ -133,6 +137,10 @@ impl Runner {
                     let len = read?;
                     self.hear(buffer.get(..len).unwrap_or_default(), state, told).await?;
                 }
+                Ok(()) = self.wanted.changed() => {
+                    self.is_to_run();
+                    self.report().await?;
+                }
                 _ = beat.tick() => {
                     if state.heard.elapsed() > Duration::from_millis(u64::from(SILENCE_MAX_MS)) {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, "the node is silent").into());
@@ -144,6 +152,12 @@ impl Runner {
                     self.peer.install();
                 }
             }
+        }
+    }
+
+    fn is_to_run(&mut self) {
+        if let Some(wanted) = self.wanted.borrow_and_update().clone() {
+            self.peer.run(wanted);
         }
     }
 

@@ -20,7 +20,7 @@ fn golden_bytes_of_version_1() {
     let hello = Hello { session: 0, first: 1, program: "n 1", module_max_bytes: 65536, function: Some(SHA) };
     let ledger = Ledger { samples: 1, outputs: 300, acked: 200, pending: 99, dropped_full: 1, ..Ledger::default() };
     let status = Status { session: 7, uptime_ms: 1000, ledger, heap_used_bytes: 5, heap_bytes: 6, fuel: 7 };
-    let from: [(FromNode<'_>, &str); 7] = [
+    let from: [(FromNode<'_>, &str); 8] = [
         (FromNode::Hello(hello), GOLDEN[0]),
         (reading(300, b"{}"), GOLDEN[1]),
         (FromNode::Status(status), GOLDEN[2]),
@@ -28,13 +28,15 @@ fn golden_bytes_of_version_1() {
         (FromNode::Install(Install::Wants { sha256: SHA, offset: 512 }), GOLDEN[4]),
         (FromNode::Install(Install::Done { sha256: SHA }), GOLDEN[5]),
         (FromNode::Install(Install::Refused { sha256: SHA, reason: "no" }), GOLDEN[6]),
+        (FromNode::Install(Install::Removed), GOLDEN[12]),
     ];
-    let to: [(ToNode<'_>, &str); 5] = [
+    let to: [(ToNode<'_>, &str); 6] = [
         (ToNode::Who, GOLDEN[7]),
         (ToNode::Welcome { session: 7, acked: 300, unix_ms: 1_700_000_000_123 }, GOLDEN[8]),
         (ToNode::Ack { session: 7, seq: 300, unix_ms: 1_700_000_000_123 }, GOLDEN[9]),
         (ToNode::Begin { sha256: SHA, bytes: 600 }, GOLDEN[10]),
         (ToNode::Chunk { sha256: SHA, offset: 512, bytes: b"\0asm" }, GOLDEN[11]),
+        (ToNode::Remove, GOLDEN[13]),
     ];
     for (message, golden) in from {
         assert_eq!(hex::encode(bytes(&message)), golden, "{message:?}");
@@ -50,7 +52,7 @@ fn golden_bytes_of_version_1() {
     }
 }
 
-const GOLDEN: [&str; 12] = [
+const GOLDEN: [&str; 14] = [
     "0201012e01036e203180800401ababababababababababababababababababababababababababababababababe40883cb00",
     "13010107ac02ac0203742f31027b7d9a41894a00",
     "07010207e80701010107ac02c8016301010101080506075a09ff5f00",
@@ -63,6 +65,8 @@ const GOLDEN: [&str; 12] = [
     "10010207ac02f6a1abfef962466841ff00",
     "290103ababababababababababababababababababababababababababababababababd804a95f3e8000",
     "260104abababababababababababababababababababababababababababababababab8004040861736d5081616700",
+    "080104032ca3ff9800",
+    "070105b9fb32d700",
 ];
 
 #[test]

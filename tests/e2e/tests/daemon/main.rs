@@ -18,6 +18,7 @@ mod long;
 mod memory;
 mod metrics;
 mod node;
+mod node_push;
 mod payloads;
 mod push;
 mod quota;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eyot_wire::control::Command;
+use eyot_wire::control::{Command, NodeAct};
 
 use super::order::Order;
 use super::values::{self, Get};
@@ -20,6 +20,9 @@ pub struct Rollback {
     /// The version to go back to, or the first digits, 8 or more, of its module's SHA-256 [default: the one before].
     #[arg(long, value_name = "VERSION")]
     to: Option<String>,
+    /// On this node behind the gateway.
+    #[arg(long, value_name = "ID")]
+    node: Option<String>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -28,6 +31,7 @@ const ROLLBACK_EXAMPLES: &str = "\
 Examples:
   eyot rollback greenhouse --gateway barn-7 --key ada
   eyot rollback greenhouse --to 1.2.0 --group barns --key ada --json
+  eyot rollback trim --node north --gateway barn-7 --key ada
 
 Two versions besides the present one are kept. What was rolled back does not come again by a push, but by `eyot promote`.
 Exit codes: 0 done by all gateways that are online, 1 not, 2 bad usage or bad input.";
@@ -39,6 +43,9 @@ Exit codes: 0 done by all gateways that are online, 1 not, 2 bad usage or bad in
 pub struct Promote {
     /// Name of the function.
     name: String,
+    /// On this node behind the gateway.
+    #[arg(long, value_name = "ID")]
+    node: Option<String>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -55,6 +62,9 @@ Exit codes: 0 done by all gateways that are online, 1 not, 2 bad usage or bad in
 pub struct Remove {
     /// Name of the function.
     name: String,
+    /// From this node behind the gateway.
+    #[arg(long, value_name = "ID")]
+    node: Option<String>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -132,15 +142,16 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 pub fn rollback(args: &Rollback) -> Result<(), Error> {
-    give(&args.common, Command::Rollback { function: args.name.clone(), to: args.to.clone() })
+    let (function, to) = (args.name.clone(), args.to.clone());
+    give(&args.common, on(&args.node, NodeAct::Rollback, Command::Rollback { function, to }))
 }
 
 pub fn promote(args: &Promote) -> Result<(), Error> {
-    give(&args.common, Command::Promote { function: args.name.clone() })
+    give(&args.common, on(&args.node, NodeAct::Promote, Command::Promote { function: args.name.clone() }))
 }
 
 pub fn remove(args: &Remove) -> Result<(), Error> {
-    give(&args.common, Command::Remove { function: args.name.clone() })
+    give(&args.common, on(&args.node, NodeAct::Remove, Command::Remove { function: args.name.clone() }))
 }
 
 pub fn config(args: &Config) -> Result<(), Error> {
@@ -157,6 +168,14 @@ pub fn config(args: &Config) -> Result<(), Error> {
             give(common, Command::Config { function: name.clone(), set: BTreeMap::new(), unset: keys.clone() })
         }
     }
+}
+
+/// The command, or for a node the same act there.
+fn on(node: &Option<String>, act: NodeAct, command: Command) -> Command {
+    let Some(node) = node.clone() else { return command };
+    let function = command.function().to_owned();
+    let to = if let Command::Rollback { to, .. } = command { to } else { None };
+    Command::Node { node, function, act, to }
 }
 
 fn give(common: &Common, command: Command) -> Result<(), Error> {

@@ -17,7 +17,7 @@ use crate::output::{shown, size};
 use crate::remote::client::{Client, Event, Message};
 use crate::remote::documents::{split, FunctionDocument, Status};
 use crate::remote::options::Id;
-use crate::remote::roster::{Roster, GATEWAYS_MAX};
+use crate::remote::roster::{Roster, Seen, GATEWAYS_MAX};
 
 /// How often the bar is drawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -31,6 +31,8 @@ const PART_TOPIC_BYTES: usize = 1 + 64 + 1 + 4;
 /// How it is sent.
 #[derive(Clone, Debug)]
 pub struct How {
+    /// The node behind the gateway that it is for; none if it is for the gateway itself.
+    pub node: Option<String>,
     pub parts_bytes: Option<u64>,
     pub retain: bool,
     pub wait: bool,
@@ -67,8 +69,11 @@ impl<'a> Delivery<'a> {
             outcomes.insert(name.to_owned(), Outcome::new(name, if seen.is_online() { "sent" } else { "offline" }));
         }
         let name = &module.manifest.name;
-        let known =
-            roster.gateways.iter().filter_map(|(gw, seen)| Some((gw.clone(), seen.functions.get(name)?.clone())));
+        let document = |seen: &Seen| match &how.node {
+            None => seen.functions.get(name).cloned(),
+            Some(node) => seen.nodes.get(node).and_then(|node| node.deployed.clone()),
+        };
+        let known = roster.gateways.iter().filter_map(|(gw, seen)| Some((gw.clone(), document(seen)?)));
         let before = known.collect();
         Ok(Self { id, module, how: how.clone(), part_bytes, outcomes, before, is_taken_back: false })
     }
@@ -134,7 +139,7 @@ impl<'a> Delivery<'a> {
     }
 
     fn topic(&self, id: &str) -> String {
-        format!("eyot/{id}/push")
+        topic(id, &self.how)
     }
 
     fn send(&self, client: &mut Client) {
@@ -158,14 +163,24 @@ impl<'a> Delivery<'a> {
     fn take(&mut self, message: &Message, client: &mut Client, progress: &mut Progress) -> Result<bool, Error> {
         let Some((gateway, rest)) = split(&message.topic) else { return Ok(false) };
         let gateway = gateway.to_owned();
-        let is_news = match rest.split_once('/') {
-            None if rest == "status" => return Ok(self.take_status(&gateway, message)),
-            Some(("push", _)) => {
+        if rest == "status" {
+            return Ok(self.take_status(&gateway, message));
+        }
+        let about = match &self.how.node {
+            None => rest.split_once('/').map(|(kind, _)| kind),
+            Some(node) => match rest.strip_prefix("node/").and_then(|rest| rest.strip_prefix(node.as_str())) {
+                Some("") => Some("function"),
+                Some(rest) => rest.strip_prefix('/').and_then(|rest| rest.split_once('/')).map(|(kind, _)| kind),
+                None => None,
+            },
+        };
+        let is_news = match about {
+            Some("push") => {
                 let Ok(report) = serde_json::from_slice::<PushReport>(&message.payload) else { return Ok(false) };
                 self.answer(&gateway, &report, client);
                 self.outcome(&gateway).is_some_and(|outcome| outcome.take_report(&report))
             }
-            Some(("function", _)) => {
+            Some("function") => {
                 let Ok(document) = serde_json::from_slice::<FunctionDocument>(&message.payload) else {
                     return Ok(false);
                 };
@@ -296,10 +311,18 @@ impl<'a> Delivery<'a> {
     }
 }
 
+/// Where it is sent as a whole, and below which in parts.
+fn topic(id: &str, how: &How) -> String {
+    match &how.node {
+        None => format!("eyot/{id}/push"),
+        Some(node) => format!("eyot/{id}/node/{node}/push"),
+    }
+}
+
 /// How large parts are to be; none if it is sent whole.
 fn part_bytes(id: &Id, module: &Module, how: &How, packet_max: Option<usize>) -> Result<Option<usize>, Error> {
     let packet_max = packet_max.unwrap_or(usize::MAX);
-    let head = PACKET_HEAD_BYTES + "eyot//push".len() + id.as_str().len();
+    let head = PACKET_HEAD_BYTES + topic(id.as_str(), how).len();
     let most = packet_max.saturating_sub(head + PART_TOPIC_BYTES);
     let bytes = match how.parts_bytes {
         None if module.wasm.len().saturating_add(head) <= packet_max => return Ok(None),
@@ -330,7 +353,7 @@ mod tests {
     fn size_of_parts(bytes: usize, parts_bytes: Option<u64>, packet_max: Option<usize>) -> Option<Option<usize>> {
         let manifest = eyot_wire::manifest::Manifest::parse("name = \"f\"\nversion = \"1.0.0\"").unwrap();
         let module = Module { manifest, wasm: Bytes::from(vec![0; bytes]), sha256: "0".repeat(64) };
-        let how = How { parts_bytes, retain: false, wait: false, silence: TICK };
+        let how = How { node: None, parts_bytes, retain: false, wait: false, silence: TICK };
         part_bytes(&gateway(Some("g")).unwrap(), &module, &how, packet_max).ok()
     }
 

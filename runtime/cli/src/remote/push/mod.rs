@@ -19,10 +19,10 @@ use self::delivery::Delivery;
 use self::outcome::Outcome;
 use self::progress::Progress;
 use crate::error::Error;
-use crate::output::{self, size};
+use crate::output::{self, shown, size};
 use crate::remote::client::Client;
-use crate::remote::options::{self, Connection, Target};
-use crate::remote::roster::{gather, unknown};
+use crate::remote::options::{self, Connection, Id, Target};
+use crate::remote::roster::{gather, unknown, Roster};
 
 /// Push a function to a gateway, or to all of a group, over the broker they use.
 #[derive(clap::Args)]
@@ -33,6 +33,9 @@ pub struct Args {
     function: PathBuf,
     #[command(flatten)]
     target: Target,
+    /// To this node behind the gateway.
+    #[arg(long, value_name = "ID", conflicts_with = "group")]
+    node: Option<String>,
     /// Signs it with this private key first, as `eyot sign` would; a .wasm file stays as it is [default: $EYOT_KEY].
     #[arg(long, short, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -59,6 +62,7 @@ Examples:
   eyot push greenhouse.wasm --gateway barn-7 --broker mqtts://ada@cloud.example --password-file pw
   eyot push greenhouse.wasm --group barns --wait --json | jq -r '.outcomes[] | [.gateway, .state] | @tsv'
   eyot push greenhouse.wasm --gateway barn-9 --retain
+  eyot push trim.wasm --gateway barn-7 --node north --wait
 
 It is checked here as a gateway would, but for whom the gateway trusts. A gateway that is offline takes it when it is \
 back: its broker keeps it. A version goes up with each push; `eyot rollback` leads back.
@@ -74,6 +78,15 @@ struct Report<'a> {
     outcomes: Vec<&'a Outcome>,
 }
 
+/// Whether the gateway has this node; it would not say so itself.
+fn has_node(roster: &Roster, id: &Id, node: &str) -> Result<(), Error> {
+    if roster.members(id).any(|(_, seen)| seen.nodes.contains_key(node)) {
+        return Ok(());
+    }
+    let reason = format!("has no node \"{}\"", shown(node.as_bytes()));
+    Err(Error::failed(id.as_str(), reason, "name one of its gateway.toml; `eyot status` shows them"))
+}
+
 pub fn execute(args: &Args) -> Result<(), Error> {
     let id = args.target.id()?;
     let signer = options::signer(args.key.as_deref())?;
@@ -81,7 +94,10 @@ pub fn execute(args: &Args) -> Result<(), Error> {
     let (name, sha256) = (&module.manifest.name, &module.sha256);
     super::run(async {
         let from = id.from();
-        let filters = ["status".to_owned(), format!("function/{name}"), format!("push/{sha256}")];
+        let filters = match &args.node {
+            None => ["status".to_owned(), format!("function/{name}"), format!("push/{sha256}")],
+            Some(node) => ["status".to_owned(), format!("node/{node}"), format!("node/{node}/push/{sha256}")],
+        };
         let filters = filters.iter().map(|rest| format!("eyot/{from}/{rest}")).collect();
         let mut client = Client::connect(&args.connection, filters).await?;
         let roster = gather(&mut client, &args.connection).await?;
@@ -89,7 +105,11 @@ pub fn execute(args: &Args) -> Result<(), Error> {
         if !is_known && !args.retain && !client.is_refused(&format!("eyot/{from}/status")) {
             return Err(unknown(&id, &client.url).with_hint("--retain leaves it there for one that is yet to come"));
         }
+        if let Some(node) = args.node.as_deref().filter(|_| is_known) {
+            has_node(&roster, &id, node)?;
+        }
         let how = delivery::How {
+            node: args.node.clone(),
             parts_bytes: args.parts,
             retain: args.retain,
             wait: args.wait,

@@ -82,7 +82,7 @@ mod tests {
 
     fn report(state: PushState) -> PushReport {
         let (sha256, name, version, reason) = (String::new(), None, None, Some("why".to_owned()));
-        PushReport { sha256, state, name, version, reason, bytes: 0, missing: Vec::new(), next: 0 }
+        PushReport { node: None, sha256, state, name, version, reason, bytes: 0, missing: Vec::new(), next: 0 }
     }
 
     #[test]

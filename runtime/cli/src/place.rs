@@ -1,0 +1,108 @@
+//! `eyot place`: on which boards a function fits, with the arithmetic.
+
+use std::path::PathBuf;
+
+use eyot_gateway::board::{Board, Demand, Runs};
+use eyot_trust::verify::Module;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::output::{self, BAD, GOOD, LABEL};
+use crate::{build, guest};
+
+/// Say on which boards of gateways and nodes a function fits, and why not on the others.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The function: its .wasm file, or its folder, once built.
+    #[arg(value_name = "FN")]
+    function: PathBuf,
+    /// Only this board; may be given several times. `eyot boards` lists them.
+    #[arg(long, value_name = "ID")]
+    board: Vec<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  eyot place greenhouse
+  eyot place trim.wasm --board mps2-an505 --board rpi-4b
+  eyot place trim.wasm --json | jq -r '.boards[] | select(.fits) | .board'
+
+A gateway refuses by the same arithmetic what is pushed to a node whose [[node]] names its board. What a function takes while it
+is loaded is an upper bound.
+Exit codes: 0 it fits all boards that are named, or one if none is, 1 it does not, 2 bad usage or bad input.";
+
+#[derive(Serialize)]
+struct Report<'a> {
+    name: &'a str,
+    version: String,
+    module_bytes: usize,
+    boards: Vec<Place>,
+}
+
+#[derive(Serialize)]
+struct Place {
+    board: String,
+    /// "gateway" or "node"; none if nothing runs on it yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<&'static str>,
+    fits: bool,
+    demands: Vec<Demand>,
+}
+
+impl Place {
+    fn new(board: &Board, demands: Vec<Demand>) -> Self {
+        let runs = match board.runs {
+            Runs::Gateway { .. } => Some("gateway"),
+            Runs::Node(_) => Some("node"),
+            Runs::Nothing => None,
+        };
+        let fits = runs.is_some() && demands.iter().all(Demand::is_met);
+        Self { board: board.id.clone(), runs, fits, demands }
+    }
+
+    fn text(&self) -> String {
+        let verdict = match (self.fits, self.runs) {
+            (true, _) => format!("{GOOD}fits{GOOD:#}        "),
+            (false, Some(_)) => format!("{BAD}does not fit{BAD:#}"),
+            (false, None) => return format!("{:17} {:8} nothing runs on it yet\n", self.board, ""),
+        };
+        let demands: Vec<String> = self.demands.iter().map(Demand::to_string).collect();
+        format!("{:17} {:8} {verdict}  {}\n", self.board, self.runs.unwrap_or_default(), demands.join("; "))
+    }
+}
+
+pub fn execute(args: &Args) -> Result<(), Error> {
+    let path = match args.function.is_dir() {
+        true => build::module_path(&args.function, &build::read_manifest(&args.function)?.1),
+        false => args.function.clone(),
+    };
+    let module = guest::read_module(&path)?;
+    let manifest = Module::read(&module).map_err(|e| Error::unusable(path.display(), e))?.manifest().clone();
+    let all = Board::all();
+    if let Some(unknown) = args.board.iter().find(|id| !all.iter().any(|board| board.id == **id)) {
+        let thing = format!("--board {}", output::shown(unknown.as_bytes()));
+        return Err(Error::bad_input(thing, "there is no such board", "`eyot boards` lists them"));
+    }
+    let is_meant = |board: &&Board| args.board.is_empty() || args.board.contains(&board.id);
+    let place = |board: &Board| Place::new(board, board.demands(&manifest, module.len()));
+    let boards: Vec<Place> = all.iter().filter(is_meant).map(place).collect();
+    let fits = if args.board.is_empty() { boards.iter().any(|b| b.fits) } else { boards.iter().all(|b| b.fits) };
+    let (name, version) = (manifest.name.as_str(), manifest.version.to_string());
+    if args.json {
+        output::json(&Report { name, version, module_bytes: module.len(), boards })?;
+    } else {
+        let head = format!("{LABEL}{name}{LABEL:#} {version}  {} bytes\n", module.len());
+        output::print(&boards.iter().fold(head, |text, place| text + &place.text()))?;
+    }
+    match fits {
+        true => Ok(()),
+        false => {
+            Err(Error::failed(name, "does not fit", "build it smaller, lower its [limits], or use a larger board")
+                .in_report())
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `eyot place`.
+
+use crate::harness::{module, with_manifest, Folder, ECHO, MANIFEST};
+
+#[test]
+fn a_function_is_told_where_it_fits_and_by_how_much() {
+    let folder = Folder::new();
+    folder.function(ECHO);
+    let bytes = folder.read("fn.wasm").len();
+    folder.eyot(&["place", "fn.wasm"]).exits(0).prints(&[
+        "sample 1.2.3",
+        "mps2-an505",
+        &format!("module bytes: {bytes} of 98304"),
+        &format!("8 x {bytes} to load the module"),
+        "nothing runs on it yet",
+    ]);
+    let report = folder.eyot(&["place", "fn.wasm", "--json"]).exits(0).json();
+    let boards = report["boards"].as_array().unwrap();
+    let fits = |id: &str| boards.iter().find(|board| board["board"] == id).unwrap()["fits"].as_bool().unwrap();
+    assert_eq!([fits("mps2-an505"), fits("rpi-5"), fits("pico-2")], [true, true, false]);
+}
+
+#[test]
+fn what_does_not_fit_a_board_that_is_named_is_a_failure() {
+    let folder = Folder::new();
+    let manifest = MANIFEST.replace("[config]", "[limits]\nfuel = 2_000_000\n[config]");
+    folder.write("fn.wasm", with_manifest(&module(ECHO), &manifest));
+    let named = ["place", "fn.wasm", "--board", "rpi-4b", "--board", "mps2-an505"];
+    folder.eyot(&named).exits(1).prints(&["does not fit", "fuel: 2000000 more than the 1000000"]);
+    folder.eyot(&named[..4]).exits(0);
+    folder.eyot(&["place", "fn.wasm", "--board", "rpi-9"]).exits(2).says(&["rpi-9", "eyot boards"]);
+}

@@ -71,7 +71,7 @@ macro_rules! fuzz {
 }
 
 fuzz! {
-    manifest topics record capture module signature command key segments config reply envelope session
+    manifest topics line record capture module signature command key segments config reply envelope session
 }
 
 /// What our writers made is taken, today and later; a file that is no seed is an input that went wrong once.

@@ -13,6 +13,7 @@ use crate::Target;
 pub const ALL: &[Target] = &[
     Target { name: "manifest", run: wire::manifest, seeds: wire::manifest_seeds },
     Target { name: "topics", run: wire::topics, seeds: wire::topic_seeds },
+    Target { name: "line", run: wire::line, seeds: wire::line_seeds },
     Target { name: "record", run: wire::record, seeds: wire::record_seeds },
     Target { name: "capture", run: wire::capture, seeds: wire::capture_seeds },
     Target { name: "module", run: module::module, seeds: module::seeds },

@@ -4,6 +4,7 @@ use eyot_wire::capture::{Capture, Outcome};
 use eyot_wire::code::{DropReason, Failure};
 use eyot_wire::control::ControlTopic;
 use eyot_wire::filters::{Filters, Lookup};
+use eyot_wire::link::{encode, FromNode, Hello, Install, Ledger, Line, Reading, Status, ToNode, LINE_MAX_BYTES};
 use eyot_wire::manifest::{is_name, Manifest, CONFIG_ENTRIES_MAX, EMIT_FILTERS_MAX, TRIGGERS_MAX};
 use eyot_wire::record::{Builder, Record, Route};
 use eyot_wire::topic::{covers, matches, overlaps, parse_filter, parse_topic, TOPIC_MAX_BYTES};
@@ -78,6 +79,11 @@ pub fn topics(bytes: &[u8]) -> bool {
             let read = ControlTopic::parse("barn-7", &again);
             assert_eq!(read, Some(ControlTopic::Part { sha256, number }));
         }
+        if let Some((node, ControlTopic::Part { sha256, number })) = ControlTopic::parse_for_node("barn-7", topic) {
+            let again = format!("eyot/barn-7/node/{node}/push/{}/{number}", hex(&sha256));
+            let read = ControlTopic::parse_for_node("barn-7", &again);
+            assert_eq!(read, Some((node, ControlTopic::Part { sha256, number })));
+        }
     }
     !topics.is_empty() && !filters.is_empty()
 }
@@ -89,10 +95,81 @@ fn hex(bytes: &[u8]) -> String {
 pub fn topic_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let control =
         format!("eyot/barn-7/push\neyot/barn-7/command\neyot/barn-7/push/{}/17\neyot/+/push/+/+", "aB".repeat(32));
+    let nodes = format!("eyot/barn-7/node/n/push\neyot/barn-7/node/n/push/{}/17\n#", "aB".repeat(32));
     vec![
         ("filters.txt", b"a/b/c\n$SYS/x\n/\na/+/c\n+/b/#\n#\n$SYS/#\n+/+/+\na/#\na".to_vec()),
         ("control.txt", control.into_bytes()),
+        ("nodes.txt", nodes.into_bytes()),
     ]
+}
+
+/// What is read of a line of the link to a node, from either end, can be written, and then reads the same. The bytes are tried
+/// as what is on the wire, and as what a whole line holds.
+pub fn line(bytes: &[u8]) -> bool {
+    lines(bytes);
+    let frame = [bytes, &crc32c::crc32c(bytes).to_le_bytes()].concat();
+    let mut line = cobs::encode_vec(&frame);
+    line.push(0);
+    lines(&line)
+}
+
+/// Whether any of these lines says something.
+fn lines(mut bytes: &[u8]) -> bool {
+    let (mut line, mut buffer, mut taken) = (Line::default(), [0; LINE_MAX_BYTES], false);
+    while !bytes.is_empty() {
+        let Some(Ok(body)) = line.feed(&mut bytes) else { continue };
+        if let Ok(message) = body.message::<FromNode<'_>>() {
+            let again = encode(&message, &mut buffer).unwrap_or_default();
+            let read = Line::default().feed(&mut &again[..]).map(|body| body.map(|body| body.message() == Ok(message)));
+            assert_eq!(read, Some(Ok(true)));
+            taken = true;
+        }
+        if let Ok(message) = body.message::<ToNode<'_>>() {
+            let again = encode(&message, &mut buffer).unwrap_or_default();
+            let read = Line::default().feed(&mut &again[..]).map(|body| body.map(|body| body.message() == Ok(message)));
+            assert_eq!(read, Some(Ok(true)));
+            taken = true;
+        }
+    }
+    taken
+}
+
+/// The frames of the lines, without their checksums.
+pub fn line_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let ledger = Ledger { samples: 9, outputs: 300, acked: 200, pending: 99, dropped_full: 1, ..Ledger::default() };
+    let (session, sha256) = (7, [0xab; 32]);
+    let hello = Hello { session, first: 1, program: "n 1", module_max_bytes: 65536, function: Some(sha256) };
+    let status = Status { session, uptime_ms: 1000, ledger, heap_used_bytes: 5, heap_bytes: 6, fuel: 7 };
+    let reading = Reading { session, seq: 300, age_ms: 300, topic: "t/1", payload: b"{}" };
+    let from = [
+        ("hello.bin", FromNode::Hello(hello)),
+        ("reading.bin", FromNode::Reading(reading)),
+        ("status.bin", FromNode::Status(status)),
+        ("log.bin", FromNode::Log { level: 2, text: "hi" }),
+        ("refused.bin", FromNode::Install(Install::Refused { sha256, reason: "no" })),
+        ("removed.bin", FromNode::Install(Install::Removed)),
+    ];
+    let to = [
+        ("welcome.bin", ToNode::Welcome { session, acked: 300, unix_ms: 1_700_000_000_123 }),
+        ("chunk.bin", ToNode::Chunk { sha256, offset: 512, bytes: b"\0asm" }),
+        ("remove.bin", ToNode::Remove),
+    ];
+    let mut buffer = [0; LINE_MAX_BYTES];
+    let mut seeds = Vec::new();
+    for (name, message) in &from {
+        seeds.push((*name, frame(encode(message, &mut buffer).unwrap_or_default())));
+    }
+    for (name, message) in &to {
+        seeds.push((*name, frame(encode(message, &mut buffer).unwrap_or_default())));
+    }
+    seeds
+}
+
+fn frame(line: &[u8]) -> Vec<u8> {
+    let stuffed = line.split_last().map_or(&[][..], |(_, stuffed)| stuffed);
+    let mut frame = cobs::decode_vec(stuffed).unwrap_or_default();
+    frame.truncate(frame.len().saturating_sub(4));
+    frame
 }
 
 /// What is read of a record can be written, and then reads the same.

@@ -25,14 +25,14 @@ Gateways are built for the target that is named; of nodes, those with a firmware
 /// One file of `boards/`. A gateway has `kernel`, `boot`, `console`, `storage`, `net` and `limits`; a node has `mcu`.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Description {
-    board: Board,
+pub struct Description {
+    pub board: Board,
     #[serde(skip_serializing_if = "Option::is_none")]
-    kernel: Option<Kernel>,
+    pub kernel: Option<Kernel>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    boot: Option<Boot>,
+    pub boot: Option<Boot>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    console: Option<Console>,
+    pub console: Option<Console>,
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<Storage>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,13 +51,13 @@ struct Description {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Board {
+pub struct Board {
     /// The file's name.
-    id: String,
+    pub id: String,
     name: String,
     kind: Kind,
     /// Rust target.
-    triple: String,
+    pub triple: String,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -69,32 +69,43 @@ enum Kind {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Kernel {
+pub struct Kernel {
     /// Of Debian.
-    package: String,
+    pub package: String,
+    /// The release of Debian, if not the one that all images are made of.
     #[serde(skip_serializing_if = "Option::is_none")]
-    dtb: Option<String>,
+    pub suite: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dtb: Option<String>,
+    /// Modules that an image has, beside those they need.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drivers: Vec<String>,
 }
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Boot {
-    method: BootMethod,
+pub struct Boot {
+    pub method: BootMethod,
+    /// Of Raspberry Pis: the number in their name that their boot loader goes by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u8>,
 }
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum BootMethod {
+pub enum BootMethod {
     RpiAutoboot,
     Uboot,
     Uefi,
+    /// Something outside of the card starts the kernel, as QEMU does.
+    Direct,
 }
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Console {
-    tty: String,
-    baud: u32,
+pub struct Console {
+    pub tty: String,
+    pub baud: u32,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -146,7 +157,11 @@ struct Report {
     boards: Vec<Description>,
 }
 
-fn all() -> Result<Vec<Description>, Error> {
+/// All boards.
+///
+/// # Errors
+/// A file is wrong.
+pub fn all() -> Result<Vec<Description>, Error> {
     let read = |text: &&str| {
         toml::from_str(text).map_err(|e| Error::failed("a board's file", e, "this is a bug in eyot, report it"))
     };
@@ -187,7 +202,9 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let there: BTreeSet<String> = fs::read_dir(root.join("boards"))
             .unwrap()
-            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
             .collect();
         let boards = all().unwrap();
         assert_eq!(boards.iter().map(|b| b.board.id.clone()).collect::<BTreeSet<_>>(), there);

@@ -74,6 +74,12 @@ impl Error {
         Self { kind: Kind::Failed, message: format!("{thing}: {reason}"), in_report: false }
     }
 
+    /// There is no image, or no card; its text has reason and remedy.
+    pub fn image(error: &eyot_image::Error) -> Self {
+        let kind = if error.is_bad_input() { Kind::BadInput } else { Kind::Failed };
+        Self { kind, message: error.to_string(), in_report: false }
+    }
+
     /// Adds another remedy.
     pub fn with_hint(mut self, hint: &str) -> Self {
         self.message.push_str(", ");

@@ -19,7 +19,8 @@
 //! - `ledger`: whether what it sent arrived in the cloud;
 //! - `remote`: pushed to gateways elsewhere, and looked after there;
 //! - `demo`: a whole gateway with brokers, sensors and faults, in this process;
-//! - `boards`: what gateways and nodes run on; `place`: which of them a function fits;
+//! - `image`: what a gateway's card holds, and how it gets there; `boards`: what gateways and nodes run on; `place`: which of
+//!   them a function fits;
 //! - `completions`: for shells.
 //!
 //! What they share: `guest` (the thread functions run in), `file`, `output`, `error`.
@@ -32,6 +33,7 @@ mod demo;
 mod error;
 mod file;
 mod guest;
+mod image;
 mod inspect;
 mod keys;
 mod ledger;
@@ -102,6 +104,7 @@ enum Command {
     Capture(remote::command::capture::Args),
     Ledger(ledger::Args),
     Demo(demo::Args),
+    Image(image::Args),
     Boards(boards::Args),
     Place(place::Args),
     Completions(completions::Args),
@@ -127,6 +130,7 @@ impl Command {
             Self::Capture(args) => args.common.json,
             Self::Ledger(args) => args.json,
             Self::Demo(args) => args.json,
+            Self::Image(args) => args.json(),
             Self::Boards(args) => args.json,
             Self::Place(args) => args.json,
             Self::New(_) | Self::Build(_) | Self::Test(_) | Self::Dev(_) | Self::Sign(_) | Self::Completions(_) => {
@@ -158,6 +162,7 @@ impl Command {
             Self::Capture(args) => remote::command::capture::execute(args),
             Self::Ledger(args) => ledger::execute(args),
             Self::Demo(args) => demo::execute(args),
+            Self::Image(args) => image::execute(args),
             Self::Boards(args) => boards::execute(args),
             Self::Place(args) => place::execute(args),
             Self::Completions(args) => completions::execute(args),

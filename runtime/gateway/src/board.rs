@@ -8,7 +8,7 @@ use eyot_wire::module::MODULE_MAX_BYTES;
 use serde::{Deserialize, Serialize};
 
 /// Every file of `boards/`, in the order they are listed.
-pub const FILES: [&str; 12] = [
+pub const FILES: [&str; 13] = [
     include_str!("../../../boards/rpi-zero-2w.toml"),
     include_str!("../../../boards/rpi-3b-plus.toml"),
     include_str!("../../../boards/rpi-4b.toml"),
@@ -16,6 +16,7 @@ pub const FILES: [&str; 12] = [
     include_str!("../../../boards/rpi-5.toml"),
     include_str!("../../../boards/beaglebone-black.toml"),
     include_str!("../../../boards/x86-64.toml"),
+    include_str!("../../../boards/qemu-virt.toml"),
     include_str!("../../../boards/pico-2.toml"),
     include_str!("../../../boards/nrf52840-dk.toml"),
     include_str!("../../../boards/nucleo-f446re.toml"),

@@ -182,6 +182,17 @@ impl Gateway {
         String::from_utf8(answered.recv().ok()?).ok()
     }
 
+    /// Waits until the core's thread answers; false if it has ended. A supervisor that hears nothing of it may take the
+    /// gateway for hung.
+    pub async fn answers(&self) -> bool {
+        let (answer, answered) = flume::bounded(1);
+        if self.questions.send_async(answer).await.is_err() {
+            return false;
+        }
+        self.waker.unpark();
+        answered.recv_async().await.is_ok()
+    }
+
     /// Takes what the embedded broker holds, if there is one, commits what is here, acknowledges it, says goodbye to the brokers, and ends; messages whose functions take longer
     /// than two seconds are given up, and come again at the next start unless they are QoS 0. True if all was done in
     /// [`DRAIN_TIMEOUT`]; otherwise the rest comes again as well.

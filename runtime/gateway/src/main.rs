@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use eyot_gateway::{functions, Config, ConfigError, Gateway, StartError};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{signal, SignalKind};
 use tracing::{error, info, warn};
 use tracing_subscriber::filter::Targets;
@@ -120,7 +121,7 @@ fn run(config: Config, file: PathBuf) -> ExitCode {
     }
     let (id, data_dir) = (config.id.clone(), config.data_dir.display().to_string());
     // Signals are taken before anything starts, so that none is lost.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return complain(1, "cannot wait for signals; the system is out of resources") };
     runtime.block_on(async {
         let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
@@ -141,11 +142,13 @@ fn run(config: Config, file: PathBuf) -> ExitCode {
         tokio::select! {
             _ = term.recv() => info!("SIGTERM: committing what is here"),
             _ = int.recv() => info!("SIGINT: committing what is here"),
+            () = tell_health(&gateway) => {}
             () = gateway.ended() => {
                 error!("a thread of the gateway ended; this is a bug in eyotd, start it again");
                 return ExitCode::from(1);
             }
         }
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
         if gateway.stop() {
             info!("stopped");
             ExitCode::SUCCESS
@@ -154,4 +157,17 @@ fn run(config: Config, file: PathBuf) -> ExitCode {
             ExitCode::from(1)
         }
     })
+}
+
+/// Tells a supervisor, if there is one, that the gateway is ready, and as often as it wants to hear it that the core still
+/// answers. Never ends. A supervisor that is gone needs to hear nothing.
+async fn tell_health(gateway: &Gateway) {
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let Some(timeout) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(timeout / 2).await;
+        if gateway.answers().await {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
+    }
 }

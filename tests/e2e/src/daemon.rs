@@ -151,7 +151,11 @@ pub fn check_file(path: &Path) -> Ended {
     Eyotd::spawn(Command::new(eyotd()).arg("--config").arg(path).arg("--check")).ended()
 }
 
-fn write_config(config: &Config) -> PathBuf {
+/// Writes `gateway.toml` beside the data directory.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn write_config(config: &Config) -> PathBuf {
     let dir = config.data_dir.parent().expect("the data directory is in a directory");
     let path = dir.join(format!("{}.toml", config.id));
     fs::write(&path, config.text()).expect("gateway.toml is written");

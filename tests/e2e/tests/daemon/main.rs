@@ -12,6 +12,7 @@ mod disk;
 mod down;
 mod embedded;
 mod failures;
+mod health;
 mod hostile;
 mod ledger;
 mod long;

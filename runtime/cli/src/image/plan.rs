@@ -1,0 +1,112 @@
+//! What a board's image is made of, as its file in `boards/` says.
+
+use eyot_image::build::{Board, Loader};
+use eyot_image::lock::Wanted;
+
+use crate::boards::{self, BootMethod, Description};
+use crate::error::Error;
+
+/// In every image: a DHCP client, and whom TLS trusts.
+const COMMON: [&str; 2] = ["busybox-static", "ca-certificates"];
+/// The boot loader of Raspberry Pis.
+const FIRMWARE: &str = "raspi-firmware";
+/// The release of Debian that images are made of, where a board does not need a later kernel.
+const SUITE: &str = "trixie";
+
+/// It.
+pub struct Plan {
+    /// Rust target of its programs.
+    pub triple: String,
+    pub board: Board,
+    pub packages: Vec<Wanted>,
+}
+
+impl Plan {
+    /// For the board `id`.
+    ///
+    /// # Errors
+    /// There is no such board, or no images for it.
+    pub fn of(id: &str) -> Result<Self, Error> {
+        let boards = boards::all()?;
+        let with_images: Vec<_> =
+            boards.iter().filter_map(|board| Self::new(board).map(|plan| plan.board.id)).collect();
+        let Some(description) = boards.iter().find(|board| board.board.id == id) else {
+            let remedy = format!("use one of {}", with_images.join(", "));
+            return Err(Error::bad_input(format_args!("--board {id}"), "there is no such board", remedy));
+        };
+        let none = || {
+            let remedy = format!("boards with images are {}", with_images.join(", "));
+            Error::bad_input(format_args!("--board {id}"), "there are no images for it", remedy)
+        };
+        Self::new(description).ok_or_else(none)
+    }
+
+    /// Of all boards that have images.
+    ///
+    /// # Errors
+    /// A board's file is wrong.
+    pub fn all() -> Result<Vec<Self>, Error> {
+        Ok(boards::all()?.iter().filter_map(Self::new).collect())
+    }
+
+    /// None if there are no images for it.
+    fn new(description: &Description) -> Option<Self> {
+        let (kernel, boot) = (description.kernel.as_ref()?, description.boot.as_ref()?);
+        let loader = match (&boot.method, boot.generation) {
+            (BootMethod::RpiAutoboot, Some(3)) => Some(Loader::RaspberryPi3),
+            (BootMethod::RpiAutoboot, Some(4)) => Some(Loader::RaspberryPi4),
+            (BootMethod::RpiAutoboot, Some(5)) => Some(Loader::RaspberryPi5),
+            (BootMethod::Direct, _) => None,
+            _ => return None,
+        };
+        let triple = description.board.triple.clone();
+        let architecture = match triple.split('-').next()? {
+            "aarch64" => "arm64",
+            "armv7" => "armhf",
+            "x86_64" => "amd64",
+            _ => return None,
+        };
+        let wanted = |name: &str, suite: &str| Wanted {
+            suite: suite.to_owned(),
+            architecture: architecture.to_owned(),
+            name: name.to_owned(),
+        };
+        let mut packages = vec![wanted(&kernel.package, kernel.suite.as_deref().unwrap_or(SUITE))];
+        packages.extend(COMMON.map(|name| wanted(name, SUITE)));
+        packages.extend(loader.map(|_| wanted(FIRMWARE, SUITE)));
+        let console = description.console.as_ref()?;
+        let board = Board {
+            id: description.board.id.clone(),
+            drivers: kernel.drivers.clone(),
+            device_tree: kernel.dtb.clone(),
+            console: format!("{},{}", console.tty, console.baud),
+            loader,
+        };
+        Some(Self { triple, board, packages })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eyot_image::lock::Lock;
+
+    #[test]
+    fn what_boards_ask_for_is_in_the_lock_file() {
+        let lock = Lock::parse(super::super::build::LOCK, "boards/debian.lock".as_ref()).unwrap();
+        let plans = Plan::all().unwrap();
+        assert!(plans.len() >= 6);
+        for plan in plans {
+            for wanted in &plan.packages {
+                assert!(!lock.find(wanted).unwrap().is_empty(), "{}: {}", plan.board.id, wanted.name);
+            }
+        }
+    }
+
+    #[test]
+    fn boards_without_images_are_said_and_others_named() {
+        let said = |id| Plan::of(id).err().map(|error| format!("{error:?}")).unwrap_or_default();
+        assert!(said("pico-2").contains("no images") && said("pico-2").contains("rpi-4b"), "{}", said("pico-2"));
+        assert!(said("rpi-9").contains("no such board"), "{}", said("rpi-9"));
+    }
+}

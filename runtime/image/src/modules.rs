@@ -1,0 +1,148 @@
+//! Drivers: which modules of the kernel's package a board needs, in the order that they are loaded in.
+//!
+//! Packages have no list of what depends on what; each module says it of itself, in a string of its `.modinfo` section.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::package::{plain, Files};
+use crate::Error;
+
+/// The string that says it, in any module, once.
+const DEPENDS: &[u8] = b"\0depends=";
+/// How deep modules depend on each other, at most.
+const DEPTH_MAX: usize = 32;
+
+/// One module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Without an ending.
+    pub name: String,
+    /// As the kernel loads it.
+    pub content: Vec<u8>,
+}
+
+/// The modules for `drivers` among `files`, each after those it depends on. A driver without a module must be in the
+/// kernel's list of those that are built in.
+///
+/// # Errors
+/// A module is damaged, or there is no such driver.
+pub fn select(files: &Files, drivers: &[String]) -> Result<Vec<Module>, Error> {
+    let mut paths = BTreeMap::new();
+    for path in files.keys() {
+        let file = path.rsplit('/').next().unwrap_or(path);
+        if let Some(name) = file.strip_suffix(".ko").or_else(|| file.strip_suffix(".ko.xz")) {
+            paths.insert(canonical(name), path.as_str());
+        }
+    }
+    let built_in = built_in(files);
+    let mut selection = Selection { files, paths, seen: BTreeSet::new(), modules: Vec::new() };
+    for driver in drivers {
+        let name = canonical(driver);
+        if !selection.paths.contains_key(&name) && !built_in.contains(&name) {
+            return Err(Error::package(format_args!("driver {driver}"), "is not in this kernel"));
+        }
+        selection.add(&name, 0)?;
+    }
+    Ok(selection.modules)
+}
+
+/// Names of the drivers that are built in.
+fn built_in(files: &Files) -> BTreeSet<String> {
+    let lists = files.iter().filter(|(path, _)| path.ends_with("/modules.builtin"));
+    let mut names = BTreeSet::new();
+    for (_, list) in lists {
+        for path in String::from_utf8_lossy(list).lines() {
+            let file = path.rsplit('/').next().unwrap_or(path);
+            names.insert(canonical(file.trim_end_matches(".ko")));
+        }
+    }
+    names
+}
+
+/// The kernel takes `-` and `_` for the same.
+fn canonical(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+struct Selection<'a> {
+    files: &'a Files,
+    paths: BTreeMap<String, &'a str>,
+    seen: BTreeSet<String>,
+    modules: Vec<Module>,
+}
+
+impl Selection<'_> {
+    fn add(&mut self, name: &str, depth: usize) -> Result<(), Error> {
+        if depth == DEPTH_MAX {
+            return Err(Error::package(name, "its modules depend on each other without end"));
+        }
+        let Some((path, bytes)) = self.paths.get(name).and_then(|path| Some((*path, self.files.get(*path)?))) else {
+            return Ok(());
+        };
+        if !self.seen.insert(name.to_owned()) {
+            return Ok(());
+        }
+        let content = plain(path, bytes)?;
+        for needed in depends(&content).ok_or_else(|| Error::package(path, "does not say what it depends on"))? {
+            self.add(&needed, depth + 1)?;
+        }
+        self.modules.push(Module { name: name.to_owned(), content });
+        Ok(())
+    }
+}
+
+/// What a module depends on; none if it does not say.
+fn depends(module: &[u8]) -> Option<Vec<String>> {
+    let at = module.windows(DEPENDS.len()).position(|bytes| bytes == DEPENDS)? + DEPENDS.len();
+    let text = module.get(at..)?.split(|byte| *byte == 0).next()?;
+    let text = String::from_utf8_lossy(text);
+    Some(text.split(',').filter(|name| !name.is_empty()).map(canonical).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(depends: &str) -> Vec<u8> {
+        format!("\x7fELF\0license=GPL\0depends={depends}\0name=x\0").into_bytes()
+    }
+
+    fn files(modules: &[(&str, &str)]) -> Files {
+        let at = |name: &str| format!("usr/lib/modules/6/kernel/{name}.ko");
+        let mut files: Files = modules.iter().map(|(name, depends)| (at(name), module(depends))).collect();
+        files.insert("usr/lib/modules/6/modules.builtin".to_owned(), b"kernel/drivers/gpio/gpio-pl061.ko\n".to_vec());
+        files
+    }
+
+    fn names(files: &Files, drivers: &[&str]) -> Vec<String> {
+        let drivers: Vec<_> = drivers.iter().map(|name| (*name).to_owned()).collect();
+        select(files, &drivers).unwrap().into_iter().map(|module| module.name).collect()
+    }
+
+    #[test]
+    fn what_is_needed_comes_first_and_once() {
+        let files =
+            files(&[("ext4", "mbcache,jbd2"), ("jbd2", "crc32c"), ("mbcache", ""), ("crc32c", ""), ("nfs", "")]);
+        assert_eq!(names(&files, &["ext4", "jbd2"]), ["mbcache", "crc32c", "jbd2", "ext4"]);
+    }
+
+    #[test]
+    fn names_are_the_kernels_and_drivers_can_be_built_in() {
+        let files = files(&[("virtio-net", "net_failover"), ("net_failover", "")]);
+        assert_eq!(names(&files, &["virtio_net", "gpio_pl061"]), ["net_failover", "virtio_net"]);
+    }
+
+    #[test]
+    fn a_driver_that_does_not_exist_is_named() {
+        let error = select(&files(&[("ext4", "")]), &["ext5".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("ext5"), "{error}");
+    }
+
+    #[test]
+    fn what_says_nothing_or_is_a_circle_is_an_end() {
+        let mut silent = files(&[("a", "")]);
+        silent.insert("x/b.ko".to_owned(), b"\x7fELF".to_vec());
+        assert!(select(&silent, &["b".to_owned()]).unwrap_err().to_string().contains("x/b.ko"));
+        assert_eq!(names(&files(&[("a", "b"), ("b", "a")]), &["a"]), ["b", "a"]);
+    }
+}

@@ -2,7 +2,9 @@
 # The test command: sets up what the tests need, then runs everything.
 #
 #   tests/run.sh             all of it, about half an hour from nothing on two cores
-#   tests/run.sh NAME...     only these steps: format lint unit functions node hostile fuzz powercut e2e demo bench
+#   tests/run.sh NAME...     only these steps: format lint unit functions node hostile fuzz powercut e2e image demo
+#                            bench
+#   tests/run.sh cross       the programs of a 64-bit Arm, tried in an emulator; not part of the whole: ten minutes
 #
 # Each step stops the run when it fails. Tests that this machine cannot run say SKIPPED and why.
 set -eu
@@ -13,7 +15,7 @@ case "${1:-}" in --help | -h)
     exit 0
     ;;
 esac
-all="format lint unit functions node hostile fuzz powercut e2e demo bench"
+all="format lint unit functions node hostile fuzz powercut e2e image demo bench"
 steps=${*:-$all}
 PATH=$PATH:/usr/sbin
 sysroot=${XDG_CACHE_HOME:-$HOME/.cache}/eyot/sysroot
@@ -103,6 +105,17 @@ step_e2e() {
     EYOT_REQUIRE_NODE=1 cargo test --release -p eyot-test-e2e -- --test-threads=2
 }
 
+# An image of a gateway for the 64-bit Arm, made twice, and booted in QEMU.
+step_image() {
+    if ! default_has aarch64-unknown-linux-musl; then
+        echo "SKIPPED: rustup cannot provide aarch64-unknown-linux-musl"
+        return
+    fi
+    build_programs aarch64-unknown-linux-musl eyotd eyot-init
+    EYOT_BOOT_PROGRAMS=$PWD/target/aarch64-unknown-linux-musl/release \
+        cargo test --release -p eyot-test-e2e --test boot -- --nocapture --test-threads=1
+}
+
 step_demo() {
     cargo run --release --quiet --bin eyot -- demo --messages 20000 --json
 }
@@ -113,9 +126,50 @@ step_bench() {
     cargo run --release --quiet -p eyot-test-bench --bin backlog -- --megabytes 50
 }
 
+# The daemon as it is on a 64-bit Arm, in an emulator, beside a real broker: messages, functions, kill -9; and TLS, which is
+# what of it is not Rust.
+step_cross() {
+    target=aarch64-unknown-linux-musl
+    default_has $target || { echo "SKIPPED: rustup cannot provide $target"; return; }
+    build_programs $target eyotd eyot
+    programs=$PWD/target/$target/release
+    wrappers=$PWD/target/$target/emulated
+    mkdir -p "$wrappers"
+    for program in eyotd eyot; do
+        printf '#!/bin/sh\nexec qemu-aarch64-static "%s" "$@"\n' "$programs/$program" > "$wrappers/$program"
+        chmod +x "$wrappers/$program"
+        "$wrappers/$program" --version
+    done
+    EYOT_E2E_BIN_DIR=$wrappers cargo test --release --quiet -p eyot-test-e2e --test daemon -- --exact \
+        bad_input::the_contract_example_is_accepted status::the_status_says_what_runs \
+        status::the_ledger_survives_kill_minus_nine tls::broker_and_uplink_are_reached_over_tls
+}
+
+default_has() {
+    ls "$(rustc --print target-libdir --target "$1" 2> /dev/null)"/libcore-*.rlib > /dev/null 2>&1
+}
+
+# Programs for another processor, and their sizes. They must need no library of the system that they run on.
+build_programs() {
+    target=$1
+    shift
+    programs=
+    for program in "$@"; do programs="$programs --bin $program"; done
+    # shellcheck disable=SC2086
+    cargo build --release --locked --quiet --target "$target" $programs
+    for program in "$@"; do
+        file=target/$target/release/$program
+        if readelf -dW "$file" | grep -q NEEDED; then
+            echo "$file is not static" >&2
+            exit 1
+        fi
+        echo "$target: $program has $(($(wc -c < "$file") / 1024)) KiB"
+    done
+}
+
 for step in $steps; do
-    case " $all " in *" $step "*) ;; *)
-        echo "tests/run.sh: there is no step \"$step\"; the steps are: $all" >&2
+    case " $all cross " in *" $step "*) ;; *)
+        echo "tests/run.sh: there is no step \"$step\"; the steps are: $all cross" >&2
         exit 2
         ;;
     esac

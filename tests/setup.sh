@@ -12,6 +12,8 @@
 # - qemu-user-static and aarch64-unknown-linux-musl: the processor that results are compared on. Where rustup cannot download
 #   that target, the comparison is left out.
 #
+# - gcc for aarch64: for what of a gateway for it is written in C.
+#
 # Whoever builds for one of these targets uses the default toolchain if it has the target, and otherwise that one:
 # RUSTUP_TOOLCHAIN=$HOME/.cache/eyot/sysroot. EYOT_WASM_TOOLCHAIN names another toolchain for functions.
 set -eu
@@ -95,9 +97,10 @@ from_debian() {
     "$here/mk-sysroot.sh" "$sysroot" "$1"
 }
 
-for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients mkfs.ext4:e2fsprogs losetup:mount unshare:util-linux qemu-aarch64-static:qemu-user-static qemu-system-arm:qemu-system-arm; do
+for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients mkfs.ext4:e2fsprogs losetup:mount unshare:util-linux qemu-aarch64-static:qemu-user-static qemu-system-arm:qemu-system-arm aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu; do
     command -v "${pair%%:*}" > /dev/null || install "${pair##*:}"
 done
+[ -e /usr/aarch64-linux-gnu/include/stdint.h ] || install libc6-dev-arm64-cross
 say "mosquitto: $(command -v mosquitto)"
 for target in $targets; do
     if default_has "$target"; then

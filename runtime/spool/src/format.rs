@@ -12,6 +12,8 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 24;
 pub(crate) const ALIGN: usize = 8;
 /// Where the salt is in a frame.
 const SALT_AT: usize = 8;
+/// Places looked at together for one.
+const SALTS_AT_ONCE: usize = 32;
 /// Most streams a segment header can list.
 pub(crate) const STREAMS_MAX: usize = 32;
 /// Largest note of the caller's about a rewrite.
@@ -215,11 +217,16 @@ pub(crate) fn peek_salt(bytes: &[u8]) -> Option<u32> {
     u32_at(bytes, SALT_AT)
 }
 
-/// The salts of what may be frames at each place a frame may begin at. What was reserved and never written is megabytes of
-/// zeros, and recovery looks through all of it.
-pub(crate) fn salts(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
-    let words = bytes.get(SALT_AT..).unwrap_or_default().chunks(ALIGN);
-    words.map_while(|word| word.first_chunk().map(|salt| u32::from_le_bytes(*salt)))
+/// The first of so many places a frame may begin at that has this salt. What was reserved and never written is megabytes of
+/// zeros, and recovery looks through all of it: many places at once.
+pub(crate) fn find_salt(bytes: &[u8], places: usize, salt: u32) -> Option<usize> {
+    let (words, _) = bytes.get(SALT_AT..).unwrap_or_default().as_chunks::<ALIGN>();
+    let words = words.get(..places).unwrap_or(words);
+    let is_it = |word: &[u8; ALIGN]| u64::from_le_bytes(*word) as u32 == salt;
+    let (blocks, _) = words.as_chunks::<SALTS_AT_ONCE>();
+    let has_it = |block: &[[u8; ALIGN]; SALTS_AT_ONCE]| block.iter().fold(false, |any, word| any | is_it(word));
+    let passed = SALTS_AT_ONCE * blocks.iter().take_while(|block| !has_it(block)).count();
+    words.iter().skip(passed).position(is_it).map(|place| passed + place)
 }
 
 /// Reads a frame header without checking its checksum; none if there are too few bytes, the salt is another's, or no frame has

@@ -140,7 +140,7 @@ impl MemoryStorage {
 
     /// Where calls came from so far, each with the number of its first among those of its operation.
     pub fn sites(&self) -> BTreeMap<Site, u64> {
-        self.disk().sites.clone()
+        self.disk().sites()
     }
 
     /// Bytes there are; none is no limit. What files have already stays theirs to write.

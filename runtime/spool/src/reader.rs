@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::format::{
-    checked_body, decode_gone, peek_frame, salts, FrameHeader, ALIGN, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_GONE,
+    checked_body, decode_gone, find_salt, peek_frame, FrameHeader, ALIGN, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_GONE,
     KIND_NOTES,
 };
 use crate::spool::{Segment, Spool};
@@ -99,7 +99,7 @@ impl Scanner {
             self.fill(storage, file, at, FRAME_HEADER_BYTES, end)?;
             let Some(last) = self.at(at).len().checked_sub(FRAME_HEADER_BYTES) else { break };
             let places = last / ALIGN + 1;
-            match salts(self.at(at)).take(places).position(|found| found == salt) {
+            match find_salt(self.at(at), places, salt) {
                 Some(place) => return Ok(at + (place * ALIGN) as u64),
                 None => at += (places * ALIGN) as u64,
             }

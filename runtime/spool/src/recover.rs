@@ -240,19 +240,19 @@ fn trim_sealed<F>(old: &mut VecDeque<Old<F>>) {
 /// Cuts the torn part off the last segment, and drops it if nothing is left; then the one before is the last.
 fn trim_tail<S: Storage>(storage: &S, scanner: &mut Scanner, old: &mut VecDeque<Old<S::File>>) -> io::Result<()> {
     while let Some(last) = old.back_mut() {
-        let mut last_batch = 0;
-        walk(storage, scanner, last, |_, header, _| {
-            last_batch = last_batch.max(header.batch);
-            true
-        })?;
-        let mut end = HEADER_BYTES as u64;
+        // As if the highest batch so far were the last: where what counts ends, and whether a bad byte ended it.
+        let (mut batch, mut end, mut is_torn) = (0, HEADER_BYTES as u64, false);
+        let mut reached = end;
         let header_is_bad = last.header.is_none();
         walk(storage, scanner, last, |offset, header, _| {
-            let torn = header.batch == last_batch && (offset != end || header_is_bad && last_batch == 0);
-            if !torn {
-                end = offset + header.span() as u64;
+            if header.batch > batch {
+                // All before it was synced.
+                (batch, end, is_torn) = (header.batch, reached, false);
             }
-            !torn
+            is_torn |= header.batch == batch && (offset != end || header_is_bad && batch == 0);
+            reached = offset + header.span() as u64;
+            end = if is_torn { end } else { reached };
+            true
         })?;
         last.end = end;
         if end > HEADER_BYTES as u64 {

@@ -81,19 +81,15 @@ pub(super) enum NameChange {
     Unlink(String),
 }
 
-fn apply(names: &mut BTreeMap<String, u64>, change: &NameChange) {
+/// True if a file lost its name.
+fn apply(names: &mut BTreeMap<String, u64>, change: &NameChange) -> bool {
     match change {
-        NameChange::Create(name, inode) => {
-            names.insert(name.clone(), *inode);
-        }
+        NameChange::Create(name, inode) => names.insert(name.clone(), *inode).is_some(),
         NameChange::Rename(from, to) => {
-            if let Some(inode) = names.remove(from) {
-                names.insert(to.clone(), inode);
-            }
+            let inode = names.remove(from);
+            inode.is_some_and(|inode| names.insert(to.clone(), inode).is_some())
         }
-        NameChange::Unlink(name) => {
-            names.remove(name);
-        }
+        NameChange::Unlink(name) => names.remove(name).is_some(),
     }
 }
 
@@ -131,7 +127,8 @@ pub(super) struct Disk {
     /// Faults, and how many calls from now they strike.
     pub armed: Vec<(Operation, u64, Fault)>,
     pub calls: BTreeMap<Operation, u64>,
-    pub sites: BTreeMap<Site, u64>,
+    /// By operation and where the place it is called from is in memory: that is quicker to compare than its name.
+    sites: BTreeMap<(Operation, usize), (&'static Location<'static>, u64)>,
     pub bytes_written: u64,
     pub syncs: u64,
 }
@@ -163,7 +160,7 @@ impl Disk {
         let calls = self.calls.entry(operation).or_default();
         *calls += 1;
         let place = Location::caller();
-        self.sites.entry((operation, place.file(), place.line())).or_insert(*calls);
+        self.sites.entry((operation, std::ptr::from_ref(place).addr())).or_insert((place, *calls));
         let mut struck = None;
         self.armed.retain_mut(|(armed, left, fault)| {
             if *armed != operation {
@@ -176,6 +173,16 @@ impl Disk {
             *left > 0
         });
         struck
+    }
+
+    /// See [`MemoryStorage::sites`](super::MemoryStorage::sites).
+    pub fn sites(&self) -> BTreeMap<Site, u64> {
+        let mut sites = BTreeMap::new();
+        for ((operation, _), (place, nth)) in &self.sites {
+            let first = sites.entry((*operation, place.file(), place.line())).or_insert(*nth);
+            *first = (*first).min(*nth);
+        }
+        sites
     }
 
     /// As [`enter`](Self::enter), where a fault is an error or silence; true for silence.
@@ -248,8 +255,12 @@ impl Disk {
     }
 
     pub fn sync_names(&mut self) {
+        let mut is_any_gone = false;
         for change in self.unsynced_names.drain(..) {
-            apply(&mut self.durable_names, &change);
+            is_any_gone |= apply(&mut self.durable_names, &change);
+        }
+        if !is_any_gone {
+            return;
         }
         let names = &self.durable_names;
         self.inodes.retain(|id, inode| inode.is_open() || names.values().any(|named| named == id));

@@ -17,7 +17,7 @@ use crate::guest::{has_local_part, is_reduced, Failing};
 use crate::operator::Asked;
 use crate::output::{message_of, refused, Output};
 use crate::scenario::Scenario;
-use crate::stream::Seen;
+use crate::stream::{Parts, Seen};
 
 /// What an uplink with a rate may send beyond it within a second: it makes up for a pause of a tenth.
 const CATCH_UP_PERCENT: usize = 15;
@@ -59,6 +59,8 @@ pub struct Checks {
     changes_at: BTreeMap<(u32, u64), usize>,
     /// Messages from the cloud that were taken in.
     down: u64,
+    /// Times the rate of the uplink was all used.
+    pub paced: u64,
 }
 
 /// What goes wrong with the version of the function that made an output.
@@ -148,6 +150,7 @@ impl Checks {
             while self.sent_at_us.front().is_some_and(|at_us| at_us + 1_000_000 <= now.mono_us) {
                 self.sent_at_us.pop_front();
             }
+            self.paced += u64::from(self.sent_at_us.len() >= rate as usize);
             let most = rate as usize * (100 + CATCH_UP_PERCENT) / 100;
             assert!(self.sent_at_us.len() <= most, "rate: {} within a second, {rate}/s allowed", self.sent_at_us.len());
         }
@@ -224,6 +227,11 @@ impl Checks {
                 seen.changed(1, self.force.changes());
                 seen
             });
+        }
+        if self.routes.len() == self.streams.len() {
+            return;
+        }
+        for account in &ledger.streams {
             if !self.routes.iter().any(|(epoch, _)| *epoch == account.epoch) {
                 self.routes.push((account.epoch, account.base().to_owned()));
             }
@@ -274,6 +282,17 @@ impl Checks {
         account.and_then(|account| self.streams.get(&account.epoch)).map_or(0, |seen| seen.arrivals)
     }
 
+    /// The same of all streams there ever were.
+    pub fn all_arrivals(&self) -> u64 {
+        self.streams.values().map(|seen| seen.arrivals).sum()
+    }
+
+    /// Streams that took the place of another one.
+    pub fn successions(&self) -> u64 {
+        let bases: BTreeSet<&String> = self.routes.iter().map(|(_, base)| base).collect();
+        (self.routes.len() - bases.len()) as u64
+    }
+
     /// After faults have ended and the backlog is gone.
     pub fn finally<S: Storage>(&self, scenario: &Scenario, core: &Core<S>, (broker, downs): (&Broker, &Broker)) {
         let ledger = core.ledger();
@@ -304,25 +323,30 @@ impl Checks {
         }
     }
 
+    /// What arrived by any route of an uplink, also under epochs that are gone.
+    fn arrived_at(&self, uplink: &str) -> Parts {
+        let mut parts = Parts::default();
+        let of_uplink = self.routes.iter().filter(|(_, route)| route.split('/').next() == Some(uplink));
+        of_uplink.for_each(|(epoch, _)| parts.merge(&self.streams[epoch].parts));
+        parts
+    }
+
     /// Every message the gateway acknowledged came to all it should, or to a dead letter, or the ledger has it as dropped.
     fn every_message_arrived(&self, scenario: &Scenario, ledger: &Ledger, brokers: [&Broker; 2]) {
-        let parts_by = |uplink: &str, topic, number| {
-            let of_uplink = self.routes.iter().filter(|(_, route)| route.split('/').next() == Some(uplink));
-            of_uplink.fold(0, |parts, (epoch, _)| parts | self.streams[epoch].parts(topic, number))
-        };
+        let [local, cloud, archive] = ["local", "cloud", "archive"].map(|uplink| self.arrived_at(uplink));
         let has_archive = ledger.streams.iter().any(|s| s.name == "archive");
         let absent: Vec<_> = brokers
             .into_iter()
             .flat_map(|broker| &broker.acked)
             .filter(|(topic, number)| {
-                let local = parts_by("local", *topic, *number);
+                let local = local.of(*topic, *number);
                 if *topic == DOWN {
                     return local & Output::bit(Output::DOWN) == 0;
                 }
                 let is_dead = local & Output::bit(Output::DEAD) != 0;
                 let wants_local = if has_local_part(*number) { Output::bit(b'c') } else { 0 };
-                let in_cloud = parts_by("cloud", *topic, *number) == Output::bit(b'a') | Output::bit(b'b');
-                let in_archive = !has_archive || parts_by("archive", *topic, *number) == Output::bit(b'b');
+                let in_cloud = cloud.of(*topic, *number) == Output::bit(b'a') | Output::bit(b'b');
+                let in_archive = !has_archive || archive.of(*topic, *number) == Output::bit(b'b');
                 !(is_dead || in_cloud && in_archive && local & wants_local == wants_local)
             })
             .collect();
@@ -368,13 +392,13 @@ impl Checks {
         for account in &ledger.streams {
             let excused = dropped + account.outputs.dropped_total() > 0;
             for (topic, number, part) in &self.seen(account).late {
-                let failed_first = self.seen(local).parts(*topic, *number) & Output::bit(Output::DEAD) != 0;
+                let failed_first = self.seen(local).parts.of(*topic, *number) & Output::bit(Output::DEAD) != 0;
                 let refused_first = self.seen(account).refused_messages.contains(&(*topic, *number));
                 // In a stream that this one took the place of: what is late here is the message delivered again.
                 let earlier = self.routes.iter().take_while(|(epoch, _)| *epoch != account.epoch);
                 let mut earlier = earlier.filter(|(_, route)| route == account.base());
                 let came_first =
-                    earlier.any(|(epoch, _)| self.streams[epoch].parts(*topic, *number) & Output::bit(*part) != 0);
+                    earlier.any(|(epoch, _)| self.streams[epoch].parts.of(*topic, *number) & Output::bit(*part) != 0);
                 let excused = excused || failed_first || refused_first || came_first;
                 assert!(
                     excused || broker.repeated.contains(&(*topic, *number)),

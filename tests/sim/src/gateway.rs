@@ -15,6 +15,7 @@ use crate::guest::{self, Build, REDUCER};
 use crate::planted::{overlook_oldest, Planted};
 use crate::scenario::Scenario;
 use crate::shelf::Shelf;
+use crate::tally::Met;
 
 /// Most instances of the function.
 const WORKERS: usize = 3;
@@ -22,6 +23,9 @@ const WORKERS: usize = 3;
 const JOB_MAX_US: u64 = 300_000;
 /// What a task of the store takes, from none to this.
 const TASK_MAX_US: u64 = 100_000;
+/// What a log may take beside what it was opened with, if that is more than its quota: two segments for notes, each with a
+/// checkpoint, of which one replaces the other.
+const NOTES_MAX_BYTES: u64 = 2 * (12 << 10);
 /// The store fails so often where the disk does.
 const SHELF_ERROR_PPM: u32 = 20_000;
 
@@ -79,6 +83,8 @@ pub struct Gateway {
     overtaken: Option<Message>,
     /// For [`Planted::AckUnseen`]: messages of this connection that the machine took in and has not acknowledged.
     unanswered: usize,
+    /// What befell it in this life.
+    pub met: Met,
 }
 
 impl Gateway {
@@ -124,16 +130,14 @@ impl Gateway {
         if scenario.planted != Some(Planted::ForgetPushes) {
             core.restore(&mut shelf.clone());
         }
-        let room_for_notes_bytes = 2 * options.segment_bytes;
-        let max_bytes =
-            quota_bytes.max(core.spool().usage().bytes + if setup.resizes { room_for_notes_bytes } else { 0 });
+        let opened_bytes = core.spool().usage().bytes + if setup.resizes { NOTES_MAX_BYTES } else { 0 };
         Ok(Self {
             core,
             shelf: shelf.clone(),
             tasks: VecDeque::new(),
             task_ends_us: u64::MAX,
             shelf_fails: scenario.faults.disk_error_mean_ms > 0,
-            max_bytes,
+            max_bytes: quota_bytes.max(opened_bytes),
             quota_bytes,
             drained: false,
             storage: storage.clone(),
@@ -146,6 +150,7 @@ impl Gateway {
             held_back: None,
             overtaken: None,
             unanswered: 0,
+            met: Met::default(),
         })
     }
 
@@ -202,6 +207,7 @@ impl Gateway {
                     Effect::Run(job) => {
                         let takes_us = self.rng.u64(0..JOB_MAX_US) >> self.rng.u32(0..9);
                         self.jobs.push((now.mono_us + takes_us, job));
+                        self.met.strike("long");
                     }
                     Effect::Drained => self.drained = true,
                     Effect::Task(task) => {
@@ -261,6 +267,7 @@ impl Gateway {
                 _ if fail => Err(io::Error::other("injected: fdatasync failed")),
                 _ => self.storage.sync_data(&file),
             };
+            self.met.add("sync-error", u64::from(fail));
             self.handle(now, Input::Synced { commit, result }, sync_ms);
         }
         while let Some(index) = self.jobs.iter().position(|(ends_us, _)| now.mono_us >= *ends_us) {
@@ -275,8 +282,8 @@ impl Gateway {
             self.handle(now, Input::Tick, sync_ms);
         }
         if self.max_bytes > self.quota_bytes {
-            let used = self.core.spool().usage().bytes;
-            self.max_bytes = if used <= self.quota_bytes { self.quota_bytes } else { self.max_bytes };
+            let is_small = self.core.spool().usage().bytes <= self.quota_bytes - self.quota_bytes / 16;
+            self.max_bytes = if is_small { self.quota_bytes } else { self.max_bytes };
         }
     }
 

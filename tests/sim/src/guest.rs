@@ -1,7 +1,7 @@
 //! The functions of the simulation, as WebAssembly text.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use eyot_core::task::Overrides;
@@ -18,6 +18,15 @@ pub const NAME: &str = "pass";
 pub const VERSION_MAX: u8 = b'~' - FIRST_VERSION;
 /// The character of version 0.
 pub const FIRST_VERSION: u8 = b'0';
+
+/// A message costs what it takes to reset this.
+const MEMORY_BYTES: u32 = 8192;
+/// What costs fuel and next to no time, and how often it stands in a turn of what is to take long.
+const COSTS_FUEL_ONLY: &str = "(drop (i32.const 0))";
+const COSTS_PER_TURN: usize = 128;
+/// Turns after which a message goes to a worker, and those of a version that wastes fuel.
+const LONG_TURNS: u32 = 410;
+const GREEDY_TURNS: u32 = 530;
 
 /// How the function fails, when it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,7 +130,7 @@ impl Build {
     /// any.
     fn build(self) -> Vec<u8> {
         let Self { name, version, .. } = self;
-        let turns = if self.long == Long::Never { 0 } else { 7_000 };
+        let turns = if self.long == Long::Never { 0 } else { LONG_TURNS };
         let (imports, counts) = match self.long {
             Long::WithoutState => ("", ""),
             _ => (
@@ -145,9 +154,10 @@ impl Build {
             (_, Failing::Silently) => "(if (i32.eq (local.get $last) (i32.const 55)) (then (return (i32.const 0))))",
         };
         let wastes = match self.nature {
-            Nature::Greedy => "(call $spin (i32.const 9000))",
-            _ => "",
+            Nature::Greedy => format!("(call $spin (i32.const {GREEDY_TURNS}))"),
+            _ => String::new(),
         };
+        let costs = COSTS_FUEL_ONLY.repeat(COSTS_PER_TURN);
         let manifest = format!(
             "name = \\22{name}\\22\\0aversion = \\221.{version}.0\\22\\0a[[trigger]]\\0amqtt = \\22s/+\\22\\0a\
              [limits]\\0afuel = 100_000\\0a[allow]\\0aemit = [\\22cloud/#\\22, \\22local/#\\22]"
@@ -159,7 +169,7 @@ impl Build {
   (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
   (import "eyot" "random" (func $random (param i32 i32) (result i32)))
   {imports}
-  (memory (export "memory") 1)
+  (memory (export "memory") {MEMORY_BYTES} (pagesize 1))
   (data (i32.const 0) "n")
   (data (i32.const 16) "cloud/a")
   (data (i32.const 32) "cloud/b")
@@ -172,6 +182,7 @@ impl Build {
     (drop (call $emit (local.get $topic) (i32.const 7) (local.get $p) (i32.add (local.get $pl) (i32.const 3)))))
   (func $spin (param $turns i32)
     (loop $turn
+      {costs}
       (local.set $turns (i32.sub (local.get $turns) (i32.const 1)))
       (br_if $turn (i32.gt_s (local.get $turns) (i32.const 0)))))
   (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
@@ -228,9 +239,21 @@ pub fn is_reduced(number: u64) -> bool {
 
 /// The reducer: keeps outputs of even numbers, if it `keeps` any, and dead letters.
 pub fn reducer(keeps: bool) -> Loaded {
+    static KEEPING: OnceLock<Vec<u8>> = OnceLock::new();
+    static TAKING: OnceLock<Vec<u8>> = OnceLock::new();
+    let manifest = format!("name = \"{REDUCER}\"\nversion = \"1.0.0\"\n[allow]\nemit = [\"#\"]");
+    let manifest = Some(Manifest::parse(&manifest).expect("the manifest is valid"));
+    let module = if keeps { &KEEPING } else { &TAKING }.get_or_init(|| build_reducer(keeps));
+    let options = LoadOptions { manifest, ceiling: Limits::CEILING, ..LoadOptions::default() };
+    let function = Function::load(module, options).expect("the reducer loads");
+    Loaded { function, sha256: [0; 32], content_sha256: [0; 32], replica: None }
+}
+
+fn build_reducer(keeps: bool) -> Vec<u8> {
+    // It is shown dead letters too.
     const TEXT: &str = r#"(module
   (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
+  (memory (export "memory") 16384 (pagesize 1))
   (func (export "eyot_abi") (result i32) (i32.const 1))
   (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
   (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
@@ -239,11 +262,6 @@ pub fn reducer(keeps: bool) -> Loaded {
       (then (return (i32.const 0))))
     (drop (call $emit (local.get $t) (local.get $tl) (local.get $p) (local.get $pl)))
     (i32.const 0)))"#;
-    let manifest = format!("name = \"{REDUCER}\"\nversion = \"1.0.0\"\n[allow]\nemit = [\"#\"]");
-    let manifest = Some(Manifest::parse(&manifest).expect("the manifest is valid"));
     let text = if keeps { TEXT.to_owned() } else { TEXT.replace("(i32.and (i32.const 1)", "(i32.or (i32.const 1)") };
-    let module = wat::parse_str(text).expect("the reducer is valid text");
-    let options = LoadOptions { manifest, ceiling: Limits::CEILING, ..LoadOptions::default() };
-    let function = Function::load(&module, options).expect("the reducer loads");
-    Loaded { function, sha256: [0; 32], content_sha256: [0; 32], replica: None }
+    wat::parse_str(text).expect("the reducer is valid text")
 }

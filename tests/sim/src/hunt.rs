@@ -5,6 +5,7 @@ use std::panic::{catch_unwind, set_hook, take_hook, AssertUnwindSafe};
 use std::sync::Once;
 
 use crate::scenario::{Scenario, KINDS};
+use crate::tally::Tally;
 use crate::world::World;
 
 /// Histories are not made shorter than this.
@@ -12,29 +13,6 @@ const SPAN_MIN_MS: u64 = 1_000;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// What a history came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    /// Messages the sensors sent.
-    pub published: u64,
-    /// Times the power failed.
-    pub power_cuts: u64,
-    /// Times the gateway was started.
-    pub boots: u64,
-    /// Times another version or configuration of the function came in force while it ran.
-    pub swaps: u64,
-}
-
-impl Tally {
-    /// Adds what another history came to.
-    pub fn add(&mut self, other: Self) {
-        self.published += other.published;
-        self.power_cuts += other.power_cuts;
-        self.boots += other.boots;
-        self.swaps += other.swaps;
-    }
 }
 
 /// Plays `span_ms` of a scenario and the healing after it; what a check said if one failed.

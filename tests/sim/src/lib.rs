@@ -21,6 +21,7 @@
 //! - [`world`]: the clock and the order of events; `links`: what goes to and fro.
 //! - [`check`]: what must hold, always and in the end; [`stream`]: what a destination saw; [`force`]: which version is in
 //!   force; `books`: what a ledger may say.
+//! - [`tally`]: what histories came to.
 //! - [`planted`]: mistakes that the checks must find.
 //! - [`hunt`]: plays scenarios, and makes the ones that fail smaller.
 
@@ -43,5 +44,6 @@ pub mod planted;
 pub mod scenario;
 pub mod shelf;
 pub mod stream;
+pub mod tally;
 mod weather;
 pub mod world;

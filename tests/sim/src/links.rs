@@ -92,7 +92,10 @@ impl World {
                     }
                 }
                 Outside::Ack { .. } => {}
-                Outside::Notice(notice) => self.checks.noticed(&notice, asked),
+                Outside::Notice(notice) => {
+                    self.met.noticed(&notice);
+                    self.checks.noticed(&notice, asked);
+                }
                 Outside::Taken(message) if message.topic.starts_with(b"eyot/") => {}
                 Outside::Taken(message) => self.checks.taken(&self.scenario, &message.payload, self.now),
                 Outside::TakenDown => self.checks.taken_down(),
@@ -129,12 +132,16 @@ impl World {
                     self.see(&publish);
                 } else {
                     self.checks.refuse(&publish);
+                    self.met.strike("refuse");
                 }
                 if strikes(&mut self.rng, self.faults.lost_answer_ppm) {
                     self.cut_cloud(index, now_ms + 1, false);
+                    self.met.strike("lost-answer");
                     break;
                 }
-                let times = 1 + u32::from(strikes(&mut self.rng, self.faults.double_answer_ppm));
+                let is_double = strikes(&mut self.rng, self.faults.double_answer_ppm);
+                self.met.add("double-answer", u64::from(is_double));
+                let times = 1 + u32::from(is_double);
                 for _ in 0..if publish.token == 0 { 0 } else { times } {
                     let at_ms = now_ms + self.latency_ms();
                     self.clouds[index].answer(publish.token, accepted, at_ms);

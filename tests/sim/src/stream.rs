@@ -4,6 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::output::Output;
 
+/// Of each topic's messages, by number: a bit for each part that arrived.
+#[derive(Debug, Default)]
+pub struct Parts(BTreeMap<u32, Vec<u8>>);
+
+impl Parts {
+    /// What arrived of a message.
+    pub fn of(&self, topic: u32, number: u64) -> u8 {
+        self.0.get(&topic).and_then(|parts| parts.get(number as usize)).copied().unwrap_or(0)
+    }
+
+    /// A part arrives; true if it is the first time.
+    fn add(&mut self, topic: u32, number: u64, bit: u8) -> bool {
+        let parts = self.0.entry(topic).or_default();
+        let index = number as usize;
+        if parts.len() <= index {
+            parts.resize(index + 1, 0);
+        }
+        let is_new = parts[index] & bit == 0;
+        parts[index] |= bit;
+        is_new
+    }
+
+    /// What arrived elsewhere counts as well.
+    pub fn merge(&mut self, other: &Self) {
+        for (topic, theirs) in &other.0 {
+            let ours = self.0.entry(*topic).or_default();
+            ours.resize(ours.len().max(theirs.len()), 0);
+            ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| *ours |= theirs);
+        }
+    }
+}
+
 /// All that arrived of a stream.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -22,8 +54,8 @@ pub struct Seen {
     highest: BTreeMap<(u32, u8), u64>,
     /// Messages, and which part of them, that came after later ones of their topic.
     pub late: Vec<(u32, u64, u8)>,
-    /// By topic and number: a bit for each part that arrived.
-    parts: BTreeMap<u32, Vec<u8>>,
+    /// What arrived of messages.
+    pub parts: Parts,
     /// How many changes of the version in force there had been, by the first sequence number that could be given then.
     changes: Vec<(u64, usize)>,
     /// Dead letters, by the version that failed.
@@ -79,26 +111,14 @@ impl Seen {
     }
 
     fn note_message(&mut self, output: Output) {
-        let parts = self.parts.entry(output.topic).or_default();
-        let index = output.number as usize;
-        if parts.len() <= index {
-            parts.resize(index + 1, 0);
-        }
-        let bit = Output::bit(output.part);
-        if parts[index] & bit != 0 {
+        if !self.parts.add(output.topic, output.number, Output::bit(output.part)) {
             return;
         }
-        parts[index] |= bit;
         let highest = self.highest.entry((output.topic, output.part)).or_default();
         if output.number < *highest {
             self.late.push((output.topic, output.number, output.part));
         }
         *highest = output.number.max(*highest);
-    }
-
-    /// The parts that arrived of a message, a bit for each.
-    pub fn parts(&self, topic: u32, number: u64) -> u8 {
-        self.parts.get(&topic).and_then(|parts| parts.get(number as usize)).copied().unwrap_or(0)
     }
 
     /// Numbers below `next_seq` that never arrived.

@@ -6,7 +6,6 @@ use eyot_core::io::{Input, LinkId};
 use eyot_spool::memory::{Fault, Operation};
 
 use crate::faults::{strikes, Faults, Schedule};
-use crate::gateway::Gateway;
 use crate::planted::Planted;
 use crate::world::World;
 
@@ -81,13 +80,17 @@ impl World {
         self.disk(now_ms);
         if self.weather.duplicates.is_due(now_ms) {
             self.broker.repeat_last(DUPLICATES);
+            self.met.strike("duplicates");
         }
         if self.weather.cut.is_due(now_ms) {
             let until_ms = now_ms + self.rng.u64(1..=self.faults.outage_max_ms);
             let silent = strikes(&mut self.rng, self.faults.half_open_ppm);
             match self.rng.usize(0..=self.clouds.len()) {
                 0 => self.cut_intake(until_ms, silent),
-                cloud => self.cut_cloud(cloud - 1, until_ms, silent),
+                cloud => {
+                    self.cuts(silent);
+                    self.cut_cloud(cloud - 1, until_ms, silent);
+                }
             }
         }
         self.notice_dead_links(now_ms);
@@ -97,9 +100,11 @@ impl World {
     fn clocks(&mut self, now_ms: u64) {
         if self.weather.clock_jump.is_due(now_ms) {
             self.clock_error_ms += self.rng.i64(-86_400_000..86_400_000);
+            self.met.strike("clock-jump");
         }
         if self.weather.time_at_ms.take_if(|at| *at <= now_ms).is_some() {
             self.clock_error_ms = 0;
+            self.met.strike("no-rtc");
         }
     }
 
@@ -107,6 +112,7 @@ impl World {
         if self.weather.disk_full.is_due(now_ms) {
             self.weather.room_at_ms = Some(now_ms + self.rng.u64(1..=self.faults.outage_max_ms));
             self.storage.set_capacity(Some(self.storage.used_bytes()));
+            self.met.strike("disk-full");
         }
         if self.weather.room_at_ms.take_if(|at| *at <= now_ms).is_some() {
             self.storage.set_capacity(None);
@@ -119,6 +125,7 @@ impl World {
                 _ => Fault::Error(io::ErrorKind::Other),
             };
             self.storage.fail(operation, self.rng.u64(1..4), fault);
+            self.met.strike("disk-error");
         }
     }
 
@@ -127,13 +134,21 @@ impl World {
         if self.intake.is_none() || self.intake_dead_until_ms.is_some() {
             return;
         }
-        self.broker.disconnected(strikes(&mut self.rng, self.faults.forget_session_ppm));
+        let forget = strikes(&mut self.rng, self.faults.forget_session_ppm);
+        self.broker.disconnected(forget);
+        self.met.add("forget-session", u64::from(forget));
+        self.cuts(silent);
         if silent {
             self.intake_dead_until_ms = Some(until_ms);
         } else {
             self.intake_down_until_ms = until_ms;
             self.intake_is_down();
         }
+    }
+
+    fn cuts(&mut self, silent: bool) {
+        self.met.strike("cut");
+        self.met.add("half-open", u64::from(silent));
     }
 
     fn intake_is_down(&mut self) {
@@ -202,10 +217,12 @@ impl World {
         if self.weather.power_cut.is_due(now_ms) {
             self.cut_power();
         } else if self.weather.kill.is_due(now_ms) {
+            self.met.strike("kill");
             self.kill();
         } else if self.weather.deploy.is_due(now_ms) {
             gateway.handle(self.now, Input::Drain, 1);
             self.weather.stop_at_ms = Some(now_ms + STOP_MAX_MS);
+            self.met.strike("deploy");
         } else if let Some(at_ms) = self.weather.stop_at_ms {
             if gateway.drained || now_ms >= at_ms {
                 self.version = match self.scenario.faults.push_mean_ms {
@@ -220,7 +237,7 @@ impl World {
     /// The power fails.
     pub fn cut_power(&mut self) {
         self.kill();
-        self.power_cuts += 1;
+        self.met.strike("power-cut");
         self.storage.crash();
         self.shelf.crash(&mut self.rng);
         if self.faults.no_rtc {
@@ -232,8 +249,10 @@ impl World {
     /// The process ends where it is; what it wrote stays in the page cache.
     fn kill(&mut self) {
         let now_ms = self.ms();
-        self.gateway.iter_mut().for_each(Gateway::end);
-        self.gateway = None;
+        if let Some(mut gateway) = self.gateway.take() {
+            gateway.end();
+            self.met.merge(std::mem::take(&mut gateway.met));
+        }
         for index in 0..self.clouds.len() {
             self.cut_cloud(index, now_ms, false);
             self.clouds[index].is_down(now_ms);

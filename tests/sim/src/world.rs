@@ -12,10 +12,10 @@ use crate::check::Checks;
 use crate::cloud::Cloud;
 use crate::faults::{strikes, Faults, Schedule};
 use crate::gateway::Gateway;
-use crate::hunt::Tally;
 use crate::operator::Operator;
 use crate::scenario::Scenario;
 use crate::shelf::Shelf;
+use crate::tally::Met;
 use crate::weather::Weather;
 
 /// Sensors in the world.
@@ -67,8 +67,12 @@ pub struct World {
     pub(crate) numbers: [u64; TOPICS as usize + 1],
     publish: Schedule,
     pub(crate) checks: Checks,
-    boots: u64,
-    pub(crate) power_cuts: u64,
+    pub(crate) boots: u64,
+    /// Messages the sensors sent at QoS 0.
+    pub(crate) qos0: u64,
+    /// Quota of the log at the last start.
+    quota_bytes: u64,
+    pub(crate) met: Met,
 }
 
 impl World {
@@ -105,7 +109,9 @@ impl World {
             numbers: [0; TOPICS as usize + 1],
             checks: Checks::new(&scenario),
             boots: 0,
-            power_cuts: 0,
+            qos0: 0,
+            quota_bytes: 0,
+            met: Met::default(),
             scenario,
         }
     }
@@ -141,16 +147,6 @@ impl World {
     /// Messages the sensors have sent.
     pub fn published(&self) -> u64 {
         self.numbers.iter().sum()
-    }
-
-    /// What happened so far.
-    pub fn tally(&self) -> Tally {
-        Tally {
-            published: self.published(),
-            power_cuts: self.power_cuts,
-            boots: self.boots,
-            swaps: self.checks.force.swaps,
-        }
     }
 
     /// Lets `span_ms` pass.
@@ -286,6 +282,7 @@ impl World {
             }
             let number = &mut self.numbers[topic as usize];
             *number += 1;
+            self.qos0 += u64::from(qos == 0);
             self.broker.publish(Published { topic, number: *number, qos, control: None });
         }
     }
@@ -303,6 +300,9 @@ impl World {
         match Gateway::boot(&self.scenario, config, &self.storage, &self.shelf, self.now, seed) {
             Ok(gateway) => {
                 self.boots += 1;
+                if quota_bytes < std::mem::replace(&mut self.quota_bytes, quota_bytes) {
+                    self.met.strike("resize");
+                }
                 let (versions, brokers) = ((self.version, self.operator.asked()), (&self.broker, &self.downs));
                 self.checks.booted(&self.scenario, &gateway.core, versions, brokers);
                 self.gateway = Some(gateway);

@@ -1,4 +1,4 @@
-//! Histories by seed. `EYOT_SIM_SEEDS` sets how many, `EYOT_SIM_SEED` plays one again.
+//! Histories by seed. `EYOT_SIM_SEEDS` sets how many, from `EYOT_SIM_FIRST` on; `EYOT_SIM_SEED` plays one again.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -9,9 +9,10 @@ use eyot_core::config::{Priority, WhenFull};
 use eyot_core::io::LinkId;
 use eyot_spool::memory::Operation;
 use eyot_test_sim::faults::Faults;
-use eyot_test_sim::hunt::{play, smallest, Tally};
+use eyot_test_sim::hunt::{play, smallest};
 use eyot_test_sim::planted::Planted;
 use eyot_test_sim::scenario::{Scenario, Setup, KINDS};
+use eyot_test_sim::tally::Tally;
 use eyot_test_sim::world::World;
 
 const HOUR_MS: u64 = 3_600_000;
@@ -21,6 +22,9 @@ const IS_SLOW: bool = cfg!(debug_assertions);
 const SPAN_MS: u64 = if IS_SLOW { HOUR_MS / 30 } else { HOUR_MS };
 /// Histories of a run that asks for no other number.
 const SEEDS: u64 = if IS_SLOW { 20 } else { 100 };
+/// Of a thousand histories, each kind of trouble strikes in so many at least, in runs of so many seeds or more.
+const MET_PERMILLE: u64 = 30;
+const MEETS_SEEDS: u64 = 100;
 /// Histories in which a planted mistake must show.
 const PLANTED_SEEDS: u64 = 40;
 /// Of what failed besides the first, so much is shown.
@@ -52,14 +56,15 @@ fn fail(scenario: &Scenario, span_ms: u64, message: String) -> ! {
 #[test]
 fn seeds() {
     let count = number("EYOT_SIM_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(0);
+    let first = number("EYOT_SIM_FIRST").unwrap_or(0);
+    let next = AtomicU64::new(first);
     let total = Mutex::new(Tally::default());
     let failed = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
             scope.spawn(|| loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= count {
+                if seed >= first + count {
                     return;
                 }
                 match play(&Scenario::draw(seed), SPAN_MS) {
@@ -69,9 +74,8 @@ fn seeds() {
             });
         }
     });
-    let Tally { published, boots, power_cuts, swaps } = total.into_inner().unwrap();
-    let minutes = SPAN_MS / 60_000;
-    println!("{count} seeds of {minutes} minutes: {published} messages, {boots} starts, {power_cuts} power cuts, {swaps} swaps");
+    let total: Tally = total.into_inner().unwrap();
+    println!("seeds from {first} on, {} minutes each: {total}", SPAN_MS / 60_000);
     let failed = failed.into_inner().unwrap();
     for (seed, message) in &failed {
         println!("seed {seed}: {}", message.chars().take(LINE_CHARS).collect::<String>());
@@ -79,8 +83,8 @@ fn seeds() {
     if let Some((seed, message)) = failed.into_iter().next() {
         fail(&Scenario::draw(seed), SPAN_MS, message);
     }
-    assert!(count < 5 || power_cuts > 0, "no seed had a power cut: the faults are not armed");
-    assert!(count < 10 || swaps > 0, "no version came in force while the gateway ran: nobody pushes");
+    let hardly_met = total.hardly_met(MET_PERMILLE);
+    assert!(IS_SLOW || count < MEETS_SEEDS || hardly_met.is_empty(), "hardly any history met {hardly_met:?}");
 }
 
 #[test]
@@ -179,7 +183,7 @@ fn days_of_chaos_lose_nothing() {
     let mut world = World::new(scenario);
     world.advance(CHAOS_HOURS * HOUR_MS);
     world.heal();
-    println!("{CHAOS_HOURS} hours: {:?}", world.tally());
+    println!("{CHAOS_HOURS} hours: {}", world.tally());
     assert_eq!(world.lost(), 0);
 }
 

@@ -10,8 +10,9 @@ use crate::Lsn;
 pub struct Options {
     /// A segment is closed when less than a batch's room is left of this.
     pub segment_bytes: u64,
-    /// All files together, with the spare. Only a frame of more than a sixteenth of this may go beyond, and a log that is
-    /// opened with less than it holds, by two segments for notes, until it is smaller.
+    /// All files together, with the spare. Only a frame of more than a sixteenth of this may go beyond. A log that holds more
+    /// than fifteen sixteenths of this when it is opened grows by two segments for notes at most, each as large as the first
+    /// batch in it, until it holds less.
     pub max_bytes: u64,
     /// Largest body of a frame.
     pub frame_max_bytes: usize,

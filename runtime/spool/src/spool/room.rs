@@ -57,16 +57,12 @@ impl<S: Storage> Spool<S> {
             let _ = self.storage.unlink(NEXT_NAME);
             let _ = self.storage.unlink(SPARE_NAME);
         }
-        let segment_bytes = self.options.segment_bytes;
-        let is_over = self.used_bytes() + segment_bytes > self.options.segments_max_bytes();
-        if is_over && !(self.lacks_reserve && self.open.first_lsn().is_none()) {
-            return Err(CommitError::Full(format!("the quota of {} bytes is used up", self.options.max_bytes)));
-        }
-        let mut bytes = segment_bytes;
+        let most_bytes = self.new_segment_bytes(least_bytes)?;
+        let mut bytes = most_bytes;
         loop {
             let error = match self.storage.create(NEXT_NAME, bytes) {
                 Ok(file) => {
-                    self.disk_full = bytes < segment_bytes;
+                    self.disk_full = bytes < most_bytes;
                     return Ok((file, bytes, 0));
                 }
                 Err(error) => CommitError::from_io(NEXT_NAME, &error),
@@ -78,6 +74,20 @@ impl<S: Storage> Spool<S> {
             // There may be room for less: acknowledgements need little, and make more.
             bytes = (bytes / 2).next_multiple_of(BLOCK_BYTES).max(least_bytes);
         }
+    }
+
+    /// How large a new segment may be. Notes get one even where a quota that was lowered has no room for their reserve, but
+    /// then no larger than what is left, or else than they need: nobody is to find the log at its quota and growing.
+    fn new_segment_bytes(&self, least_bytes: u64) -> Result<u64, CommitError> {
+        let segment_bytes = self.options.segment_bytes;
+        let left_bytes = self.options.segments_max_bytes().saturating_sub(self.used_bytes());
+        if left_bytes >= segment_bytes {
+            return Ok(segment_bytes);
+        }
+        if self.lacks_reserve && self.open.first_lsn().is_none() {
+            return Ok(least_bytes.max(left_bytes & !(BLOCK_BYTES - 1)));
+        }
+        Err(CommitError::Full(format!("the quota of {} bytes is used up", self.options.max_bytes)))
     }
 
     /// What the oldest segments take that every stream is done with.

@@ -461,13 +461,15 @@ impl World {
         self.open()
     }
 
-    /// At times the log is opened with other sizes. What it holds may be more than they allow, with two segments for notes.
+    /// At times the log is opened with other sizes. What it holds may be more than they allow, with two segments for notes, each
+    /// as large as its first batch.
     fn resize(&mut self) {
         if self.rng.u8(0..5) == 0 {
             self.options.max_bytes = Options::MAX_BYTES_MIN << self.rng.u8(0..4);
             self.options.segment_bytes = self.rng.choice([8 << 10, 16 << 10, 64 << 10]).unwrap();
             let excess_bytes = self.storage.used_bytes().saturating_sub(self.options.max_bytes);
-            self.over_bytes = self.over_bytes.max(excess_bytes) + 2 * self.options.segment_bytes;
+            let notes_bytes = OVERHEAD_BYTES + self.options.segment_bytes / 8 + self.options.segment_bytes / 4;
+            self.over_bytes = self.over_bytes.max(excess_bytes) + 2 * notes_bytes.next_multiple_of(4096);
             self.log(format!("{:?}", self.options));
         }
     }

@@ -9,6 +9,7 @@ use eyot_wire::manifest::{Manifest, OnError};
 
 use crate::breaker::{Breaker, Change};
 use crate::canary::{By, Canary};
+use crate::dead::Maker;
 use crate::deploy::guard::{Baseline, Guard};
 use crate::instances::{Free, Instances};
 use crate::job::{Job, Parcel, Replica};
@@ -167,6 +168,12 @@ impl Active {
     /// Nothing waits for it either: it can go.
     pub fn is_idle(&self) -> bool {
         self.is_quiet() && self.waiting.is_empty() && self.tries.is_empty()
+    }
+
+    /// What runs here.
+    pub fn maker(&self) -> Maker {
+        let (manifest, overrides) = (Arc::clone(&self.manifest), self.overrides.clone());
+        Maker { manifest, sha256: self.sha256, overrides }
     }
 
     /// How it did.

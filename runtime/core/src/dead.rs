@@ -7,6 +7,7 @@ use base64::prelude::{Engine as _, BASE64_STANDARD};
 use bytes::Bytes;
 use eyot_wire::capture::CAPTURE_STATE_MAX_BYTES;
 use eyot_wire::code::{DropReason, Failure};
+use eyot_wire::manifest::Manifest;
 use serde::Serialize;
 
 use crate::active::Active;
@@ -71,10 +72,20 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 /// What is not text begins with it.
 const BASE64_PREFIX: &str = "base64:";
 
-/// Topic and payload of the dead letter for one failed invocation. The state must be as it was before the message.
+/// A build of a function, with its configuration.
+pub(crate) struct Maker {
+    pub manifest: Arc<Manifest>,
+    pub sha256: [u8; 32],
+    /// What is not its manifest's.
+    pub overrides: Vec<(String, String)>,
+}
+
+/// Topic and payload of the dead letter for one invocation of `maker` that failed. The state must be as it was before the
+/// message.
 pub(crate) fn letter(
     gateway_id: &str,
     active: &mut Active,
+    maker: &Maker,
     waking: &Waking<'_>,
     failure: &Failure,
 ) -> (String, Vec<u8>) {
@@ -83,8 +94,8 @@ pub(crate) fn letter(
     let is_shown = has_state && has_state_now(&mut active.large_letter_ms, state.bytes(), waking.now_ms);
     let letter = Letter {
         function: &active.name,
-        version: active.manifest.version.to_string(),
-        sha256: hex::encode(active.sha256),
+        version: maker.manifest.version.to_string(),
+        sha256: hex::encode(maker.sha256),
         reason: failure.word(),
         detail: failure.to_string(),
         code: failure.code(),
@@ -92,7 +103,7 @@ pub(crate) fn letter(
         payload_base64: BASE64_STANDARD.encode(waking.payload),
         received_at_ms: waking.now_ms,
         random_seed: waking.seed,
-        config: active.overrides.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+        config: maker.overrides.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
         state: is_shown.then(|| state.iter().map(|(key, value)| (text(key), text(value))).collect()),
         state_left_out: has_state && !is_shown,
     };

@@ -5,11 +5,14 @@
 //! other than that, topics overtake each other.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::canary::By;
 use crate::config::RECEIVE_MAX_DEFAULT;
-use crate::functions::{Part, Progress};
+use crate::dead::Maker;
+use crate::functions::{Part, Progress, Ran};
 use crate::io::LinkId;
 use crate::job::Parcel;
 
@@ -101,6 +104,16 @@ impl Flight {
             ticket.bytes += bytes;
             self.bytes += bytes;
             self.see(number);
+        }
+    }
+
+    /// Another version comes in force at this place: what failed there before did so by `maker`.
+    pub fn sign(&mut self, place: usize, maker: Maker) {
+        let maker = Arc::new(maker);
+        for part in self.tickets.values_mut().flat_map(|ticket| &mut ticket.parts).filter(|part| part.place == place) {
+            if matches!(part.progress, Progress::Done(Ran { by: By::InForce, result: Err(_), .. })) {
+                part.maker.get_or_insert_with(|| Arc::clone(&maker));
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::active::{Active, Loaded, Shop, Start, Work, SLICES_HERE_MAX};
 use crate::backlog::Quotas;
 use crate::canary::By;
 use crate::capture::Captures;
-use crate::dead;
+use crate::dead::{self, Maker};
 use crate::job::{Ended, Job, Parcel};
 use crate::ledger::Ledger;
 use crate::shadow::Shadows;
@@ -34,6 +34,8 @@ const WAITING_QOS0_MAX: usize = 64;
 pub(crate) struct Part {
     pub place: usize,
     pub progress: Progress,
+    /// What it failed by, if another version has come in force since: its dead letter is about that.
+    pub maker: Option<Arc<Maker>>,
 }
 
 /// How far that is.
@@ -151,7 +153,7 @@ impl Functions {
     pub fn wake(&mut self, topic: &str) {
         self.parts.clear();
         let woken = self.triggers.woken(topic);
-        self.parts.extend(woken.map(|place| Part { place, progress: Progress::Waiting }));
+        self.parts.extend(woken.map(|place| Part { place, progress: Progress::Waiting, maker: None }));
     }
 
     /// Whether so many messages wait for one of the functions at hand that a QoS 0 message for it is not taken.

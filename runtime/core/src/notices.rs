@@ -58,7 +58,7 @@ pub(crate) struct Notices {
     pub log_lines_dropped: u64,
     /// Functions that were quarantined or released, until their documents are published.
     pub changed: Vec<Arc<str>>,
-    /// Functions that are to be taken back, and why; they run no more until that is done.
+    /// Functions that are to be taken back, the SHA-256 of their modules, and why; they run no more until that is done.
     pub tripped: Vec<(Arc<str>, [u8; 32], String)>,
     /// Refused outputs that no dead letter could be kept of, since the start.
     pub letters_dropped: u64,

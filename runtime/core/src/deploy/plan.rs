@@ -35,8 +35,8 @@ pub(crate) enum Request {
     Push([u8; 32], u32),
     /// A command.
     Order(Authorized),
-    /// A function that does worse than the version before; why.
-    TakeBack(Arc<str>, String),
+    /// The build with this SHA-256 does worse than the version before, and is to go; why.
+    TakeBack(Arc<str>, [u8; 32], String),
     /// The build with this SHA-256 has shown on trial that it may go a step on, or why not.
     Conclude(Arc<str>, [u8; 32], Result<(), String>),
     /// A trial begins again, because of another configuration.

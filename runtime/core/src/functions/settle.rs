@@ -73,8 +73,9 @@ impl Functions {
                 Err(failure) => {
                     outcome.failed += 1;
                     outcome.random_used = true;
+                    let maker = part.maker.clone().unwrap_or_else(|| Arc::new(active.version(*by).maker()));
                     let (topic, payload) =
-                        active.with(*by, |version| dead::letter(outlets.gateway_id, version, waking, failure));
+                        active.with(*by, |version| dead::letter(outlets.gateway_id, version, &maker, waking, failure));
                     outcome.add(outlets.route(&topic, &payload, ledger, &mut self.routes));
                     record.output(&topic, &payload, &self.routes);
                 }

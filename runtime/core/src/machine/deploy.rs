@@ -19,7 +19,7 @@ impl<S: Storage> Core<S> {
         for (name, sha256, reason) in self.notices.tripped.drain(..) {
             let is_in_force = self.functions.get(&name).is_some_and(|active| active.sha256 == sha256);
             self.deployer.waiting.push_front(match is_in_force {
-                true => Request::TakeBack(name, reason),
+                true => Request::TakeBack(name, sha256, reason),
                 false => Request::Conclude(name, sha256, Err(reason)),
             });
         }
@@ -40,14 +40,7 @@ impl<S: Storage> Core<S> {
                 self.deployer.stage = Some(Stage::Taking);
                 self.deployer.tasks.push_back(Task::Take { push, parts });
             }
-            Request::TakeBack(name, reason) => {
-                let origin = Origin { by: "probation".to_owned(), ..Origin::default() };
-                let to = self.deployer.registry.functions.get(&*name).and_then(|entry| entry.previous.first().cloned());
-                match to {
-                    Some(to) => self.load(&name, Change::TakeBack(to, reason), origin),
-                    None => self.set_frozen(&name, false),
-                }
-            }
+            Request::TakeBack(name, sha256, reason) => self.take_back(&name, sha256, reason),
             Request::Conclude(name, sha256, verdict) => self.conclude(&name, sha256, verdict),
             Request::TryAgain(name) => self.try_again_with_config(&name),
             Request::Order(authorized) => {
@@ -186,7 +179,7 @@ impl<S: Storage> Core<S> {
         needs.add(&Need::of(&loaded.function))
     }
 
-    fn set_frozen(&mut self, name: &str, is_frozen: bool) {
+    pub(super) fn set_frozen(&mut self, name: &str, is_frozen: bool) {
         let Some(place) = self.functions.place(name) else { return };
         if let Some(active) = self.functions.at_mut(place) {
             active.is_frozen = is_frozen;

@@ -7,6 +7,20 @@ use crate::deploy::registry::{Build, Deployed, Entry, StateChange};
 use crate::task::Authorized;
 
 impl<S: Storage> Core<S> {
+    /// A build on probation is to go, if it is in force still: while another change was under way, that may have put another
+    /// in its place.
+    pub(super) fn take_back(&mut self, name: &str, sha256: [u8; 32], reason: String) {
+        if self.functions.get(name).is_none_or(|active| active.sha256 != sha256) {
+            return;
+        }
+        let origin = Origin { by: "probation".to_owned(), ..Origin::default() };
+        let to = self.deployer.registry.functions.get(name).and_then(|entry| entry.previous.first().cloned());
+        match to {
+            Some(to) => self.load(name, Change::TakeBack(to, reason), origin),
+            None => self.set_frozen(name, false),
+        }
+    }
+
     pub(super) fn swap(&mut self, name: String, change: Change, origin: Origin, mut loaded: Option<Box<Loaded>>) {
         let old_entry = self.deployer.registry.functions.get(&name).cloned();
         let mut entry = self.entry(&name).unwrap_or_default();
@@ -127,6 +141,7 @@ impl<S: Storage> Core<S> {
             (Some(place), Some(loaded)) => {
                 let mono_us = self.now.mono_us;
                 let Some(active) = self.functions.at_mut(place) else { return };
+                self.flight.sign(place, active.maker());
                 let old = active.become_new(*loaded);
                 let baseline = deployed.entry.as_ref().and_then(|entry| entry.baseline);
                 active.guard = baseline.map(|baseline| Guard::new(baseline, mono_us));

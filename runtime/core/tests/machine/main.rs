@@ -15,6 +15,7 @@ mod letters;
 mod live;
 mod node_push;
 mod nodes;
+mod probation;
 mod quarantine;
 mod quota;
 mod reasons;

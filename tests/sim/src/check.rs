@@ -34,9 +34,9 @@ const ALARMS: &str = "cloud/alarms";
 pub struct Checks {
     epoch: Option<u64>,
     /// By the epoch that tells streams apart.
-    streams: BTreeMap<u64, Seen>,
+    pub(crate) streams: BTreeMap<u64, Seen>,
     /// The epochs and the routes they are of, in the order they came to be; of backlogs that are gone as well.
-    routes: Vec<(u64, String)>,
+    pub(crate) routes: Vec<(u64, String)>,
     /// When each message was taken in last, by the gateway's clock.
     taken_at_ms: BTreeMap<(u32, u64), i64>,
     /// When the last publishes were sent to the cloud, within a second.
@@ -280,17 +280,6 @@ impl Checks {
     pub fn arrivals(&self, ledger: &Ledger, stream: &str) -> u64 {
         let account = ledger.streams.iter().find(|s| s.name == stream);
         account.and_then(|account| self.streams.get(&account.epoch)).map_or(0, |seen| seen.arrivals)
-    }
-
-    /// The same of all streams there ever were.
-    pub fn all_arrivals(&self) -> u64 {
-        self.streams.values().map(|seen| seen.arrivals).sum()
-    }
-
-    /// Streams that took the place of another one.
-    pub fn successions(&self) -> u64 {
-        let bases: BTreeSet<&String> = self.routes.iter().map(|(_, base)| base).collect();
-        (self.routes.len() - bases.len()) as u64
     }
 
     /// After faults have ended and the backlog is gone.

@@ -153,10 +153,7 @@ impl Build {
             }
             (_, Failing::Silently) => "(if (i32.eq (local.get $last) (i32.const 55)) (then (return (i32.const 0))))",
         };
-        let wastes = match self.nature {
-            Nature::Greedy => format!("(call $spin (i32.const {GREEDY_TURNS}))"),
-            _ => String::new(),
-        };
+        let waste_turns = if self.nature == Nature::Greedy { GREEDY_TURNS } else { 1 };
         let costs = COSTS_FUEL_ONLY.repeat(COSTS_PER_TURN);
         let manifest = format!(
             "name = \\22{name}\\22\\0aversion = \\221.{version}.0\\22\\0a[[trigger]]\\0amqtt = \\22s/+\\22\\0a\
@@ -189,7 +186,7 @@ impl Build {
     (local $last i32) (local $r i32)
     (local.set $last (i32.load8_u (i32.sub (i32.add (local.get $p) (local.get $pl)) (i32.const 1))))
     {counts}
-    {wastes}
+    (call $spin (i32.const {waste_turns}))
     (if (i32.eq (local.get $last) (i32.const 53)) (then (call $spin (i32.const {turns}))))
     (i32.store16 (i32.add (local.get $p) (local.get $pl)) (i32.load16_u (i32.const 80)))
     (call $part (i32.const 16) (local.get $p) (local.get $pl) (i32.const 97))

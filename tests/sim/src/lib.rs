@@ -6,7 +6,7 @@
 //!
 //! ```sh
 //! cargo test -p eyot-test-sim                                     # a minute, unoptimized
-//! EYOT_SIM_SEEDS=1000 cargo test --release -p eyot-test-sim       # a thousand hours, in minutes
+//! EYOT_SIM_SEEDS=1000 cargo test --release -p eyot-test-sim       # a thousand hours, in minutes; EYOT_SIM_FIRST=1000: others
 //! EYOT_SIM_SEED=7 cargo test --release -p eyot-test-sim one_seed  # one of them
 //! ```
 //!

@@ -143,7 +143,8 @@ impl Operator {
             6 if force.is_good() => return self.make(scenario, force, Nature::Failing),
             7 if force.is_good() => return self.make(scenario, force, Nature::Greedy),
             8 if force.can_go_back() => Command::Rollback { function, to: None },
-            9 if force.has_taken_back() => Command::Promote { function },
+            // One that fails is no worse than another that does, and would stay.
+            9 if force.has_taken_back() && force.is_good() => Command::Promote { function },
             _ => {
                 let set = [("x".to_owned(), self.orders.to_string())].into();
                 Command::Config { function, set, unset: Vec::new() }

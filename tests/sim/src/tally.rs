@@ -1,12 +1,13 @@
 //! What histories came to, and how many of them met each kind of trouble: what nothing meets is not tested.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use eyot_core::io::Notice;
 use eyot_spool::Storage;
 use eyot_wire::code::DropReason;
 
+use crate::check::Checks;
 use crate::guest::Failing;
 use crate::scenario::KINDS;
 use crate::world::World;
@@ -139,6 +140,19 @@ impl World {
             histories_with: met.0.keys().map(|kind| (*kind, 1)).collect(),
             met,
         }
+    }
+}
+
+impl Checks {
+    /// Outputs that arrived in any stream there ever was, repetitions included.
+    fn all_arrivals(&self) -> u64 {
+        self.streams.values().map(|seen| seen.arrivals).sum()
+    }
+
+    /// Streams that took the place of another one.
+    fn successions(&self) -> u64 {
+        let bases: BTreeSet<&String> = self.routes.iter().map(|(_, base)| base).collect();
+        (self.routes.len() - bases.len()) as u64
     }
 }
 

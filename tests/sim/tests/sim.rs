@@ -87,6 +87,15 @@ fn seeds() {
     assert!(IS_SLOW || count < MEETS_SEEDS || hardly_met.is_empty(), "hardly any history met {hardly_met:?}");
 }
 
+/// Histories that found something: a version was taken back for what the one before it had done (289, 567), and a dead letter
+/// named the version that came after the one that had failed (599).
+#[test]
+fn what_was_once_found_stays_mended() {
+    for seed in [289, 567, 599] {
+        check(&Scenario::draw(seed), SPAN_MS);
+    }
+}
+
 #[test]
 fn one_seed() {
     let Some(seed) = number("EYOT_SIM_SEED") else { return };

@@ -29,7 +29,9 @@ const TOLERANCE: Duration = Duration::from_millis(100);
 pub fn keep() {
     let mut retry = RETRY_FIRST;
     loop {
-        if let Some((server, time)) = ask() {
+        let named = fs::read_to_string(SERVERS_FILE).unwrap_or_default();
+        let servers = named.split_whitespace().map(|address| format!("{address}:123")).chain([SERVER.to_owned()]);
+        if let Some((server, time)) = ask(servers) {
             set(&server, time);
             retry = RETRY_FIRST;
             thread::sleep(CHECK_EVERY);
@@ -41,9 +43,7 @@ pub fn keep() {
 }
 
 /// Who answered first, and the time since 1970.
-fn ask() -> Option<(String, Duration)> {
-    let named = fs::read_to_string(SERVERS_FILE).unwrap_or_default();
-    let servers = named.split_whitespace().map(|address| format!("{address}:123")).chain([SERVER.to_owned()]);
+fn ask(servers: impl IntoIterator<Item = String>) -> Option<(String, Duration)> {
     let client = SntpClient::with_config(Config::default().timeout(ANSWER_MAX));
     servers.into_iter().find_map(|server| {
         let address = server.to_socket_addrs().ok()?.next()?;
@@ -63,5 +63,47 @@ fn set(server: &str, time: Duration) {
     match clock_settime(ClockId::Realtime, timespec) {
         Ok(()) => say!("the clock is set by {server}; it was {} s off", off.as_secs()),
         Err(error) => say!("the clock cannot be set: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    /// Between 1900, where NTP begins, and 1970.
+    const NTP_TO_UNIX_S: u64 = 2_208_988_800;
+    /// 2031.
+    const SERVER_TIME: Duration = Duration::from_secs(1_930_000_000);
+
+    /// A server at which it is [`SERVER_TIME`], for one question.
+    fn server() -> String {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            let mut packet = [0; 48];
+            let (_, client) = socket.recv_from(&mut packet).unwrap();
+            let asked_at: [u8; 8] = packet[40..].try_into().unwrap();
+            let now = (SERVER_TIME.as_secs() + NTP_TO_UNIX_S) << 32;
+            packet = [0; 48];
+            // Version 4, from a server; of the first stratum.
+            (packet[0], packet[1]) = (0x24, 1);
+            packet[12..16].copy_from_slice(b"GPS\0");
+            packet[24..32].copy_from_slice(&asked_at);
+            packet[32..40].copy_from_slice(&now.to_be_bytes());
+            packet[40..].copy_from_slice(&now.to_be_bytes());
+            socket.send_to(&packet, client).unwrap();
+        });
+        address
+    }
+
+    #[test]
+    fn the_first_server_that_answers_tells_the_time() {
+        let good = server();
+        let (told_by, time) = ask(["no.server.invalid:123".to_owned(), good.clone()]).unwrap();
+        assert_eq!(told_by, good);
+        assert!(time.abs_diff(SERVER_TIME) < Duration::from_secs(60), "{time:?}");
+        assert_eq!(ask(["no.server.invalid:123".to_owned()]), None);
     }
 }

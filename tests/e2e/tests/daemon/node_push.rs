@@ -87,6 +87,13 @@ fn mosquitto_pub(site: &Site, module: &[u8]) {
     assert!(sent.unwrap().success());
 }
 
+/// What the tool shows of the node that runs 1.3.0.
+#[track_caller]
+fn shows_node(shown: &str) {
+    let has_node = shown.lines().any(|line| line.contains("north  online  trim  1.3.0 active"));
+    assert!(has_node, "{shown}");
+}
+
 #[test]
 fn a_function_pushed_by_mosquitto_pub_runs_on_the_node_and_what_does_worse_goes_back() {
     let Some(firmware) = firmware("pushes to nodes") else { return };
@@ -153,6 +160,7 @@ fn a_function_pushed_by_mosquitto_pub_runs_on_the_node_and_what_does_worse_goes_
     let said = eyot(&["push", third.to_str().unwrap(), "--node", "north", "--wait"]);
     assert!(said.contains("active"), "{said}");
     watch.await_topic("nodes/north/trim/tri ");
+    ["status", "list"].into_iter().for_each(|command| shows_node(&eyot(&[command])));
     eyot(&["remove", "trim", "--node", "north"]);
     watch.await_topic("nodes/north/sensors/sim/raw");
     site.await_status("a ledger that balances", balances);

@@ -71,6 +71,10 @@ fn a_version_that_fails_where_the_one_before_did_not_is_taken_back() {
     let second = field.push("trim", "1.1.0");
     field.does(40, 0);
     field.runs(second);
+    field.says(|report| report.function = None);
+    field.does(0, 50);
+    field.stands("active", "1.1.0", "", "");
+    field.runs(second);
     field.does(20, 2);
     field.stands("active", "1.1.0", "", "");
     field.says(|report| report.last_failure = Some("on sensors/sim/raw: trap".to_owned()));

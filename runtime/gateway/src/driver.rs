@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::journal;
 use crate::mqtt;
-use crate::mqtt::link::LinkEvent;
+use crate::mqtt::link::{LinkEvent, PublishAnswer};
 use crate::mqtt::queue::{Delivered, MessageReceiver};
 use crate::outbox::Outbox;
 use crate::store::Store;
@@ -219,10 +219,29 @@ impl<S: Storage> Driver<S> {
         // Bounded by what the queue holds at most: this must not go on as long as links are busy.
         for _ in 0..self.inbox.control.len() {
             let Ok((link, event)) = self.inbox.control.try_recv() else { break };
-            self.core.handle(self.clock.now(), input(LinkId(link), event));
+            self.take_event(LinkId(link), event);
             busy = true;
         }
         busy
+    }
+
+    fn take_event(&mut self, link: LinkId, event: LinkEvent) {
+        let now = self.clock.now();
+        let input = match event {
+            LinkEvent::Published { conn, answers } => {
+                for PublishAnswer { token, accepted } in answers {
+                    self.core.handle(now, Input::Published { link, conn, token, accepted });
+                }
+                return;
+            }
+            LinkEvent::Up { conn, inflight_max, inflight_max_bytes } => {
+                Input::LinkUp { link, conn, inflight_max, inflight_max_bytes }
+            }
+            LinkEvent::Down { conn } => Input::LinkDown { link, conn },
+            LinkEvent::Node { report } => Input::Node { link, report },
+            LinkEvent::Dropped { messages } => Input::IntakeDropped { messages },
+        };
+        self.core.handle(now, input);
     }
 
     fn take_messages(&mut self) -> bool {
@@ -308,18 +327,6 @@ impl<S: Storage> Driver<S> {
             Some(left_us) => thread::park_timeout(Duration::from_micros(left_us)),
             None => thread::park(),
         }
-    }
-}
-
-fn input(link: LinkId, event: LinkEvent) -> Input {
-    match event {
-        LinkEvent::Up { conn, inflight_max, inflight_max_bytes } => {
-            Input::LinkUp { link, conn, inflight_max, inflight_max_bytes }
-        }
-        LinkEvent::Down { conn } => Input::LinkDown { link, conn },
-        LinkEvent::Published { conn, token, accepted } => Input::Published { link, conn, token, accepted },
-        LinkEvent::Node { report } => Input::Node { link, report },
-        LinkEvent::Dropped { messages } => Input::IntakeDropped { messages },
     }
 }
 

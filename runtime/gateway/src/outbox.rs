@@ -46,7 +46,11 @@ impl Outbox {
 
     /// Acknowledges a message on the link that delivered it.
     pub fn ack(&mut self, link: LinkId, conn: u64, packet_id: u16) {
-        self.gather(link, Command::Ack { conn, packet_id });
+        let gathered = self.links.get_mut(usize::from(link.0)).and_then(|(_, gathered)| gathered.last_mut());
+        match gathered {
+            Some(Command::Ack { conn: of, packet_ids }) if *of == conn => packet_ids.push(packet_id),
+            _ => self.gather(link, Command::Ack { conn, packet_ids: vec![packet_id] }),
+        }
     }
 
     /// Sends a publish.

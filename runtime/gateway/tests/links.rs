@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use common::{free_port, options, plain, Client, Mosquitto, Next, PATIENCE};
 use eyot_gateway::broker::Embedded;
-use eyot_gateway::mqtt::link::{Command, LinkEvent};
+use eyot_gateway::mqtt::link::{Command, LinkEvent, PublishAnswer};
 use eyot_gateway::mqtt::session::Options;
 use eyot_gateway::mqtt::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -179,6 +179,27 @@ async fn the_will_speaks_for_the_vanished_and_the_leaving_speak_for_themselves()
             watcher.task.abort();
         }
     }
+}
+
+/// What the broker acknowledges may be what makes room.
+#[tokio::test]
+async fn an_answer_does_not_wait_for_the_room_that_the_message_behind_it_needs() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = Client::start(plain(listener.local_addr().unwrap()), options(Version::V4, "c", &[]), 1);
+    let (mut stream, _) = listener.accept().await.unwrap();
+    script(&mut stream, &[0, 1, b'c'], &[0x20, 2, 0, 0]).await;
+    client.up().await;
+    // This one has all the room there is.
+    stream.write_all(&[0x32, 5, 0, 1, b's', 0, 1]).await.unwrap();
+    client.publish(7, "t", "");
+    script(&mut stream, &[0, 1, b't', 0, 1], &[0x40, 2, 0, 1, 0x32, 5, 0, 1, b's', 0, 2]).await;
+    let answers = match client.event().await {
+        LinkEvent::Published { answers, .. } => answers,
+        other => panic!("not an answer but {other:?}"),
+    };
+    assert_eq!(answers, [PublishAnswer { token: 7, accepted: true }]);
+    assert_eq!([client.message().await.packet_id, client.message().await.packet_id], [1, 2]);
+    client.task.abort();
 }
 
 #[tokio::test]

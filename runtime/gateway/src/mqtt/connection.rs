@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 use tracing::{info, warn};
 
 use super::link::*;
-use super::queue::Refused;
+use super::queue::Full;
 use super::session::Session;
 use super::transport::{send, Io};
 use super::{Event, Message, Publish};
@@ -32,6 +32,10 @@ pub(super) struct Connection<'a> {
     writer: WriteHalf<Box<dyn Io>>,
     /// An event that waits for room in the queue; until it is in, nothing more is read.
     held: Option<Held>,
+    /// Messages on their way into the queue, for which there is room.
+    messages: Vec<Message>,
+    /// Answers on their way.
+    answers: Vec<PublishAnswer>,
     unflushed: bool,
     /// Whether [`LinkEvent::Up`] was sent.
     pub told_up: bool,
@@ -58,6 +62,8 @@ impl<'a> Connection<'a> {
             reader,
             writer,
             held: None,
+            messages: Vec::new(),
+            answers: Vec::new(),
             unflushed: false,
             told_up: false,
             dropped: 0,
@@ -178,7 +184,9 @@ impl<'a> Connection<'a> {
 
     fn obey(&mut self, command: Command) -> Result<(), Stop> {
         match command {
-            Command::Ack { conn, packet_id } if conn == self.conn => self.session.ack(packet_id),
+            Command::Ack { conn, packet_ids } if conn == self.conn => {
+                packet_ids.into_iter().for_each(|packet_id| self.session.ack(packet_id));
+            }
             Command::Publish { conn, mut publish } if conn == self.conn => {
                 if let (true, Some(stamp)) = (self.link.envelope, publish.stamp) {
                     let gateway = &self.link.options.gateway;
@@ -214,24 +222,12 @@ impl<'a> Connection<'a> {
 
     /// Passes on events until one must wait or there are none.
     fn pump(&mut self, told: &mut String) -> Result<(), Stop> {
-        let now_us = self.now_us();
-        let mut any = false;
-        while self.held.is_none() {
-            let Some(event) = self.session.next_event(now_us, &mut self.input)? else { break };
-            any = true;
-            match self.translate(event, told) {
-                Passed::Message(message) => self.pass_message(message)?,
-                Passed::Control(event) => self.pass_control(event)?,
-                Passed::Nothing => {}
-            }
-        }
-        if self.dropped > 0 {
-            let report = (self.link.id, LinkEvent::Dropped { messages: self.dropped });
-            if self.link.events.control.try_send(report).is_ok() {
-                (self.dropped, any) = (0, true);
-            }
-        }
-        if any {
+        let taken = self.take_events(told);
+        // Also what came before an error.
+        let passed = self.pass_gathered();
+        let any = taken? | passed?;
+        let reported = self.report_dropped();
+        if any || reported {
             (self.link.events.wake)();
         }
         let refused = self.session.take_dropped();
@@ -246,14 +242,74 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    fn pass_message(&mut self, message: Message) -> Result<(), Stop> {
-        let queue = &self.link.events.messages;
-        let (link, conn) = (self.link.id, self.conn);
-        match queue.try_send(link, conn, message) {
-            Ok(()) => {}
-            Err(Refused::Full(message)) if message.qos == 0 => self.dropped += 1,
-            Err(Refused::Full(message)) => self.held = Some(Box::pin(queue.clone().send(link, conn, message))),
-            Err(Refused::Closed) => return Err(Stop::Finished),
+    /// Takes events out of what was read; messages and answers gather. True if others were passed on.
+    fn take_events(&mut self, told: &mut String) -> Result<bool, Stop> {
+        let now_us = self.now_us();
+        let mut any = false;
+        while self.held.is_none() {
+            let Some(event) = self.session.next_event(now_us, &mut self.input)? else { break };
+            match self.translate(event, told) {
+                Passed::Message(message) => self.gather_message(message)?,
+                Passed::Answer(answer) => self.answers.push(answer),
+                Passed::Control(event) => {
+                    any = true;
+                    self.pass_control(event)?;
+                }
+                Passed::Nothing => {}
+            }
+        }
+        Ok(any)
+    }
+
+    /// Passes on what has gathered, at most what was read at once; true if that was anything.
+    fn pass_gathered(&mut self) -> Result<bool, Stop> {
+        let mut any = false;
+        if self.held.is_none() && !self.answers.is_empty() {
+            any = true;
+            let answers = std::mem::take(&mut self.answers);
+            self.pass_control(LinkEvent::Published { conn: self.conn, answers })?;
+        }
+        Ok(self.pass_messages()? || any)
+    }
+
+    fn pass_messages(&mut self) -> Result<bool, Stop> {
+        if self.messages.is_empty() {
+            return Ok(false);
+        }
+        let next = Vec::with_capacity(self.messages.len());
+        let messages = std::mem::replace(&mut self.messages, next);
+        match self.link.events.messages.send(self.link.id, self.conn, messages) {
+            true => Ok(true),
+            false => Err(Stop::Finished),
+        }
+    }
+
+    fn report_dropped(&mut self) -> bool {
+        let report = (self.link.id, LinkEvent::Dropped { messages: self.dropped });
+        let reported = self.dropped > 0 && self.link.events.control.try_send(report).is_ok();
+        if reported {
+            self.dropped = 0;
+        }
+        reported
+    }
+
+    fn gather_message(&mut self, message: Message) -> Result<(), Stop> {
+        match self.link.events.messages.take_room(&message) {
+            Ok(()) => self.messages.push(message),
+            Err(Full) if message.qos == 0 => self.dropped += 1,
+            Err(Full) => {
+                // The room may depend on the answers before it.
+                self.pass_gathered()?;
+                let before = self.held.take();
+                let (queue, link, conn) = (self.link.events.messages.clone(), self.link.id, self.conn);
+                self.held = Some(Box::pin(async move {
+                    let passed = match before {
+                        Some(before) => before.await,
+                        None => true,
+                    };
+                    passed && queue.await_room(&message).await && queue.send(link, conn, vec![message])
+                }));
+            }
         }
         Ok(())
     }
@@ -290,7 +346,7 @@ impl<'a> Connection<'a> {
                 Passed::Nothing
             }
             Event::Message(message) => Passed::Message(message),
-            Event::Published { token, accepted } => Passed::Control(LinkEvent::Published { conn, token, accepted }),
+            Event::Published { token, accepted } => Passed::Answer(PublishAnswer { token, accepted }),
         }
     }
 }
@@ -298,6 +354,7 @@ impl<'a> Connection<'a> {
 /// Where an event goes.
 enum Passed {
     Message(Message),
+    Answer(PublishAnswer),
     Control(LinkEvent),
     Nothing,
 }

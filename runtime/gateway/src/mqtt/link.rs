@@ -50,14 +50,12 @@ pub enum LinkEvent {
         /// Its number.
         conn: u64,
     },
-    /// A publish was answered.
+    /// Publishes were answered.
     Published {
-        /// The connection it was sent on.
+        /// The connection they were sent on.
         conn: u64,
-        /// Its token.
-        token: u64,
-        /// False if refused for good.
-        accepted: bool,
+        /// As they came.
+        answers: Vec<PublishAnswer>,
     },
     /// How a [node](crate::node) is.
     Node {
@@ -71,15 +69,24 @@ pub enum LinkEvent {
     },
 }
 
+/// What became of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishAnswer {
+    /// The publish's token.
+    pub token: u64,
+    /// False if refused for good.
+    pub accepted: bool,
+}
+
 /// What a link is told. Commands for another connection than the present one are dropped.
 #[derive(Debug)]
 pub enum Command {
-    /// Acknowledge a message.
+    /// Acknowledge messages.
     Ack {
-        /// The connection that delivered it.
+        /// The connection that delivered them.
         conn: u64,
-        /// Its packet id.
-        packet_id: u16,
+        /// Their packet ids, in the order they came.
+        packet_ids: Vec<u16>,
     },
     /// Send a publish.
     Publish {

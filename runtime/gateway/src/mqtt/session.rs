@@ -179,8 +179,7 @@ impl Session {
                 input.reserve(head.packet_bytes - input.len());
                 return Ok(None);
             }
-            let frame = input.split_to(head.packet_bytes).freeze();
-            return Ok(Some(codec::read(self.options.version, head, frame)?));
+            return Ok(Some(codec::read(self.options.version, head, input)?));
         }
         if head.first >> 4 != 3 {
             return Err(Malformed(format!("a control packet of {} bytes", head.packet_bytes)).into());

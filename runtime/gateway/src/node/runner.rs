@@ -186,7 +186,9 @@ impl Runner {
         }
         for command in commands {
             match command {
-                Command::Ack { conn, packet_id } if conn == state.conn => self.peer.acknowledge(packet_id),
+                Command::Ack { conn, packet_ids } if conn == state.conn => {
+                    packet_ids.into_iter().for_each(|packet_id| self.peer.acknowledge(packet_id));
+                }
                 Command::Finish => return Err(Stop::Finished),
                 _ => {}
             }
@@ -215,7 +217,8 @@ impl Runner {
                     let message =
                         Message { packet_id, qos: 1, dup: false, retain: false, topic, payload, age_ms: Some(age_ms) };
                     // Without room it is not taken, and comes again.
-                    if self.events.messages.try_send(self.id, state.conn, message).is_ok() {
+                    let queue = &self.events.messages;
+                    if queue.take_room(&message).is_ok() && queue.send(self.id, state.conn, vec![message]) {
                         self.peer.taken(seq);
                         (self.events.wake)();
                     }

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::batch::{Gather, Limits, Record};
 use super::work::{Memory, Work};
 use super::{Failure, Retry, Store, Verdict};
-use crate::mqtt::link::{while_away, Command, Events, LinkEvent};
+use crate::mqtt::link::{while_away, Command, Events, LinkEvent, PublishAnswer};
 use crate::mqtt::{backoff, Publish};
 
 /// Longest wait after a failure that takes a person to mend; the shortest is half of it.
@@ -102,7 +102,7 @@ impl Uplink {
                     (conn, attempt) = (conn + 1, 0);
                     told.clear();
                     let Stop::Failed(failure) = port.serve(conn, &mut delivery, &mut memory).await else { return };
-                    if port.tell([LinkEvent::Down { conn }]).await.is_err() {
+                    if port.tell(LinkEvent::Down { conn }).await.is_err() {
                         return;
                     }
                     failure
@@ -186,7 +186,7 @@ impl Port {
         self.reset.store(false, Ordering::Relaxed);
         let mut gather = Gather::new(self.limits);
         let (inflight_max, inflight_max_bytes) = (self.limits.window(), self.limits.window_bytes());
-        match self.tell([LinkEvent::Up { conn, inflight_max, inflight_max_bytes }]).await {
+        match self.tell(LinkEvent::Up { conn, inflight_max, inflight_max_bytes }).await {
             Ok(()) => self.batches(conn, delivery, memory, &mut gather).await.err().unwrap_or(Stop::Finished),
             Err(stop) => stop,
         }
@@ -214,8 +214,9 @@ impl Port {
             }
             if let Some(work) = delivery.work.take() {
                 memory.keep(&work);
-                let answer = |(record, accepted): (&Record, bool)| published(conn, record.token, accepted);
-                self.tell(work.answers().map(answer)).await?;
+                let answer = |(record, accepted): (&Record, bool)| PublishAnswer { token: record.token, accepted };
+                let answers = work.answers().map(answer).collect();
+                self.tell(LinkEvent::Published { conn, answers }).await?;
             }
         }
     }
@@ -266,32 +267,29 @@ impl Port {
             let Publish { token, topic, payload, stamp, received_at_ms, .. } = publish;
             let Some(stamp) = stamp.filter(|_| meant == conn) else { continue };
             if let Some(accepted) = memory.answer(stamp) {
-                known.push(published(conn, token, accepted));
+                known.push(PublishAnswer { token, accepted });
             } else if !gather.push(Instant::now(), Record { token, stamp, topic, payload, received_at_ms }) {
                 return Err(Failure::soon("more outputs than its window allows").into());
             }
         }
-        self.tell(known).await
+        if known.is_empty() {
+            return Ok(());
+        }
+        self.tell(LinkEvent::Published { conn, answers: known }).await
     }
 
-    async fn tell(&self, events: impl IntoIterator<Item = LinkEvent>) -> Result<(), Stop> {
-        for event in events {
-            match self.events.control.try_send((self.id, event)) {
-                Ok(()) => {}
-                Err(TrySendError::Full(event)) => {
-                    (self.events.wake)();
-                    self.events.control.send_async(event).await.map_err(|_| Stop::Finished)?;
-                }
-                Err(TrySendError::Disconnected(_)) => return Err(Stop::Finished),
+    async fn tell(&self, event: LinkEvent) -> Result<(), Stop> {
+        match self.events.control.try_send((self.id, event)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(event)) => {
+                (self.events.wake)();
+                self.events.control.send_async(event).await.map_err(|_| Stop::Finished)?;
             }
+            Err(TrySendError::Disconnected(_)) => return Err(Stop::Finished),
         }
         (self.events.wake)();
         Ok(())
     }
-}
-
-fn published(conn: u64, token: u64, accepted: bool) -> LinkEvent {
-    LinkEvent::Published { conn, token, accepted }
 }
 
 async fn sleep_until(due: Option<Instant>) {

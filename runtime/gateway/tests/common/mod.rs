@@ -7,6 +7,7 @@ pub mod function;
 pub mod server;
 pub mod uplink;
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eyot_gateway::mqtt::link::{Command, Events, Link, LinkEvent};
+use eyot_gateway::mqtt::link::{Command, Events, Link, LinkEvent, PublishAnswer};
 use eyot_gateway::mqtt::queue::{queue as message_queue, MessageReceiver, MESSAGE_OVERHEAD_BYTES};
 use eyot_gateway::mqtt::session::Options;
 use eyot_gateway::mqtt::transport::Endpoint;
@@ -135,6 +136,8 @@ pub struct Client {
     pub task: tokio::task::JoinHandle<()>,
     /// The connection last reported up.
     pub conn: u64,
+    /// Answers that came with others.
+    answers: VecDeque<PublishAnswer>,
 }
 
 pub fn options(version: Version, client_id: &str, filters: &[&str]) -> Options {
@@ -180,7 +183,7 @@ impl Client {
             reset: reset.clone(),
             seed: 1,
         };
-        Self { control, messages, commands, reset, task: tokio::spawn(link.run()), conn: 0 }
+        Self { control, messages, commands, reset, task: tokio::spawn(link.run()), conn: 0, answers: VecDeque::new() }
     }
 
     pub async fn next(&mut self) -> Next {
@@ -201,6 +204,12 @@ impl Client {
         next
     }
 
+    /// The next event, with messages left where they are.
+    pub async fn event(&self) -> LinkEvent {
+        let event = tokio::time::timeout(PATIENCE, self.control.recv_async()).await;
+        event.expect("an event in time").expect("the link runs").1
+    }
+
     pub async fn up(&mut self) {
         match self.next().await {
             Next::Event(LinkEvent::Up { .. }) => {}
@@ -216,14 +225,18 @@ impl Client {
     }
 
     pub async fn published(&mut self) -> (u64, bool) {
-        match self.next().await {
-            Next::Event(LinkEvent::Published { token, accepted, .. }) => (token, accepted),
-            other => panic!("not an answer but {other:?}"),
+        if self.answers.is_empty() {
+            match self.next().await {
+                Next::Event(LinkEvent::Published { answers, .. }) => self.answers.extend(answers),
+                other => panic!("not an answer but {other:?}"),
+            }
         }
+        let PublishAnswer { token, accepted } = self.answers.pop_front().expect("an event has at least one answer");
+        (token, accepted)
     }
 
     pub fn ack(&self, conn: u64, packet_id: u16) {
-        self.commands.try_send(Command::Ack { conn, packet_id }).unwrap();
+        self.commands.try_send(Command::Ack { conn, packet_ids: vec![packet_id] }).unwrap();
     }
 
     pub fn publish(&self, token: u64, topic: &str, payload: &str) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use eyot_gateway::mqtt::link::{Command, Events, LinkEvent};
+use eyot_gateway::mqtt::link::{Command, Events, LinkEvent, PublishAnswer};
 use eyot_gateway::mqtt::queue::queue;
 use eyot_gateway::mqtt::{Publish, Stamp};
 use eyot_gateway::uplink::batch::{Limits, Record};
@@ -127,10 +127,12 @@ impl Port {
                 sent = end + 1;
             }
             match self.next().await {
-                LinkEvent::Published { conn, token, accepted } if conn == self.conn => {
-                    assert_eq!(token, next, "answers come in order");
-                    refused.extend((!accepted).then_some(token));
-                    next += 1;
+                LinkEvent::Published { conn, answers } if conn == self.conn => {
+                    for PublishAnswer { token, accepted } in answers {
+                        assert_eq!(token, next, "answers come in order");
+                        refused.extend((!accepted).then_some(token));
+                        next += 1;
+                    }
                 }
                 LinkEvent::Up { .. } => sent = next,
                 _ => {}

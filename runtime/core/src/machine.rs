@@ -26,7 +26,7 @@ use crate::node::Node;
 use crate::notices::{Item, Notices, NOTICE_INTERVAL_US};
 use crate::recover::Kept;
 use crate::streams::Streams;
-use crate::wear::{self, Wear};
+use crate::wear::Wear;
 
 mod arrive;
 mod canary;

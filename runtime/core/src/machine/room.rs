@@ -5,8 +5,6 @@ use eyot_spool::{Lsn, ReadError, KIND_GONE};
 use super::*;
 use crate::recover::KIND_COMMIT;
 
-/// A batch below this is not committed early: the disk writes whole blocks.
-const EARLY_BYTES: usize = 4096;
 /// While it is connected, an uplink whose quota is full gives up one part in so many of it at a time.
 const AHEAD_PARTS: u64 = 16;
 
@@ -74,9 +72,7 @@ impl<S: Storage> Core<S> {
         let mono_us = self.now.mono_us;
         self.weigh();
         let in_full = self.committer.window_ends_us().is_some_and(|ends| mono_us >= ends);
-        let fills_blocks = self.committer.spool.batch_bytes() >= EARLY_BYTES;
-        let early = fills_blocks && self.intake.is_half_way() && self.wear.state() == wear::State::Ok;
-        let hurry = self.draining || self.intake.is_complete(mono_us) || early;
+        let hurry = self.draining || self.intake.is_complete(mono_us);
         match self.committer.step(mono_us, hurry, &self.ledger, || kept(&self.functions, &self.orphans, &self.deployer))
         {
             Step::Nothing => {}

@@ -3,14 +3,13 @@
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle, Thread};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use eyot_core::io::{Answer, Effect, Input, Job, LinkId, Message, Now};
 use eyot_core::Core;
-use eyot_spool::{Commit, Storage};
+use eyot_spool::Storage;
 use flume::{Receiver, Sender};
-use tracing::warn;
 
 use crate::journal;
 use crate::mqtt;
@@ -18,13 +17,12 @@ use crate::mqtt::link::{LinkEvent, PublishAnswer};
 use crate::mqtt::queue::{Delivered, MessageReceiver};
 use crate::outbox::Outbox;
 use crate::store::Store;
+use crate::sync::Syncer;
 use crate::tasks::Tasks;
 use crate::workers::Workers;
 
 /// Inputs taken before effects are looked after.
 const BATCH: usize = 64;
-/// Syncs under way; the core has one or two.
-const SYNCS_MAX: usize = 16;
 
 /// What the thread is asked to do: 0 for nothing. What is asked once stays asked.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +57,13 @@ pub struct Inbox {
     pub down: MessageReceiver,
     /// Who wants the status document.
     pub questions: Receiver<Sender<Vec<u8>>>,
+}
+
+impl Inbox {
+    /// Whether there is nothing to do but to wait.
+    fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.messages.is_empty() && self.down.is_empty()
+    }
 }
 
 /// What is done away from the core's thread, and how.
@@ -102,8 +107,6 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-type Synced = (u64, io::Result<()>);
-
 /// Runs `core` on this thread until it is told to end. Whoever puts something into `inbox` or changes `orders` unparks
 /// the thread.
 pub struct Driver<S: Storage> {
@@ -112,9 +115,7 @@ pub struct Driver<S: Storage> {
     orders: Orders,
     inbox: Inbox,
     outbox: Outbox,
-    syncs: Sender<Commit<S::File>>,
-    synced: Receiver<Synced>,
-    syncer: JoinHandle<()>,
+    syncer: Syncer<S>,
     workers: Workers,
     ran: Receiver<Box<Job>>,
     tasks: Tasks,
@@ -138,11 +139,7 @@ impl<S: Storage> Driver<S> {
         outbox: Outbox,
         help: Help,
     ) -> io::Result<Self> {
-        let (syncs, to_sync) = flume::bounded(SYNCS_MAX);
-        let (synced_tx, synced) = flume::bounded(SYNCS_MAX);
-        let waker = thread::current();
-        let work = move || sync(&storage, &to_sync, &synced_tx, &waker);
-        let syncer = thread::Builder::new().name("sync".to_owned()).spawn(work)?;
+        let syncer = Syncer::start(storage)?;
         let (workers, ran) = Workers::new(help.workers, thread::current());
         let (tasks, answers) = Tasks::new(help.store, thread::current());
         Ok(Self {
@@ -151,8 +148,6 @@ impl<S: Storage> Driver<S> {
             orders,
             inbox,
             outbox,
-            syncs,
-            synced,
             syncer,
             workers,
             ran,
@@ -193,16 +188,15 @@ impl<S: Storage> Driver<S> {
         if goodbye {
             self.outbox.finish();
         }
-        drop((self.core, self.syncs));
+        drop(self.core);
         self.workers.end();
         self.tasks.end(goodbye);
-        // The storage is free for the next to open only when no thread holds it.
-        let _ = self.syncer.join();
+        self.syncer.end();
     }
 
     fn take_control(&mut self) -> bool {
         let mut busy = false;
-        while let Ok((commit, result)) = self.synced.try_recv() {
+        while let Some((commit, result)) = self.syncer.try_recv() {
             self.core.handle(self.clock.now(), Input::Synced { commit, result });
             busy = true;
         }
@@ -288,17 +282,25 @@ impl<S: Storage> Driver<S> {
     }
 
     fn effects(&mut self) {
+        let mut to_sync = None;
         loop {
             if !self.core.has_effects() {
                 self.outbox.flush();
+                // What goes out is on its way meanwhile.
+                if let Some(commit) = to_sync.take() {
+                    let (commit, result) = self.syncer.sync(&commit);
+                    self.core.handle(self.clock.now(), Input::Synced { commit, result });
+                }
             }
             let Some(effect) = self.core.poll() else { break };
             match effect {
                 Effect::Ack { link, conn, packet_id } => self.outbox.ack(link, conn, packet_id),
                 Effect::Publish(publish) => self.outbox.publish(publish),
                 Effect::Sync(commit) => {
-                    if self.syncs.send(commit).is_err() {
-                        warn!("the sync thread is gone; nothing more is acknowledged");
+                    let waits = to_sync.is_none() && self.syncer.is_quick() && self.inbox.is_empty();
+                    match waits {
+                        true => to_sync = Some(commit),
+                        false => self.syncer.give(commit),
                     }
                 }
                 Effect::Run(job) => {
@@ -327,15 +329,5 @@ impl<S: Storage> Driver<S> {
             Some(left_us) => thread::park_timeout(Duration::from_micros(left_us)),
             None => thread::park(),
         }
-    }
-}
-
-fn sync<S: Storage>(storage: &S, todo: &Receiver<Commit<S::File>>, done: &Sender<Synced>, waker: &Thread) {
-    while let Ok(commit) = todo.recv() {
-        let result = storage.sync_data(&commit.file);
-        if done.send((commit.id, result)).is_err() {
-            return;
-        }
-        waker.unpark();
     }
 }

@@ -1,6 +1,6 @@
 //! A whole gateway: its threads, and how they start and end.
 //!
-//! Three threads: `links` moves bytes of all connections, `core` runs the functions and the log, `sync` waits for the disk.
+//! Three threads: `links` moves bytes of all connections, `core` runs the functions and the log, `sync` waits for a slow disk.
 //! Functions that take long run on `worker` threads, which start when there is one.
 
 use std::io;

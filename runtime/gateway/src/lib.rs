@@ -14,6 +14,7 @@
 //! - [`node`]: links to microcontrollers.
 //! - [`links`]: which links there are, and the thread they run on.
 //! - [`driver`]: the thread that runs the core: inputs in, effects out.
+//! - [`sync`]: the thread that waits for the disk, where that takes long.
 //! - [`workers`]: the threads that run what takes longer.
 //! - [`store`]: modules that were pushed, in files; [`tasks`]: the thread that sees to them.
 //! - [`outbox`]: effects to the links' queues.
@@ -37,6 +38,7 @@ pub mod mqtt;
 pub mod node;
 pub mod outbox;
 pub mod store;
+pub mod sync;
 pub mod tasks;
 pub mod uplink;
 pub mod workers;

@@ -106,6 +106,11 @@ impl MessageReceiver {
         }
     }
 
+    /// Whether none is there.
+    pub fn is_empty(&self) -> bool {
+        self.at_hand.is_none() && self.queue.is_empty()
+    }
+
     fn next_at_hand(&mut self) -> Option<Delivered> {
         let Batch { link, conn, messages, cost } = self.at_hand.as_mut()?;
         let next = messages.next().map(|message| (*link, *conn, message));

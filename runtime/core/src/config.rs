@@ -18,6 +18,8 @@ pub const GROUPS_MAX: usize = 16;
 pub const STAGING_MAX_BYTES_DEFAULT: u64 = 16 << 20;
 /// How long they are kept, if nothing else is said: a day.
 pub const PARTS_TTL_US_DEFAULT: u64 = 86_400_000_000;
+/// Most bytes of the flash in a day for pushes that come to nothing, if nothing else is said.
+pub const VAIN_DAY_BYTES_DEFAULT: u64 = 64 << 20;
 /// Longest gateway id, in bytes.
 pub const GATEWAY_ID_MAX_BYTES: usize = 64;
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub staging_max_bytes: u64,
     /// How long they are kept without a further one.
     pub parts_ttl_us: u64,
+    /// Most bytes of the flash in a day for parts of pushes that come to nothing, and as many for whole ones.
+    pub vain_day_bytes: u64,
     /// How versions come in force whose manifest says nothing of it; none for at once.
     pub rollout: Option<Rollout>,
     /// Fuel in a second that all functions together may come to, by their limits and expected rates; none if nobody adds up.
@@ -85,6 +89,7 @@ impl Default for Config {
             groups: Vec::new(),
             staging_max_bytes: STAGING_MAX_BYTES_DEFAULT,
             parts_ttl_us: PARTS_TTL_US_DEFAULT,
+            vain_day_bytes: VAIN_DAY_BYTES_DEFAULT,
             rollout: None,
             fuel_budget_per_s: None,
             receive_max: RECEIVE_MAX_DEFAULT,

@@ -121,7 +121,11 @@ impl Node {
             link,
             configuration: configuration.clone(),
             report: NodeReport::default(),
-            staging: Staging::new(config.staging_max_bytes.min(NODE_STAGING_MAX_BYTES), config.parts_ttl_us),
+            staging: Staging::new(
+                config.staging_max_bytes.min(NODE_STAGING_MAX_BYTES),
+                config.parts_ttl_us,
+                config.vain_day_bytes,
+            ),
             watch: Watch::default(),
             rejected: None,
         };

@@ -303,6 +303,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         groups: config.groups.clone(),
         staging_max_bytes: config.deploy.staging_max_bytes,
         parts_ttl_us: micros(config.deploy.parts_ttl),
+        vain_day_bytes: config.deploy.vain_day_bytes,
         rollout: config.deploy.rollout,
         fuel_budget_per_s: config.run.fuel_budget_per_s,
         version: env!("CARGO_PKG_VERSION"),

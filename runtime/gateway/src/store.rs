@@ -31,7 +31,7 @@ use crate::{file, functions};
 
 mod disk;
 
-use disk::{before, files, name, note, write};
+use disk::{before, files, name, note, write, write_or_link};
 
 /// The audit log begins anew at this size; the one before is kept.
 pub const AUDIT_MAX_BYTES: u64 = 256 << 10;
@@ -232,10 +232,12 @@ impl Store {
             return Taken::Incomplete;
         }
         match self.verify(&whole) {
-            Ok(candidate) => match write(&self.module(push), &whole) {
-                Ok(()) => Taken::Ready(candidate),
-                Err(error) => Taken::Failed(error),
-            },
+            Ok(candidate) => {
+                match write_or_link(&self.module(push), &whole, (parts == 1).then(|| self.part(push, 0))) {
+                    Ok(()) => Taken::Ready(candidate),
+                    Err(error) => Taken::Failed(error),
+                }
+            }
             Err((release, reason)) => {
                 self.forget(push);
                 Taken::Refused { release, reason }

@@ -23,6 +23,8 @@ pub const OUTCOMES_MAX: usize = 8;
 pub const REJECTED_MAX: usize = 32;
 /// Refusals of what no trusted key has signed that are written down in a minute; the others are counted in the next line.
 const REFUSALS_PER_MIN_MAX: u32 = 20;
+/// The same in a day of running time: each is a write to the flash.
+const REFUSALS_PER_DAY_MAX: u32 = 1000;
 /// Refusals of pushes that are published in a second.
 const REJECTIONS_PER_S_MAX: u32 = 64;
 /// Answers to commands that were turned away because too many came, in a second.
@@ -162,6 +164,10 @@ impl Rate {
         Self { most, period_us: 1_000_000, ends_us: 0, count: 0 }
     }
 
+    fn per_day(most: u32) -> Self {
+        Self { period_us: 86_400_000_000, ..Self::per_s(most) }
+    }
+
     fn per_min(most: u32) -> Self {
         Self { period_us: 60_000_000, ..Self::per_s(most) }
     }
@@ -194,6 +200,7 @@ pub(crate) struct Deployer {
     pub rejections: Rate,
     /// Refusals that are written down, and how many were left out since the last.
     pub refusals: Rate,
+    pub refusals_of_day: Rate,
     pub refusals_left_out: u64,
     pub outcomes: VecDeque<PushReport>,
     /// Answers to commands that came when there was no connection; at most [`WAITING_MAX`].
@@ -224,6 +231,7 @@ impl Deployer {
             tasks: VecDeque::new(),
             audits: Audits::default(),
             refusals: Rate::per_min(REFUSALS_PER_MIN_MAX),
+            refusals_of_day: Rate::per_day(REFUSALS_PER_DAY_MAX),
             rejections: Rate::per_s(REJECTIONS_PER_S_MAX),
             refusals_left_out: 0,
             outcomes: VecDeque::new(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use eyot_wire::control::{MISSING_MAX, PARTS_MAX};
 use eyot_wire::module::MODULE_MAX_BYTES;
 
+use crate::deploy::allowance::Allowance;
 use crate::task::Part;
 
 /// Pushes that are not whole yet, at most.
@@ -17,6 +18,11 @@ pub const ASK_EVERY_MAX_US: u64 = 60_000_000;
 const TRY_AFTER_US: u64 = 300_000;
 /// A push that has been silent for so long makes place for another.
 const IDLE_US: u64 = 10_000_000;
+
+/// What comes so soon after its push was refused was on its way, and is no other attempt.
+const REFUSED_FOR_US: u64 = 2_000_000;
+/// Why a push is refused that has more than a module may have.
+const TOO_LARGE: &str = "more than 8388608 bytes came; no module may be larger";
 
 /// One push.
 #[derive(Debug)]
@@ -36,6 +42,8 @@ struct Push {
     doubted: BTreeSet<u32>,
     /// The store could not try them.
     has_failed: bool,
+    /// What it has taken of the allowance.
+    spent: u64,
     /// It came as one piece.
     is_one_piece: bool,
     /// It is being taken; new parts do not matter.
@@ -67,11 +75,46 @@ pub(crate) struct Staging {
     pushes: BTreeMap<[u8; 32], Push>,
     bytes_max: u64,
     ttl_us: u64,
+    /// For parts, of which nobody knows who sent them.
+    for_parts: Allowance,
+    /// For what is whole and signed, as it may be and come again and again.
+    for_wholes: Allowance,
+    /// The push that was refused last because of what it has, and when.
+    refused: Option<([u8; 32], u64)>,
 }
 
 impl Staging {
-    pub fn new(bytes_max: u64, ttl_us: u64) -> Self {
-        Self { pushes: BTreeMap::new(), bytes_max, ttl_us }
+    pub fn new(bytes_max: u64, ttl_us: u64, vain_day_bytes: u64) -> Self {
+        let (for_parts, for_wholes) = (Allowance::new(vain_day_bytes), Allowance::new(vain_day_bytes));
+        Self { pushes: BTreeMap::new(), bytes_max, ttl_us, for_parts, for_wholes, refused: None }
+    }
+
+    /// Whether a whole module of so many bytes may be written, if it is signed as it must be.
+    ///
+    /// # Errors
+    /// Reason and remedy.
+    pub fn admit_whole(&mut self, bytes: u64, mono_us: u64) -> Result<(), String> {
+        if self.for_wholes.spend(bytes, mono_us) {
+            return Ok(());
+        }
+        // It is given back for what comes in force.
+        Err(format!(
+            "pushes that came to nothing have written {} bytes today, and no more are taken; find out who sends them, and send it \
+             again later, or raise [deploy] vain_per_day",
+            self.for_wholes.per_day()
+        ))
+    }
+
+    /// What came as one piece was not written.
+    pub fn not_written(&mut self, bytes: u64) {
+        self.for_wholes.give_back(Allowance::cost(bytes));
+    }
+
+    /// A trusted key has signed it, and it may come in force: it takes nothing of the allowance.
+    pub fn vouch(&mut self, id: &[u8; 32]) {
+        let Some(push) = self.pushes.get_mut(id) else { return };
+        let spent = std::mem::take(&mut push.spent);
+        if push.is_one_piece { &mut self.for_wholes } else { &mut self.for_parts }.give_back(spent);
     }
 
     /// With the parts that the store has from before. Returns pushes for which there is no room any more.
@@ -118,6 +161,10 @@ impl Staging {
             let reason = format!("part {number} is one too many: a push has at most {PARTS_MAX}; make larger parts");
             return (Verdict::Refused(reason), None);
         }
+        let is_late = |(refused, at_us)| refused == id && mono_us.saturating_sub(at_us) < REFUSED_FOR_US;
+        if self.refused.is_some_and(is_late) {
+            return (Verdict::Refused(TOO_LARGE.to_owned()), None);
+        }
         if let Some(push) = self.pushes.get_mut(&id) {
             push.heard(mono_us);
             push.give_up(number);
@@ -125,18 +172,27 @@ impl Staging {
                 return (Verdict::Known, None);
             }
             if push.bytes.saturating_add(bytes) > MODULE_MAX_BYTES as u64 {
-                let reason = format!("more than {MODULE_MAX_BYTES} bytes came; no module may be larger");
-                return (Verdict::Refused(reason), None);
+                self.refused = Some((id, mono_us));
+                return (Verdict::Refused(TOO_LARGE.to_owned()), None);
             }
         }
         let (room, forgotten) = self.make_room(&id, bytes, mono_us);
         if let Err(reason) = room {
             return (Verdict::Refused(reason), forgotten);
         }
+        if !self.for_parts.spend(bytes, mono_us) {
+            let reason = format!(
+                "parts of pushes that came to nothing have written {} bytes today, and no more are taken; send it in one piece, \
+                 or again later, or raise [deploy] vain_per_day",
+                self.for_parts.per_day()
+            );
+            return (Verdict::Refused(reason), forgotten);
+        }
         let push = self.pushes.entry(id).or_insert_with(|| Push::new(mono_us));
         push.parts.insert(number, None);
         push.next = push.next.max(number + 1);
         push.bytes += bytes;
+        push.spent += Allowance::cost(bytes);
         (Verdict::Keep, forgotten)
     }
 
@@ -200,6 +256,9 @@ impl Staging {
         if push.is_taken {
             return;
         }
+        // Parts of it that came before are as good as the whole.
+        self.for_parts.give_back(std::mem::take(&mut push.spent));
+        push.spent = Allowance::cost(bytes);
         push.parts = BTreeMap::from([(0, Some(bytes))]);
         (push.bytes, push.next, push.tried, push.is_one_piece) = (bytes, 1, 0, true);
     }
@@ -285,6 +344,7 @@ impl Push {
             tried: 0,
             doubted: BTreeSet::new(),
             has_failed: false,
+            spent: 0,
             is_one_piece: false,
             is_taken: false,
         }

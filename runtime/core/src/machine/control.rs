@@ -48,12 +48,19 @@ impl<S: Storage> Core<S> {
                 self.note_refused_push(None, None, &reason);
                 self.acknowledge_control(receipt);
             }
-            ControlTopic::Push => self.keep(None, 0, message, receipt),
+            ControlTopic::Push => match self.deployer.staging.admit_whole(bytes, self.now.mono_us) {
+                Ok(()) => self.keep(None, 0, message, receipt),
+                Err(reason) => {
+                    self.note_refused_push(None, None, &reason);
+                    self.acknowledge_control(receipt);
+                }
+            },
             ControlTopic::Part { sha256, number } => self.part(sha256, number, message, receipt),
             ControlTopic::Command if message.payload.len() > ORDER_MAX_BYTES => {
                 self.note_refused_command(None, &format!("it has more than {ORDER_MAX_BYTES} bytes"));
                 self.acknowledge_control(receipt);
             }
+            ControlTopic::Command if self.is_repeated(&message.payload) => self.acknowledge_control(receipt),
             ControlTopic::Command => {
                 let ticket = self.issue(receipt);
                 self.deployer.tasks.push_back(Task::Read { ticket, text: message.payload.clone() });
@@ -167,6 +174,7 @@ impl<S: Storage> Core<S> {
             }
             Answer::Refused { ticket, push, release, reason } => {
                 if let Some(receipt) = self.deployer.receipts.remove(&ticket) {
+                    self.deployer.staging.not_written(receipt.bytes);
                     self.acknowledge_control(receipt);
                 }
                 let release = release.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
@@ -241,6 +249,11 @@ impl<S: Storage> Core<S> {
     }
 
     fn taken(&mut self, push: [u8; 32], result: Taken) {
+        if matches!(result, Taken::Incomplete | Taken::Failed(_)) && !self.deployer.staging.has(&push) {
+            // It was refused while it was being read.
+            self.deployer.stage = None;
+            return;
+        }
         match result {
             Taken::Incomplete => {
                 self.deployer.staging.incomplete(&push);
@@ -323,7 +336,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// A command came again.
-    fn report_repeated(&mut self, order: &Order, repeated: Repeated, reason: &str) {
+    pub(super) fn report_repeated(&mut self, order: &Order, repeated: Repeated, reason: &str) {
         self.publish_order(order, Err(reason), Some(repeated));
     }
 

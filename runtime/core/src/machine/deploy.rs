@@ -225,6 +225,7 @@ impl<S: Storage> Core<S> {
             self.deployer.tasks.push_back(Task::Discard { sha256 });
         }
         if let Some(push) = origin.push {
+            self.deployer.staging.vouch(&push);
             self.deployer.staging.forget(&push);
             self.deployer.tasks.push_back(Task::Forget { push });
         }

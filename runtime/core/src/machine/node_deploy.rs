@@ -248,6 +248,7 @@ impl<S: Storage> Core<S> {
             self.deployer.tasks.push_back(Task::Discard { sha256 });
         }
         if let (Some(push), Some(node)) = (origin.push, self.nodes.get_mut(place)) {
+            node.staging.vouch(&push);
             node.staging.forget(&push);
             self.node_task(place, Task::Forget { push });
         }

@@ -53,7 +53,13 @@ impl<S: Storage> Core<S> {
                 self.note_refused_push(None, None, &too_large());
                 self.acknowledge_control(receipt);
             }
-            ControlTopic::Push => self.keep_for_node(place, None, 0, message, receipt),
+            ControlTopic::Push => match node.staging.admit_whole(bytes, self.now.mono_us) {
+                Ok(()) => self.keep_for_node(place, None, 0, message, receipt),
+                Err(reason) => {
+                    self.note_refused_push(None, None, &reason);
+                    self.acknowledge_control(receipt);
+                }
+            },
             ControlTopic::Part { sha256, number } => self.node_part(place, sha256, number, message, receipt),
             ControlTopic::Command => self.acknowledge_control(receipt),
         }
@@ -126,6 +132,9 @@ impl<S: Storage> Core<S> {
                 self.acknowledge_ticket(ticket);
             }
             Answer::Refused { ticket, push, release, reason } => {
+                if let Some(receipt) = self.deployer.receipts.get(&ticket) {
+                    node.staging.not_written(receipt.bytes);
+                }
                 self.acknowledge_ticket(ticket);
                 self.reject_on_node(place, push, release.as_ref(), &reason);
             }

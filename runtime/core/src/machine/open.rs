@@ -119,7 +119,7 @@ impl<S: Storage> Core<S> {
 
 /// With the changes of before, and none under way.
 fn deployer(config: &Config, registry: Registry) -> Deployer {
-    let staging = Staging::new(config.staging_max_bytes, config.parts_ttl_us);
+    let staging = Staging::new(config.staging_max_bytes, config.parts_ttl_us, config.vain_day_bytes);
     Deployer::new(ids(&config.gateway_id, &config.groups), registry, staging)
 }
 

@@ -1,6 +1,7 @@
 //! Commands: what each of them asks for, once it is known who gave it.
 
-use eyot_wire::control::Command;
+use eyot_trust::command::claimed;
+use eyot_wire::control::{Command, Repeated};
 
 use super::*;
 use crate::deploy::plan::{Change, Origin, Stage};
@@ -8,6 +9,24 @@ use crate::deploy::registry::StateChange;
 use crate::task::Authorized;
 
 impl<S: Storage> Core<S> {
+    /// What says that it is a command that was done, or is on its way, is answered without a look at its signature: to keep it
+    /// would be a write to the flash, each time somebody sends it again.
+    pub(super) fn is_repeated(&mut self, text: &[u8]) -> bool {
+        let Some(order) = claimed(text) else { return false };
+        let is_waiting = self.deployer.is_on_its_way(&order.nonce);
+        let is_done = self.deployer.registry.nonces.contains_key(&order.nonce);
+        if is_waiting {
+            self.report_repeated(&order, Repeated::Waiting, "is on its way already, under the same nonce");
+        } else if is_done {
+            self.report_repeated(
+                &order,
+                Repeated::Done,
+                "was done already: it has the nonce of an earlier command; sign a new one",
+            );
+        }
+        is_waiting || is_done
+    }
+
     pub(super) fn begin_order(&mut self, authorized: Authorized) -> Result<(), String> {
         if let Command::Node { .. } = authorized.order.command {
             return self.begin_node_order(authorized);

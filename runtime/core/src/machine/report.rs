@@ -131,8 +131,10 @@ impl<S: Storage> Core<S> {
         push: Option<[u8; 32]>,
         reason: &str,
     ) -> bool {
-        if by.is_empty() && !self.deployer.refusals.admit(self.now.mono_us) {
-            self.deployer.refusals_left_out += 1;
+        let mono_us = self.now.mono_us;
+        let Deployer { refusals, refusals_of_day, refusals_left_out, .. } = &mut self.deployer;
+        if by.is_empty() && !(refusals.admit(mono_us) && refusals_of_day.admit(mono_us)) {
+            *refusals_left_out += 1;
             return false;
         }
         let line = self.audit_line(action, function, by, push, Err(reason));

@@ -24,3 +24,4 @@ mod site;
 mod storm;
 mod thinning;
 mod trial;
+mod vain;

@@ -36,7 +36,7 @@ pub const SUM: &str = r#"(module
 pub struct Modules(pub BTreeMap<[u8; 32], (Manifest, String)>);
 
 impl Modules {
-    fn make(&self, sha256: &[u8; 32], overrides: &Overrides) -> Result<Loaded, String> {
+    pub fn make(&self, sha256: &[u8; 32], overrides: &Overrides) -> Result<Loaded, String> {
         let (manifest, wat) = self.0.get(sha256).ok_or("it is not here")?;
         let (manifest, module, overrides) = (manifest.clone(), wat::parse_str(wat).unwrap(), overrides.clone());
         let load = move || {

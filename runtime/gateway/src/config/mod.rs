@@ -20,6 +20,7 @@
 //! | `run.fuel_budget` | none | fuel in a second, as `"200_000_000/s"`: functions are refused whose `[limits] fuel`, and what a new start takes, times the `rate` of their triggers, comes to more all together |
 //! | `gateway.groups` | none | groups of gateways it belongs to, as `"barns"`: it takes pushes and commands for `eyot/@barns/…` as well; at most 16 |
 //! | `deploy.staging_max` | `16MiB` | most bytes of pushes that are not whole yet, 1MiB to 1GiB |
+//! | `deploy.vain_per_day` | `64MiB` | bytes of the flash in a day for parts of pushes that come to nothing, and for signed whole ones |
 //! | `deploy.parts_ttl` | `24h` | how long their parts are kept after the last one came, 1m to 30d |
 //! | `deploy.rollout.shadow` | | `"1000 messages"` or `"until promoted"`: versions without a `[rollout]` are shadows first |
 //! | `deploy.rollout.failures` | `0` | of these messages, so many may fail that the version in force does well with |

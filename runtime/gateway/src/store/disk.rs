@@ -43,6 +43,17 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// As [`write`]; if the same is in another file already, that gets a second name, which is one write less. Not every file
+/// system can.
+pub fn write_or_link(path: &Path, bytes: &[u8], same: Option<PathBuf>) -> io::Result<()> {
+    let Some(dir) = path.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    make(dir)?;
+    match same {
+        Some(same) if fs::hard_link(&same, path).is_ok() => File::open(dir)?.sync_all(),
+        _ => write(path, bytes),
+    }
+}
+
 /// Makes a directory, and its name durable.
 fn make(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {

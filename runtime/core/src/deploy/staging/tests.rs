@@ -6,7 +6,7 @@ const A: [u8; 32] = [1; 32];
 const MIB: u64 = 1 << 20;
 
 fn staging() -> Staging {
-    Staging::new(16 * MIB, 86_400_000_000)
+    Staging::new(16 * MIB, 86_400_000_000, 1 << 40)
 }
 
 fn put(staging: &mut Staging, id: [u8; 32], number: u32, bytes: u64, mono_us: u64) {
@@ -78,13 +78,27 @@ fn a_bomb_stays_small() {
     for number in 0..8 {
         put(&mut staging, A, number, MIB, 0);
     }
-    assert!(matches!(staging.admit(A, 8, 1, 0).0, Verdict::Refused(_)), "no module is larger");
+    assert_eq!(staging.admit(A, 8, 1, 0).0, Verdict::Refused(TOO_LARGE.to_owned()));
+    assert!(TOO_LARGE.contains(&MODULE_MAX_BYTES.to_string()));
     for id in 2..9 {
         put(&mut staging, [id; 32], 0, MIB, u64::from(id));
     }
     assert!(matches!(staging.admit([99; 32], 0, 1, 10).0, Verdict::Refused(_)), "so many pushes at once");
     assert_eq!(staging.admit([99; 32], 0, 2 * MIB, IDLE_US + 1), (Verdict::Keep, Some(A)), "the idle one goes");
     assert!(staging.bytes() <= 16 * MIB);
+}
+
+#[test]
+fn what_of_a_bomb_was_on_its_way_leaves_nothing_either() {
+    let mut staging = staging();
+    for number in 0..8 {
+        put(&mut staging, A, number, MIB, 0);
+    }
+    assert!(matches!(staging.admit(A, 8, 1, 0).0, Verdict::Refused(_)));
+    staging.forget(&A);
+    assert!(matches!(staging.admit(A, 9, MIB, 1).0, Verdict::Refused(_)));
+    assert_eq!(staging.len(), 0);
+    assert_eq!(staging.admit(A, 0, MIB, REFUSED_FOR_US).0, Verdict::Keep, "another attempt");
 }
 
 #[test]
@@ -103,7 +117,7 @@ fn a_part_that_is_not_kept_may_come_again() {
 /// The directory may hold what a larger `staging_max` left, or what somebody put there.
 #[test]
 fn what_the_store_has_from_before_is_bounded_too() {
-    let mut staging = Staging::new(MIB, 86_400_000_000);
+    let mut staging = Staging::new(MIB, 86_400_000_000, 1 << 40);
     let part = |id: u8, number, bytes| Part { push: [id; 32], number, bytes };
     let mut parts: Vec<_> = (0..20).map(|id| part(id, 0, 10)).collect();
     parts.extend([part(0, PARTS_MAX, 1), part(1, 1, 17 * MIB), part(1, 2, 1)]);

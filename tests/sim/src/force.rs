@@ -135,6 +135,13 @@ impl Force {
     pub fn noticed(&mut self, notice: &Notice, asked: Asked) -> bool {
         match notice {
             Notice::ModuleLost { function, reason } => panic!("the module of {function} is gone: {reason}"),
+            Notice::PushRejected { function: Some(function), reason }
+                if function == NAME && reason.starts_with("it should be rolled back, and cannot") =>
+            {
+                // Until the store works, it fails on some more before that is tried again.
+                *self.chances.entry(self.version).or_default() += FAILING_MAX;
+                false
+            }
             Notice::Deployed { function, version, .. } if function == NAME => {
                 let version = number(version);
                 let is_same = version == self.version && asked.order;

@@ -16,6 +16,8 @@ pub struct Output {
     pub version: u8,
     /// `a`, `b` or `c`, or [`Output::DEAD`], or [`Output::REFUSED`], or [`Output::DOWN`].
     pub part: u8,
+    /// The function was run on the message, and failed; no other dead letter says that.
+    pub has_failed: bool,
 }
 
 impl Output {
@@ -39,13 +41,14 @@ impl Output {
             }
             let version = force::number(after(text, "\"version\":\"")?);
             let (topic, number) = message_of(std::str::from_utf8(&message).ok()?)?;
-            return Some(Self { topic, number, version, part: Self::DEAD });
+            let has_failed = !text.contains("\"reason\":\"quarantined\"");
+            return Some(Self { topic, number, version, part: Self::DEAD, has_failed });
         }
         // Of all outputs, these are most of what a history sees.
         let [message @ .., b'/', version, part] = payload else { return None };
         let (topic, number) = message_of(text.get(..message.len())?)?;
         let (version, part) = (*version, *part);
-        Some(Self { topic, number, version: version.checked_sub(FIRST_VERSION)?, part })
+        Some(Self { topic, number, version: version.checked_sub(FIRST_VERSION)?, part, has_failed: false })
     }
 
     /// A bit for each part.

@@ -58,7 +58,7 @@ pub struct Seen {
     pub parts: Parts,
     /// How many changes of the version in force there had been, by the first sequence number that could be given then.
     changes: Vec<(u64, usize)>,
-    /// Dead letters, by the version that failed.
+    /// Messages that a version was run on and failed, by the version.
     pub failed: BTreeMap<u8, u64>,
 }
 
@@ -101,7 +101,7 @@ impl Seen {
         let in_order = seq > self.highest_seq || self.refused.contains(&seq);
         assert!(in_order, "order of the stream: {seq} came new after {}", self.highest_seq);
         self.highest_seq = seq.max(self.highest_seq);
-        if output.part == Output::DEAD {
+        if output.has_failed {
             *self.failed.entry(output.version).or_default() += 1;
         }
         if output.part != Output::REFUSED {

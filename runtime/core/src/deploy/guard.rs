@@ -40,6 +40,12 @@ impl Guard {
         Self { baseline, so_far: Baseline::default(), until_us: mono_us.saturating_add(PROBATION_US) }
     }
 
+    /// Of a version that was to go and could not: with the next failure it is to go again.
+    pub fn again(baseline: Baseline, mono_us: u64) -> Self {
+        let so_far = Baseline { messages: FAILURES_MIN - 1, failures: FAILURES_MIN - 1, fuel: 0 };
+        Self { so_far, ..Self::new(baseline, mono_us) }
+    }
+
     /// For as long as the version is not in force.
     pub fn of_canary() -> Self {
         Self { baseline: Baseline::default(), so_far: Baseline::default(), until_us: u64::MAX }

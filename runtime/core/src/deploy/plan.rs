@@ -282,6 +282,11 @@ impl Deployer {
         self.waiting.iter().any(is_waiting) || origin.and_then(|origin| origin.order.as_ref()).is_some_and(is_it)
     }
 
+    /// Whether this push is in the log, and not durable there yet: until it is, nobody is told that it is in force.
+    pub fn is_committing(&self, push: &[u8; 32]) -> bool {
+        matches!(&self.stage, Some(Stage::Committing { origin, .. }) if origin.push.as_ref() == Some(push))
+    }
+
     /// Whether a rejection may be retained under this name.
     pub fn may_reject(&self, name: &str) -> bool {
         self.registry.functions.contains_key(name)

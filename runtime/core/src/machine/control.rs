@@ -119,7 +119,7 @@ impl<S: Storage> Core<S> {
         if let Some((name, version)) = in_force {
             // After a kill a broker delivers parts again of what has come in force: they would wait for the others.
             self.acknowledge_control(receipt);
-            if number == 0 {
+            if number == 0 && !self.deployer.is_committing(&push) {
                 self.report_push(push, PushState::Unchanged, Some((&name, &version)), None);
             }
             return;

@@ -8,6 +8,7 @@ use eyot_wire::control::PushState;
 
 use super::restore::active_build;
 use super::*;
+use crate::deploy::guard::Guard;
 use crate::deploy::plan::{Change, Document, Origin, Request, Stage};
 use crate::deploy::registry::{build, Entry, Trial};
 use crate::needs::{Need, Needs};
@@ -307,9 +308,19 @@ impl<S: Storage> Core<S> {
                 self.refuse(name, &build.version.to_string(), origin, reason)
             }
             (None, _) => {
+                self.watch_again(name);
                 let reason = format!("it should be rolled back, and cannot: {reason}");
                 self.notices.push(Notice::PushRejected { function: Some(name.to_owned()), reason });
             }
+        }
+    }
+
+    /// The store failed when a version was to be taken back. Once it is quarantined it is run seldom, so each failure counts.
+    fn watch_again(&mut self, name: &str) {
+        let baseline = self.deployer.registry.functions.get(name).and_then(|entry| entry.baseline);
+        let active = self.functions.place(name).and_then(|place| self.functions.at_mut(place));
+        if let (Some(baseline), Some(active)) = (baseline, active) {
+            active.guard = Some(Guard::again(baseline, self.now.mono_us));
         }
     }
 

@@ -18,7 +18,7 @@ pub const CALL_FUEL: u8 = 12;
 /// Fuel of one bulk instruction on memory or tables, however little it moves.
 pub const BULK_FUEL: u8 = 4;
 /// Bytes that a bulk instruction moves for one unit of fuel, when memory is larger than the processor's caches.
-pub const BULK_BYTES_PER_FUEL: u32 = 16;
+pub const BULK_BYTES_PER_FUEL: u32 = 24;
 /// Fuel of rounding a float and of a square root. Arithmetic on subnormal numbers costs what other arithmetic costs, though
 /// some processors (Intel's) take up to fifty times as long for it: fuel is the same everywhere, and others take no longer.
 /// There a message of nothing else ends by its deadline, before its fuel.

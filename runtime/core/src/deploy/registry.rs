@@ -24,6 +24,8 @@ pub const REGISTERED_MAX: usize = 256;
 pub const NONCES_MAX: usize = 256;
 /// What the name of a change to a node's function begins with.
 pub const ON_NODE: &str = "node/";
+/// What a command is told whose nonce is remembered.
+pub const DONE_ALREADY: &str = "was done already: it has the nonce of an earlier command; sign a new one";
 /// Longest reason that is kept, in bytes.
 pub const REASON_MAX_BYTES: usize = 256;
 
@@ -126,6 +128,12 @@ impl Entry {
         self.previous.retain(|known| known.content_sha256 != build.content_sha256);
         self.previous.insert(0, build);
         self.previous.truncate(PREVIOUS_MAX);
+    }
+
+    /// What a rollback leads to: the one before, or what `to` names; what was taken back lies ahead, and has to be named.
+    pub fn way_back(&self, to: Option<&str>) -> Option<&Build> {
+        let ahead = self.taken_back.iter().filter(|_| to.is_some()).map(|back| &back.build);
+        self.previous.iter().chain(ahead).find(|build| to.is_none_or(|to| build.is_called(to)))
     }
 
     /// Takes the build in force back, for one of those before.
@@ -303,7 +311,7 @@ impl Registry {
     pub fn admit(&mut self, nonce: &str, now_s: u64) -> Result<(), &'static str> {
         self.nonces.retain(|_, expires| *expires > now_s);
         if self.nonces.contains_key(nonce) {
-            return Err("was done already: it has the nonce of an earlier command; sign a new one");
+            return Err(DONE_ALREADY);
         }
         if self.nonces.len() >= NONCES_MAX {
             return Err("is one more than can be remembered until they expire; wait, or let commands expire sooner");

@@ -8,8 +8,8 @@ use eyot_wire::module::MODULE_MAX_BYTES;
 
 use super::*;
 use crate::deploy::plan::{Receipt, Request, WAITING_MAX};
-use crate::deploy::staging::{Missing, Verdict};
-use crate::task::{Answer, Authorized, Taken, Task, Unauthorized, TASKS_MAX};
+use crate::deploy::staging::{Missing, Staging, Verdict};
+use crate::task::{Answer, Taken, Task, Unauthorized, TASKS_MAX};
 
 /// What every control topic begins with.
 const PREFIX: &[u8] = b"eyot/";
@@ -152,38 +152,34 @@ impl<S: Storage> Core<S> {
         self.acknowledge();
     }
 
+    pub(super) fn acknowledge_ticket(&mut self, ticket: u64) {
+        if let Some(receipt) = self.deployer.receipts.remove(&ticket) {
+            self.acknowledge_control(receipt);
+        }
+    }
+
     /// The store has done something.
     pub(super) fn answered(&mut self, answer: Answer) {
         self.more = true;
         match answer {
             Answer::Kept { ticket, push, number, bytes, result } => {
-                let is_kept = result.is_ok();
-                let is_whole = !self.deployer.staging.is_expecting(&push, number);
-                match (is_kept, is_whole) {
-                    (true, true) => self.deployer.staging.whole(push, bytes, self.now.mono_us),
-                    (_, false) => self.deployer.staging.kept(&push, number, bytes, is_kept),
-                    (false, true) => {}
-                }
+                note_kept(&mut self.deployer.staging, push, number, bytes, result.is_ok(), self.now.mono_us);
                 if let Err(error) = result {
                     let reason = format!("the gateway cannot keep it: {error}; check its disk, and send it again");
                     self.report_push(push, PushState::Rejected, None, Some(&reason));
                 }
-                if let Some(receipt) = self.deployer.receipts.remove(&ticket) {
-                    self.acknowledge_control(receipt);
-                }
+                self.acknowledge_ticket(ticket);
             }
             Answer::Refused { ticket, push, release, reason } => {
-                if let Some(receipt) = self.deployer.receipts.remove(&ticket) {
+                if let Some(receipt) = self.deployer.receipts.get(&ticket) {
                     self.deployer.staging.not_written(receipt.bytes);
-                    self.acknowledge_control(receipt);
                 }
+                self.acknowledge_ticket(ticket);
                 let release = release.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
                 self.reject(push, release, &reason);
             }
             Answer::Ordered { ticket, result } => {
-                if let Some(receipt) = self.deployer.receipts.remove(&ticket) {
-                    self.acknowledge_control(receipt);
-                }
+                self.acknowledge_ticket(ticket);
                 match result {
                     Ok(authorized) => self.ordered(authorized),
                     Err(Unauthorized { claimed, reason }) => {
@@ -201,51 +197,6 @@ impl<S: Storage> Core<S> {
             // Only what nodes run is fetched.
             Answer::Fetched { .. } => {}
         }
-    }
-
-    fn ordered(&mut self, authorized: Authorized) {
-        let order = &authorized.order;
-        let now_s = u64::try_from(self.now.unix_ms / 1000).unwrap_or(0);
-        let admitted = self.deployer.registry.admit(&order.nonce, now_s).map_err(str::to_owned);
-        let refused = match admitted {
-            // Sent again while the first is on its way: to do both would be to roll back twice.
-            _ if self.deployer.is_on_its_way(&order.nonce) || self.is_node_order_on_its_way(&order.nonce) => {
-                let reason = "is on its way already, under the same nonce";
-                return self.report_repeated(order, Repeated::Waiting, reason);
-            }
-            Err(reason) if self.deployer.registry.nonces.contains_key(&order.nonce) => {
-                self.report_repeated(order, Repeated::Done, &reason);
-                return self.deployer.tasks.push_back(Task::Done { nonce: order.nonce.clone() });
-            }
-            Err(reason) => Some(reason),
-            Ok(()) if self.deployer.waiting.len() >= WAITING_MAX => {
-                Some(format!("is one too many: {WAITING_MAX} changes wait; send it again later"))
-            }
-            Ok(()) => None,
-        };
-        match refused {
-            Some(reason) => self.settle(order, Err(&reason)),
-            None => self.deployer.waiting.push_back(Request::Order(authorized)),
-        }
-    }
-
-    /// A command that was acknowledged before the gateway ended.
-    pub(super) fn ordered_before(&mut self, kept: Result<Authorized, Unauthorized>) {
-        let is_done = |order: &Order| self.deployer.registry.nonces.contains_key(&order.nonce);
-        match kept {
-            Ok(Authorized { order, .. }) | Err(Unauthorized { claimed: Some(order), .. }) if is_done(&order) => {
-                self.settle(&order, Ok(()));
-            }
-            Ok(authorized) => self.deployer.waiting.push_back(Request::Order(authorized)),
-            Err(Unauthorized { claimed: Some(order), reason }) => self.settle(&order, Err(&reason)),
-            Err(_) => {}
-        }
-    }
-
-    /// A command is done, or not to be done: it is answered, and need not be kept any more.
-    pub(super) fn settle(&mut self, order: &Order, result: Result<(), &str>) {
-        self.report_order(order, result);
-        self.deployer.tasks.push_back(Task::Done { nonce: order.nonce.clone() });
     }
 
     fn taken(&mut self, push: [u8; 32], result: Taken) {
@@ -311,27 +262,21 @@ impl<S: Storage> Core<S> {
         release: Option<(&str, &str)>,
         reason: Option<&str>,
     ) {
-        let Missing { bytes, numbers, next } = self.deployer.staging.missing(&push);
-        let report = PushReport {
-            node: None,
-            sha256: hex::encode(push),
-            state,
-            name: release.map(|(name, _)| name.to_owned()),
-            version: release.map(|(_, version)| version.to_owned()),
-            reason: reason.map(str::to_owned),
-            bytes,
-            missing: numbers,
-            next,
-        };
-        if state != PushState::Rejected || self.deployer.rejections.admit(self.now.mono_us) {
-            self.publish_control(&format!("push/{}", report.sha256), &report, false);
+        let report = push_report(&self.deployer.staging, None, push, state, release, reason);
+        self.publish_push(&format!("push/{}", report.sha256), report);
+    }
+
+    /// Refusals are published only so often.
+    pub(super) fn publish_push(&mut self, topic: &str, report: PushReport) {
+        if report.state != PushState::Rejected || self.deployer.rejections.admit(self.now.mono_us) {
+            self.publish_control(topic, &report, false);
         }
         self.deployer.remember(report);
         self.status_soon();
     }
 
     /// Publishes what became of a command.
-    fn report_order(&mut self, order: &Order, result: Result<(), &str>) {
+    pub(super) fn report_order(&mut self, order: &Order, result: Result<(), &str>) {
         self.publish_order(order, result, None);
     }
 
@@ -385,5 +330,37 @@ impl<S: Storage> Core<S> {
         self.look_after_node_pushes();
         let tasks = self.deployer.tasks.drain(..);
         self.effects.extend(tasks.map(|task| Effect::Task(Box::new(task))));
+    }
+}
+
+/// A part, or a push that came as one piece, is in the store, or could not be written there.
+pub(super) fn note_kept(staging: &mut Staging, push: [u8; 32], number: u32, bytes: u64, is_kept: bool, mono_us: u64) {
+    match (is_kept, staging.is_expecting(&push, number)) {
+        (_, true) => staging.kept(&push, number, bytes, is_kept),
+        (true, false) => staging.whole(push, bytes, mono_us),
+        (false, false) => {}
+    }
+}
+
+/// What became of a push, to the gateway or to this node, or what it waits for.
+pub(super) fn push_report(
+    staging: &Staging,
+    node: Option<&str>,
+    push: [u8; 32],
+    state: PushState,
+    release: Option<(&str, &str)>,
+    reason: Option<&str>,
+) -> PushReport {
+    let Missing { bytes, numbers, next } = staging.missing(&push);
+    PushReport {
+        node: node.map(str::to_owned),
+        sha256: hex::encode(push),
+        state,
+        name: release.map(|(name, _)| name.to_owned()),
+        version: release.map(|(_, version)| version.to_owned()),
+        reason: reason.map(str::to_owned),
+        bytes,
+        missing: numbers,
+        next,
     }
 }

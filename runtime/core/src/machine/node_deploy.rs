@@ -199,11 +199,7 @@ impl<S: Storage> Core<S> {
                 self.change_node(place, &function, entry, Step::Refused(build, reason), origin)
             }
             NodeAct::Rollback => {
-                // What was taken back lies ahead: who wants it says so.
-                let ahead = entry.taken_back.iter().filter(|_| to.is_some()).map(|back| &back.build);
-                let kept = entry.previous.iter().chain(ahead);
-                let mut kept = kept.filter(|build| to.as_ref().is_none_or(|to| build.is_called(to)));
-                let back = kept.next().cloned().ok_or_else(|| match &to {
+                let back = entry.way_back(to.as_deref()).cloned().ok_or_else(|| match &to {
                     Some(to) => {
                         format!(
                             "version {to} of \"{function}\" is not kept for it; push it again under a higher version"

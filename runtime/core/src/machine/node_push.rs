@@ -1,8 +1,9 @@
 //! Pushes to nodes: parts to the store, and what the store answers. As [`control`](super::control) does it for the gateway's
 //! own functions, with parts of their own for each node.
 
-use eyot_wire::control::{ControlTopic, PushReport, PushState};
+use eyot_wire::control::{ControlTopic, PushState};
 
+use super::control::{note_kept, push_report};
 use super::*;
 use crate::deploy::nodes::{key, NODE_PIECES_MAX};
 use crate::deploy::plan::{Document, Origin, Receipt};
@@ -120,11 +121,7 @@ impl<S: Storage> Core<S> {
         let Some(node) = self.nodes.get_mut(place) else { return };
         match answer {
             Answer::Kept { ticket, push, number, bytes, result } => {
-                match (result.is_ok(), node.staging.is_expecting(&push, number)) {
-                    (true, false) => node.staging.whole(push, bytes, mono_us),
-                    (is_kept, true) => node.staging.kept(&push, number, bytes, is_kept),
-                    (false, false) => {}
-                }
+                note_kept(&mut node.staging, push, number, bytes, result.is_ok(), mono_us);
                 if let Err(error) = result {
                     let reason = format!("the gateway cannot keep it: {error}; check its disk, and send it again");
                     self.report_node_push(place, push, PushState::Rejected, None, Some(&reason));
@@ -142,12 +139,6 @@ impl<S: Storage> Core<S> {
             Answer::Fetched { sha256, result } => self.fetched_for_node(place, sha256, result),
             // No others are asked for.
             _ => {}
-        }
-    }
-
-    fn acknowledge_ticket(&mut self, ticket: u64) {
-        if let Some(receipt) = self.deployer.receipts.remove(&ticket) {
-            self.acknowledge_control(receipt);
         }
     }
 
@@ -277,24 +268,9 @@ impl<S: Storage> Core<S> {
         reason: Option<&str>,
     ) {
         let Some(node) = self.nodes.get(place) else { return };
-        let Missing { bytes, numbers, next } = node.staging.missing(&push);
-        let report = PushReport {
-            node: Some(node.id().to_owned()),
-            sha256: hex::encode(push),
-            state,
-            name: release.map(|(name, _)| name.to_owned()),
-            version: release.map(|(_, version)| version.to_owned()),
-            reason: reason.map(str::to_owned),
-            bytes,
-            missing: numbers,
-            next,
-        };
+        let report = push_report(&node.staging, Some(node.id()), push, state, release, reason);
         let topic = format!("node/{}/push/{}", node.id(), report.sha256);
-        if state != PushState::Rejected || self.deployer.rejections.admit(self.now.mono_us) {
-            self.publish_control(&topic, &report, false);
-        }
-        self.deployer.remember(report);
-        self.status_soon();
+        self.publish_push(&topic, report);
     }
 
     /// As [`look_after_pushes`](Self::look_after_pushes).

@@ -1,30 +1,74 @@
 //! Commands: what each of them asks for, once it is known who gave it.
 
 use eyot_trust::command::claimed;
-use eyot_wire::control::{Command, Repeated};
+use eyot_wire::control::{Command, Order, Repeated};
 
 use super::*;
-use crate::deploy::plan::{Change, Origin, Stage};
-use crate::deploy::registry::StateChange;
-use crate::task::Authorized;
+use crate::deploy::plan::{Change, Origin, Request, Stage, WAITING_MAX};
+use crate::deploy::registry::{StateChange, DONE_ALREADY};
+use crate::task::{Authorized, Task, Unauthorized};
 
 impl<S: Storage> Core<S> {
     /// What says that it is a command that was done, or is on its way, is answered without a look at its signature: to keep it
     /// would be a write to the flash, each time somebody sends it again.
     pub(super) fn is_repeated(&mut self, text: &[u8]) -> bool {
         let Some(order) = claimed(text) else { return false };
-        let is_waiting = self.deployer.is_on_its_way(&order.nonce);
-        let is_done = self.deployer.registry.nonces.contains_key(&order.nonce);
-        if is_waiting {
-            self.report_repeated(&order, Repeated::Waiting, "is on its way already, under the same nonce");
-        } else if is_done {
-            self.report_repeated(
-                &order,
-                Repeated::Done,
-                "was done already: it has the nonce of an earlier command; sign a new one",
-            );
+        let Some((repeated, reason)) = self.repetition(&order.nonce) else { return false };
+        self.report_repeated(&order, repeated, reason);
+        true
+    }
+
+    /// What became of the command that came before under this nonce, if one did. To do a command that is on its way twice would
+    /// be to roll back twice.
+    fn repetition(&self, nonce: &str) -> Option<(Repeated, &'static str)> {
+        if self.deployer.is_on_its_way(nonce) || self.is_node_order_on_its_way(nonce) {
+            return Some((Repeated::Waiting, "is on its way already, under the same nonce"));
         }
-        is_waiting || is_done
+        self.deployer.registry.nonces.contains_key(nonce).then_some((Repeated::Done, DONE_ALREADY))
+    }
+
+    /// A command that a trusted key has signed.
+    pub(super) fn ordered(&mut self, authorized: Authorized) {
+        let order = &authorized.order;
+        let now_s = u64::try_from(self.now.unix_ms / 1000).unwrap_or(0);
+        let admitted = self.deployer.registry.admit(&order.nonce, now_s).map_err(str::to_owned);
+        if let Some((repeated, reason)) = self.repetition(&order.nonce) {
+            self.report_repeated(order, repeated, reason);
+            if repeated == Repeated::Done {
+                self.deployer.tasks.push_back(Task::Done { nonce: order.nonce.clone() });
+            }
+            return;
+        }
+        let refused = match admitted {
+            Err(reason) => Some(reason),
+            Ok(()) if self.deployer.waiting.len() >= WAITING_MAX => {
+                Some(format!("is one too many: {WAITING_MAX} changes wait; send it again later"))
+            }
+            Ok(()) => None,
+        };
+        match refused {
+            Some(reason) => self.settle(order, Err(&reason)),
+            None => self.deployer.waiting.push_back(Request::Order(authorized)),
+        }
+    }
+
+    /// A command that was acknowledged before the gateway ended.
+    pub(super) fn ordered_before(&mut self, kept: Result<Authorized, Unauthorized>) {
+        let is_done = |order: &Order| self.deployer.registry.nonces.contains_key(&order.nonce);
+        match kept {
+            Ok(Authorized { order, .. }) | Err(Unauthorized { claimed: Some(order), .. }) if is_done(&order) => {
+                self.settle(&order, Ok(()));
+            }
+            Ok(authorized) => self.deployer.waiting.push_back(Request::Order(authorized)),
+            Err(Unauthorized { claimed: Some(order), reason }) => self.settle(&order, Err(&reason)),
+            Err(_) => {}
+        }
+    }
+
+    /// A command is done, or not to be done: it is answered, and need not be kept any more.
+    pub(super) fn settle(&mut self, order: &Order, result: Result<(), &str>) {
+        self.report_order(order, result);
+        self.deployer.tasks.push_back(Task::Done { nonce: order.nonce.clone() });
     }
 
     pub(super) fn begin_order(&mut self, authorized: Authorized) -> Result<(), String> {
@@ -44,11 +88,7 @@ impl<S: Storage> Core<S> {
                 entry.trial.into_iter().for_each(|t| self.let_go(&name, t.build, reason.clone(), origin.clone()));
             }
             Command::Rollback { to, .. } => {
-                // What was taken back lies ahead: who wants it says so.
-                let ahead = entry.taken_back.iter().filter(|_| to.is_some()).map(|back| &back.build);
-                let kept = entry.previous.iter().chain(ahead);
-                let mut kept = kept.filter(|build| to.as_ref().is_none_or(|to| build.is_called(to)));
-                let to = kept.next().cloned().ok_or_else(|| match to {
+                let to = entry.way_back(to.as_deref()).cloned().ok_or_else(|| match to {
                     Some(to) => {
                         format!("version {to} of \"{name}\" is not kept here; push it again under a higher version")
                     }

@@ -130,8 +130,7 @@ impl<S: Storage> Core<S> {
             Verdict::Keep => self.keep(Some(push), number, message, receipt),
             Verdict::Known => self.acknowledge_control(receipt),
             Verdict::Refused(reason) => {
-                // A number that no part has is none of a push that somebody else may have begun.
-                if number < PARTS_MAX && self.deployer.staging.forget(&push) {
+                if give_up(&mut self.deployer.staging, &push, number) {
                     self.deployer.tasks.push_back(Task::Forget { push });
                 }
                 self.acknowledge_control(receipt);
@@ -340,6 +339,12 @@ pub(super) fn note_kept(staging: &mut Staging, push: [u8; 32], number: u32, byte
         (true, false) => staging.whole(push, bytes, mono_us),
         (false, false) => {}
     }
+}
+
+/// Forgets what a refused part belongs to; true if it was known. A number that no part has is none of a push that somebody else
+/// may have begun.
+pub(super) fn give_up(staging: &mut Staging, push: &[u8; 32], number: u32) -> bool {
+    number < PARTS_MAX && staging.forget(push)
 }
 
 /// What became of a push, to the gateway or to this node, or what it waits for.

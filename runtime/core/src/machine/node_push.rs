@@ -3,7 +3,7 @@
 
 use eyot_wire::control::{ControlTopic, PushState};
 
-use super::control::{note_kept, push_report};
+use super::control::{give_up, note_kept, push_report};
 use super::*;
 use crate::deploy::nodes::{key, NODE_PIECES_MAX};
 use crate::deploy::plan::{Document, Origin, Receipt};
@@ -103,13 +103,15 @@ impl<S: Storage> Core<S> {
             true => (Verdict::Refused(too_large()), None),
             false => node.staging.admit(push, number, receipt.bytes, mono_us),
         };
-        let refused = matches!(verdict, Verdict::Refused(_)) && node.staging.forget(&push);
+        let refused = matches!(verdict, Verdict::Refused(_)) && give_up(&mut node.staging, &push, number);
+        let is_begun = node.staging.has(&push);
         for push in forgotten.into_iter().chain(refused.then_some(push)) {
             self.node_task(place, Task::Forget { push });
         }
         match verdict {
             Verdict::Keep => return self.keep_for_node(place, Some(push), number, message, receipt),
             Verdict::Known => {}
+            Verdict::Refused(_) if is_begun => {}
             Verdict::Refused(reason) => self.reject_on_node(place, push, None, &reason),
         }
         self.acknowledge_control(receipt);

@@ -25,7 +25,7 @@ fn site(cloud: &Mosquitto, url: &str, function: Option<&Path>) -> Site {
     site
 }
 
-fn watch(cloud: &Mosquitto) -> Client {
+pub fn watch(cloud: &Mosquitto) -> Client {
     let mut watch = Client::resume(cloud.port(), "watch").unwrap();
     watch.subscribe("nodes/#");
     watch
@@ -38,23 +38,28 @@ fn await_node(site: &Site, what: &str, good: impl Fn(&Value) -> bool) -> Value {
     status["nodes"][0].clone()
 }
 
-/// A function for the small memory of a node.
-fn small(dir: &Path, body: &str) -> PathBuf {
-    let manifest =
-        Manifest { triggers: vec!["sensors/+/raw".into()], emit: vec!["small/#".into()], ..Manifest::new("small") };
-    let wat = format!(
+/// A module for the small memory of a node, whose `body` emits to `topic`, of nine letters.
+pub fn wat(topic: &str, body: &str) -> String {
+    format!(
         r#"(module
         (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
         (memory (export "memory") 2048 (pagesize 1))
-        (data (i32.const 16) "small/out")
+        (data (i32.const 16) "{topic}")
         (func (export "eyot_abi") (result i32) i32.const 1)
         (func (export "eyot_alloc") (param i32) (result i32) i32.const 1024)
         (func (export "eyot_handle") (param i32 i32 i32 i32) (result i32) {body}))"#
-    );
-    manifest.module(dir, &wat)
+    )
 }
 
-const ECHO: &str = "(drop (call $emit (i32.const 16) (i32.const 9) (local.get 2) (local.get 3))) (i32.const 0)";
+/// A function of such a module.
+fn small(dir: &Path, body: &str) -> PathBuf {
+    let manifest =
+        Manifest { triggers: vec!["sensors/+/raw".into()], emit: vec!["small/#".into()], ..Manifest::new("small") };
+    manifest.module(dir, &wat("small/out", body))
+}
+
+/// What such a function does with a sample.
+pub const ECHO: &str = "(drop (call $emit (i32.const 16) (i32.const 9) (local.get 2) (local.get 3))) (i32.const 0)";
 
 fn count(payload: &[u8]) -> u64 {
     let sample: Value = serde_json::from_slice(payload).unwrap_or_else(|e| panic!("{e}: {payload:?}"));

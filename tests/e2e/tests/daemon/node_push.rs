@@ -11,11 +11,10 @@ use eyot_test_e2e::qemu::{firmware, Qemu};
 use eyot_test_e2e::site::{balances, Site};
 use serde_json::Value;
 
+use crate::node::{self, ECHO};
 use crate::push::{sha256, signed, signer, SEED};
 use crate::tool;
 
-/// What the function does with a sample.
-const ECHO: &str = "(drop (call $emit (i32.const 16) (i32.const 9) (local.get 2) (local.get 3))) (i32.const 0)";
 const TRAP: &str = "unreachable";
 
 /// A gateway that trusts one key, whose uplink takes what nodes send, with the node `north` on this line.
@@ -39,15 +38,7 @@ fn trim(dir: &Path, version: &str, tag: &str, body: &str) -> Vec<u8> {
 }
 
 fn wat(tag: &str, body: &str) -> String {
-    format!(
-        r#"(module
-        (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 2048 (pagesize 1))
-        (data (i32.const 16) "trim/{tag:4}")
-        (func (export "eyot_abi") (result i32) i32.const 1)
-        (func (export "eyot_alloc") (param i32) (result i32) i32.const 1024)
-        (func (export "eyot_handle") (param i32 i32 i32 i32) (result i32) {body}))"#
-    )
+    node::wat(&format!("trim/{tag:4}"), body)
 }
 
 /// An author at the local broker, who hears of the node and of pushes to it.
@@ -98,8 +89,7 @@ fn shows_node(shown: &str) {
 fn a_function_pushed_by_mosquitto_pub_runs_on_the_node_and_what_does_worse_goes_back() {
     let Some(firmware) = firmware("pushes to nodes") else { return };
     let (cloud, qemu) = (Mosquitto::persistent(), Qemu::start(&firmware));
-    let mut watch = Client::resume(cloud.port(), "watch").unwrap();
-    watch.subscribe("nodes/#");
+    let mut watch = node::watch(&cloud);
     let site = site(&cloud, &qemu);
     let mut daemon = site.start();
     let mut author = author(&site);
@@ -170,8 +160,7 @@ fn a_function_pushed_by_mosquitto_pub_runs_on_the_node_and_what_does_worse_goes_
 fn kills_and_power_cuts_in_the_middle_of_an_installation_leave_the_old_version_or_the_new_one() {
     let Some(firmware) = firmware("installations that are cut") else { return };
     let (cloud, mut qemu) = (Mosquitto::persistent(), Qemu::start(&firmware));
-    let mut watch = Client::resume(cloud.port(), "watch").unwrap();
-    watch.subscribe("nodes/#");
+    let mut watch = node::watch(&cloud);
     let site = site(&cloud, &qemu);
     let mut daemon = site.start();
     let mut author = author(&site);

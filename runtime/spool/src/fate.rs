@@ -19,7 +19,7 @@ pub trait Rewrite {
     /// Decides about a frame; for [`Fate::Replace`] the new body is put into `replacement`, which is empty.
     fn frame(&mut self, lsn: Lsn, kind: u8, body: &[u8], replacement: &mut Vec<u8>) -> Fate;
     /// An earlier rewrite left this in place of frames: it goes too, and has to be part of the next
-    /// [`take_gone`](Self::take_gone).
+    /// [`take_gone`](Self::take_gone). What stands between two segments may come twice.
     fn gone(&mut self, body: &[u8]);
     /// Puts into `body` what readers need to know of all that went since the last call. It will stand before the frame
     /// decided on last if that stays, else behind everything so far. If it is empty and no frame went, nothing is written.

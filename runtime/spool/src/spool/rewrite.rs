@@ -189,12 +189,14 @@ impl<S: Storage> Spool<S> {
             && !self.segments.iter().any(|s| s.id == rewriting.last && s.is_rewritten());
         let frame = if is_over { Ok(None) } else { self.read(&mut reader) };
         let frame = frame.map_err(|error| CommitError::Io(error.to_string()))?;
-        let behind = frame.as_ref().map_or(Lsn::MAX, |frame| frame.lsn.max(frame.first));
+        // Of a frame for no number at all: what stands behind the last of a segment belongs to that. What stands before the first
+        // of the next looks the same, and may be told twice.
+        let found = frame.as_ref().map_or(Lsn::MAX, |frame| frame.lsn);
         // What cannot be read ends its segment all the same.
-        while behind >= rewriting.next_base && rewriting.current < rewriting.last {
+        while found >= rewriting.next_base && rewriting.current < rewriting.last {
             self.end_source(rewriting, rewrite);
         }
-        match frame.filter(|_| behind < rewriting.next_base) {
+        match frame.filter(|_| found < rewriting.next_base) {
             Some(frame) if frame.kind == KIND_GONE => {
                 rewrite.gone(frame.body);
                 if frame.first <= frame.lsn {

@@ -47,17 +47,14 @@ step_format() {
     (cd tests/differential && cargo fmt --check)
 }
 
-# Off by default, and tested all the same.
-sensors=eyot-node/bme280,eyot-node/sht4x,eyot-node/ads1x1x
-
 step_lint() {
-    cargo clippy --workspace --all-targets --features $sensors --quiet -- -D warnings
+    cargo clippy --workspace --all-targets --quiet -- -D warnings
     cargo clippy -p eyot-gateway --no-default-features --quiet -- -D warnings
     (cd functions && cargo clippy --workspace --all-targets --quiet -- -D warnings)
 }
 
 step_unit() {
-    EYOT_REQUIRE_WASM=1 cargo test --workspace --features $sensors --exclude eyot-test-e2e --exclude eyot-test-bench --exclude eyot-test-powercut --exclude eyot-test-hostile --exclude eyot-test-fuzz --quiet
+    EYOT_REQUIRE_WASM=1 cargo test --workspace --exclude eyot-test-e2e --exclude eyot-test-bench --exclude eyot-test-powercut --exclude eyot-test-hostile --exclude eyot-test-fuzz --quiet
 }
 
 step_functions() {

@@ -4,8 +4,10 @@
 
 use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
 use embedded_hal_mock::eh1::delay::NoopDelay;
+use embedded_hal_mock::eh1::digital;
 use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
-use eyot_node::sensors::{Ads1115, Bme280, Sht4x};
+use eyot_node::sensors::pin::Pin;
+use eyot_node::sensors::{Address, Ads1115, Analog, Bme280, FullScaleRange, Sht4x, TargetAddr};
 use eyot_node::{Sample, Sensor, SensorError};
 
 fn sample(sensor: &mut dyn Sensor) -> Result<String, SensorError> {
@@ -25,7 +27,7 @@ fn sht4x_gives_temperature_and_humidity() {
         Transaction::read(0x44, vec![0x66, 0x67, 0x93, 0x66, 0x66, 0x93]),
         Transaction::write(0x44, high_precision).with_error(NOBODY),
     ]);
-    let mut sensor = Sht4x::new(bus.clone(), NoopDelay);
+    let mut sensor = Sht4x::new(bus.clone(), Address::Address0x44, NoopDelay);
     assert_eq!(sample(&mut sensor).as_deref(), Ok(r#"{"t":25.00,"rh":44.00}"#));
     assert_eq!(sample(&mut sensor), Err(SensorError::Invalid), "its checksum is another");
     assert_eq!(sample(&mut sensor), Err(SensorError::Bus));
@@ -33,19 +35,41 @@ fn sht4x_gives_temperature_and_humidity() {
 }
 
 #[test]
-fn ads1115_gives_the_voltage_at_its_first_input() {
-    let mut bus = Mock::new(&[
-        Transaction::write_read(0x48, vec![1], vec![0x85, 0x83]),
-        Transaction::write(0x48, vec![1, 0xc5, 0x83]),
-        Transaction::write_read(0x48, vec![1], vec![0x45, 0x83]),
-        Transaction::write_read(0x48, vec![1], vec![0xc5, 0x83]),
-        Transaction::write_read(0x48, vec![0], vec![0x40, 0x00]),
-        Transaction::write_read(0x48, vec![1], vec![0, 0]).with_error(NOBODY),
+fn ads1115_gives_the_voltage_at_an_input_within_its_range() {
+    for (input, range, config, volts) in [
+        (Analog::A0, FullScaleRange::Within2_048V, 0xc5, r#"{"v":1.0240}"#),
+        (Analog::A3, FullScaleRange::Within4_096V, 0xf3, r#"{"v":2.0480}"#),
+    ] {
+        let mut bus = Mock::new(&[
+            Transaction::write(0x48, vec![1, (config & 0x0f) | 0x80, 0x83]),
+            Transaction::write_read(0x48, vec![1], vec![0x85, 0x83]),
+            Transaction::write(0x48, vec![1, config, 0x83]),
+            Transaction::write_read(0x48, vec![1], vec![config & 0x7f, 0x83]),
+            Transaction::write_read(0x48, vec![1], vec![config, 0x83]),
+            Transaction::write_read(0x48, vec![0], vec![0x40, 0x00]),
+            Transaction::write_read(0x48, vec![1], vec![0, 0]).with_error(NOBODY),
+        ]);
+        let mut sensor = Ads1115::new(bus.clone(), TargetAddr::Gnd, input, range, NoopDelay);
+        assert_eq!(sample(&mut sensor).as_deref(), Ok(volts));
+        assert_eq!(sample(&mut sensor), Err(SensorError::Bus));
+        bus.done();
+    }
+}
+
+#[test]
+fn a_pin_is_high_or_not() {
+    let failed = digital::Transaction::get(digital::State::Low)
+        .with_error(embedded_hal_mock::eh1::MockError::Io(std::io::ErrorKind::NotFound));
+    let mut pin = digital::Mock::new(&[
+        digital::Transaction::get(digital::State::High),
+        digital::Transaction::get(digital::State::Low),
+        failed,
     ]);
-    let mut sensor = Ads1115::new(bus.clone(), NoopDelay);
-    assert_eq!(sample(&mut sensor).as_deref(), Ok(r#"{"v":1.0240}"#));
+    let mut sensor = Pin(pin.clone());
+    assert_eq!(sample(&mut sensor).as_deref(), Ok(r#"{"high":true}"#));
+    assert_eq!(sample(&mut sensor).as_deref(), Ok(r#"{"high":false}"#));
     assert_eq!(sample(&mut sensor), Err(SensorError::Bus));
-    bus.done();
+    pin.done();
 }
 
 /// Calibration and measurement of the data sheet's example; without humidity, for which there is none.

@@ -4,6 +4,7 @@ use eyot_wire::manifest::{Limits, Rollout};
 use eyot_wire::module::PAYLOAD_MAX_BYTES;
 
 use crate::deploy::registry::Build;
+use crate::sensor::SensorReport;
 
 /// Most uplinks of one gateway.
 pub const UPLINKS_MAX: usize = 16;
@@ -34,6 +35,8 @@ pub struct Config {
     pub uplinks: Vec<Uplink>,
     /// The nodes behind the gateway, in the order of `gateway.toml`.
     pub nodes: Vec<Node>,
+    /// Sensors at the gateway itself, in the order of `gateway.toml`, as they are before the first sample.
+    pub sensors: Vec<SensorReport>,
     /// What happens to new messages when the spool is full.
     pub when_full: WhenFull,
     /// Makes less of the backlog before that.
@@ -81,6 +84,7 @@ impl Default for Config {
             version: env!("CARGO_PKG_VERSION"),
             uplinks: Vec::new(),
             nodes: Vec::new(),
+            sensors: Vec::new(),
             when_full: WhenFull::DropOldest,
             reduce: None,
             commit_window_us: 10_000,

@@ -25,8 +25,10 @@ pub const FLIGHT_BYTES_MAX: usize = 2 << 20;
 /// One message in flight.
 pub(crate) struct Ticket {
     pub parcel: Parcel,
+    /// The link it came from.
+    pub from: LinkId,
     /// Where its acknowledgement stands in the line of its link; none if nobody waits for one.
-    pub unacked: Option<(LinkId, u64)>,
+    pub unacked: Option<u64>,
     pub dup: bool,
     pub qos: u8,
     /// What its functions make of it.
@@ -78,14 +80,21 @@ impl Flight {
     }
 
     /// A message that does not land at once.
-    pub fn take_off(&mut self, parcel: Parcel, parts: Vec<Part>, unacked: Option<(LinkId, u64)>, qos: u8, dup: bool) {
+    pub fn take_off(
+        &mut self,
+        parcel: Parcel,
+        parts: Vec<Part>,
+        (from, unacked): (LinkId, Option<u64>),
+        qos: u8,
+        dup: bool,
+    ) {
         let number = self.next;
         self.next += 1;
         let left = parts.iter().filter(|part| !matches!(part.progress, Progress::Done(..))).count();
         let bytes = parcel.topic.len() + parcel.payload.len() + parts.iter().map(effects_bytes).sum::<usize>();
         self.bytes += bytes;
         self.topics.entry(parcel.topic.clone()).or_default().push_back(number);
-        self.tickets.insert(number, Ticket { parcel, unacked, dup, qos, parts, left, bytes });
+        self.tickets.insert(number, Ticket { parcel, from, unacked, dup, qos, parts, left, bytes });
         self.see(number);
     }
 

@@ -21,7 +21,7 @@
 //! - `canary`: versions on trial that have a share of the messages.
 //! - `breaker`: leaves a function alone that fails on message after message.
 //! - [`deploy`]: which version of a function is in force, and how it comes to be.
-//! - [`node`]: microcontrollers behind the gateway, and how they are.
+//! - [`node`]: microcontrollers behind the gateway, and how they are; [`sensor`]: sensors at the gateway itself.
 //! - `down`: messages from an uplink, which pass no function on their way to the local broker.
 //! - `wear`: what commits cost the flash, and how long a message may wait to share one.
 //! - `commit`: one record per message, one sync per batch, then the acknowledgements.
@@ -32,7 +32,7 @@
 //!   what of it is in memory.
 //! - `thinning`: what becomes of each output when old segments are rewritten; `gone`: what is left in its place.
 //! - [`ledger`]: accounts for every message and output.
-//! - `notices`, `status`: what operators get to read.
+//! - `notice`, `notices`, `status`: what operators get to read.
 
 pub mod config;
 pub mod finished;
@@ -60,10 +60,12 @@ mod lane;
 mod machine;
 pub mod needs;
 pub mod node;
+mod notice;
 mod notices;
 mod pace;
 mod passing;
 mod recover;
+pub mod sensor;
 pub mod shadow;
 mod status;
 mod streams;

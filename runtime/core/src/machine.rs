@@ -210,6 +210,7 @@ impl<S: Storage> Core<S> {
             Input::Message(message) => self.message(LinkId::INTAKE, &message),
             Input::Down { link, message } => self.message(link, &message),
             Input::Reading { link, age_ms, message } => self.reading(link, age_ms, &message),
+            Input::Sensor { place, report } => self.sensor_reported(place, *report),
             Input::Node { link, report } => self.node_reported(link, *report),
             Input::Published { link, conn, token, accepted } => self.published(link, conn, token, accepted),
             Input::IntakeDropped { messages } => self.drop_unseen(DropReason::IntakeFull, messages, b""),

@@ -16,6 +16,7 @@ use crate::finished::Finished;
 use crate::functions::Functions;
 use crate::ledger::{Account, Ledger};
 use crate::node::NodeStatus;
+use crate::sensor::SensorReport;
 
 /// The document's shape; times in seconds or milliseconds as the names say, sizes in bytes.
 #[derive(Serialize)]
@@ -38,6 +39,8 @@ pub(crate) struct Status<'a> {
     pub uplinks: Vec<UplinkStatus<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeStatus<'a>>,
+    #[serde(skip_serializing_if = "<[SensorReport]>::is_empty")]
+    pub sensors: &'a [SensorReport],
     /// Backlogs that are delivered and gone, the oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub finished: Vec<FinishedStatus<'a>>,

@@ -232,6 +232,7 @@ impl<S: Storage> Driver<S> {
                 Input::LinkUp { link, conn, inflight_max, inflight_max_bytes }
             }
             LinkEvent::Down { conn } => Input::LinkDown { link, conn },
+            LinkEvent::Sensor { place, report } => Input::Sensor { place, report },
             LinkEvent::Node { report } => Input::Node { link, report },
             LinkEvent::Dropped { messages } => Input::IntakeDropped { messages },
         };
@@ -271,8 +272,9 @@ impl<S: Storage> Driver<S> {
             self.last_from = (link, conn);
             self.take_control();
         }
-        let mqtt::Message { packet_id, qos, dup, retain: _, topic, payload, age_ms } = message;
+        let mqtt::Message { packet_id, qos, dup, retain: _, topic, payload, sampled_at } = message;
         let message = Message { conn, packet_id, qos, dup, topic, payload };
+        let age_ms = sampled_at.map(|at| u32::try_from(at.elapsed().as_millis()).unwrap_or(u32::MAX));
         let input = match (LinkId(link), age_ms) {
             (LinkId::INTAKE, _) => Input::Message(message),
             (link, Some(age_ms)) => Input::Reading { link, age_ms, message },

@@ -1,7 +1,8 @@
 //! A whole gateway: its threads, and how they start and end.
 //!
 //! Three threads: `links` moves bytes of all connections, `core` runs the functions and the log, `sync` waits for a slow disk.
-//! Functions that take long run on `worker` threads, which start when there is one.
+//! Functions that take long run on `worker` threads, which start when there is one. Each bus with sensors has one that waits
+//! for them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -29,6 +30,7 @@ use crate::mqtt::link::Events;
 use crate::mqtt::queue::queue;
 use crate::mqtt::transport::Endpoint;
 use crate::outbox::Outbox;
+use crate::sensor::{self, Sensor};
 use crate::store::Store;
 
 /// Most time for committing and syncing what is here, when asked to stop.
@@ -110,6 +112,7 @@ impl Gateway {
         let (client_id, delivery_id) = (links::intake_id(&config), links::delivery_id(&config));
         let metrics_addr = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
         let links = links::plan(&config, &endpoint);
+        let sensors = config.sensors.clone();
         let (control, control_rx) = flume::bounded(CONTROL_MAX);
         let (messages, messages_rx) = queue(MESSAGES_MAX_BYTES);
         let (down, down_rx) = queue(MESSAGES_MAX_BYTES);
@@ -159,6 +162,7 @@ impl Gateway {
         let events = Events { control, messages, wake };
         let (alive, dead) = flume::bounded(0);
         gateway.alive = Some(alive);
+        sensor::start(sensors, &events, &dead).map_err(StartError::Threads)?;
         gateway.links =
             Some(links::run(links, (&events, &down), &subscriptions, metrics, dead).map_err(StartError::Threads)?);
         Ok(gateway)
@@ -309,6 +313,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         version: env!("CARGO_PKG_VERSION"),
         uplinks: config.uplinks.iter().map(|u| u.delivery.clone()).collect(),
         nodes: config.nodes.iter().map(|n| Node { id: n.id.clone(), configured: n.configured() }).collect(),
+        sensors: config.sensors.iter().map(Sensor::report).collect(),
         when_full: config.spool.when_full,
         reduce: config.spool.reduce.as_ref().map(reduce),
         commit_window_us: micros(config.spool.commit_window),

@@ -12,6 +12,7 @@
 //! - [`mqtt`]: links to brokers: session, transport, reconnecting.
 //! - [`uplink`]: links to whatever is no broker: HTTP endpoints, files, object stores.
 //! - [`node`]: links to microcontrollers.
+//! - [`sensor`]: sensors at the gateway itself.
 //! - [`links`]: which links there are, and the thread they run on.
 //! - [`driver`]: the thread that runs the core: inputs in, effects out.
 //! - [`sync`]: the thread that waits for the disk, where that takes long.
@@ -37,6 +38,7 @@ pub mod metrics;
 pub mod mqtt;
 pub mod node;
 pub mod outbox;
+pub mod sensor;
 pub mod store;
 pub mod sync;
 pub mod tasks;

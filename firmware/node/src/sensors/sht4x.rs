@@ -4,7 +4,7 @@ use core::fmt::Write as _;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
-use sht4x::{Error, Precision};
+use sht4x::{Address, Error, Precision};
 
 use crate::sample::{Sample, Sensor, SensorError};
 
@@ -15,9 +15,9 @@ pub struct Sht4x<I, D> {
 }
 
 impl<I: I2c, D: DelayNs> Sht4x<I, D> {
-    /// At its usual address, 0x44.
-    pub fn new(i2c: I, delay: D) -> Self {
-        Self { driver: sht4x::Sht4x::new(i2c), delay }
+    /// At its address, of which there are three; most have 0x44.
+    pub fn new(i2c: I, address: Address, delay: D) -> Self {
+        Self { driver: sht4x::Sht4x::new_with_address(i2c, address), delay }
     }
 }
 

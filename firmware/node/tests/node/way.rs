@@ -135,9 +135,10 @@ fn a_sensor_that_fails_is_counted_each_time_and_told_once() {
     a_node!(bench, node);
     bench.welcome(7, 0);
     bench.sensor_fails(true);
-    for _ in 0..3 {
+    // The third time after twice the wait.
+    for wait_ms in [100, 200, 400] {
         node.turn().unwrap();
-        bench.wait_ms(100);
+        bench.wait_ms(wait_ms);
     }
     bench.sensor_fails(false);
     node.turn().unwrap();

@@ -22,6 +22,8 @@ pub struct Status {
     pub functions: Vec<FunctionStatus>,
     #[serde(default)]
     pub uplinks: Vec<Uplink>,
+    #[serde(default)]
+    pub sensors: Vec<Sensor>,
     pub spool: Option<Spool>,
     pub wear: Option<Wear>,
     pub ledger: Option<Ledger>,
@@ -77,6 +79,20 @@ pub struct Uplink {
     pub pending: u64,
     #[serde(default)]
     pub dropped: u64,
+}
+
+/// A sensor at the gateway in the status.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Sensor {
+    pub topic: String,
+    pub kind: String,
+    pub at: String,
+    pub answers: Option<bool>,
+    pub reason: Option<String>,
+    #[serde(default)]
+    pub samples: u64,
+    #[serde(default)]
+    pub errors: u64,
 }
 
 /// The log in the status.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::output::{self, line, shown, size, BAD, GOOD, LABEL};
 use crate::remote::client::Client;
-use crate::remote::documents::{Canary, Ledger, Status, Uplink};
+use crate::remote::documents::{Canary, Ledger, Sensor, Status, Uplink};
 use crate::remote::list;
 use crate::remote::options::{self, Connection};
 use crate::remote::roster::{gather, unknown, Seen};
@@ -78,6 +78,9 @@ fn describe(id: &str, seen: &Seen, status: &Status) -> String {
     for node in seen.nodes.values() {
         line(&mut text, "node", list::node(node));
     }
+    for sensor in &status.sensors {
+        self::sensor(&mut text, sensor);
+    }
     for uplink in &status.uplinks {
         self::uplink(&mut text, uplink);
     }
@@ -120,6 +123,18 @@ fn functions(text: &mut String, seen: &Seen, status: &Status) {
             line(text, "", format_args!("canary {version}: {rule}, {invocations} messages, {failures} failed"));
         }
     }
+}
+
+fn sensor(text: &mut String, sensor: &Sensor) {
+    let Sensor { topic, kind, at, answers, reason, samples, errors } = sensor;
+    let [topic, kind, at] = [topic, kind, at].map(|word| shown(word.as_bytes()));
+    let state = match (answers, reason) {
+        (Some(true), _) => format!("{GOOD}answers{GOOD:#}"),
+        (Some(false), Some(reason)) => format!("{BAD}gives no sample{BAD:#}: {}", shown(reason.as_bytes())),
+        (Some(false), None) => format!("{BAD}gives no sample{BAD:#}"),
+        (None, _) => "was not asked yet".to_owned(),
+    };
+    line(text, "sensor", format_args!("{topic}  {kind} at {at}, {samples} samples, {errors} errors, {state}"));
 }
 
 fn uplink(text: &mut String, uplink: &Uplink) {

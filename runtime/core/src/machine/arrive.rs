@@ -46,7 +46,7 @@ impl<S: Storage> Core<S> {
                 self.record.clear();
                 Some(MALFORMED)
             }
-            Some(topic) if from == LinkId::INTAKE || self.is_node(from) => self.arrive(from, topic, message),
+            Some(topic) if from == LinkId::INTAKE || self.passes_on(from) => self.arrive(from, topic, message),
             Some(topic) => Some(self.bring_down(from, topic, message)),
         };
         if let Some(verdict) = verdict {
@@ -83,8 +83,7 @@ impl<S: Storage> Core<S> {
         }
         let parcel = parcel.unwrap_or_else(|| waking.parcel());
         let place = (message.qos > 0).then(|| self.line_up(from, message)).flatten();
-        let unacked = place.map(|place| (from, place));
-        self.flight.take_off(parcel, self.functions.park(), unacked, message.qos, message.dup);
+        self.flight.take_off(parcel, self.functions.park(), (from, place), message.qos, message.dup);
         self.send_jobs();
         None
     }
@@ -181,8 +180,8 @@ impl<S: Storage> Core<S> {
                 Room::Full => self.drop_for_room(&ticket.parcel.topic),
                 _ => self.write_down(&ticket),
             }
-            if let Some((link, place)) = ticket.unacked {
-                self.landed(link, place);
+            if let Some(place) = ticket.unacked {
+                self.landed(ticket.from, place);
             }
             for part in ticket.parts.iter().filter(|part| part.progress.is_run()) {
                 if self.functions.release(part) {
@@ -200,8 +199,7 @@ impl<S: Storage> Core<S> {
         let waking = Waking { topic: ticket.parcel.topic(), payload, now_ms: *now_ms, seed: *seed };
         let outlets = Outlets { streams: &self.streams, quotas: &self.quotas, gateway_id: &self.config.gateway_id };
         let outcome = self.functions.settle(&ticket.parts, &waking, &outlets, &mut self.ledger, &mut self.record);
-        let from = ticket.unacked.map_or(LinkId::INTAKE, |(link, _)| link);
-        let verdict = self.verdict(from, &waking, outcome);
+        let verdict = self.verdict(ticket.from, &waking, outcome);
         let taken = Taken { topic, payload_bytes: payload.len(), received_at_ms: *now_ms, dup: ticket.dup };
         self.enter(&taken, verdict);
     }
@@ -228,7 +226,7 @@ impl<S: Storage> Core<S> {
 
     fn verdict(&mut self, from: LinkId, waking: &Waking<'_>, outcome: Outcome) -> Verdict {
         self.publish_captures();
-        if outcome.woken == 0 && self.is_node(from) {
+        if outcome.woken == 0 && self.passes_on(from) {
             let (mask, dropped) = self.pass_on(waking.topic, waking.payload);
             return (mask, None, dropped);
         }

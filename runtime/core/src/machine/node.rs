@@ -1,8 +1,9 @@
-//! Nodes: their readings on the way to the log, and what is published of them.
+//! Nodes, and sensors of our own: their readings on the way to the log, and what is published of them.
 
 use super::*;
 use crate::deploy::plan::Document;
 use crate::deploy::registry::Build;
+use crate::io::SensorReport;
 use crate::node::{NodeActive, NodeFunction, NodeReport, NodeStatus};
 
 impl<S: Storage> Core<S> {
@@ -11,7 +12,21 @@ impl<S: Storage> Core<S> {
         self.nodes.iter().any(|node| node.link == link)
     }
 
-    /// A node's reading: a message that came to be `age_ms` ago.
+    /// Whether what comes over this link is an output where no function wants it.
+    pub(super) fn passes_on(&self, link: LinkId) -> bool {
+        link == LinkId::SENSORS || self.is_node(link)
+    }
+
+    pub(super) fn sensor_reported(&mut self, place: usize, report: SensorReport) {
+        let Some(sensor) = self.config.sensors.get_mut(place) else { return };
+        if sensor.answers != report.answers {
+            self.status_due_us = self.now.mono_us;
+            self.more = true;
+        }
+        *sensor = report;
+    }
+
+    /// A reading: a message that came to be `age_ms` ago.
     pub(super) fn reading(&mut self, link: LinkId, age_ms: u32, message: &Message) {
         // Time on the way counts as the sensor's, not as ours.
         let arrived = self.now;
@@ -20,7 +35,7 @@ impl<S: Storage> Core<S> {
         self.now = arrived;
     }
 
-    /// What no function is triggered by is an output itself: a node's reading gets to the uplinks without one.
+    /// What no function is triggered by is an output itself: a reading gets to the uplinks without one.
     pub(super) fn pass_on(&mut self, topic: &str, payload: &[u8]) -> (u32, Option<DropReason>) {
         let outlets = Outlets { streams: &self.streams, quotas: &self.quotas, gateway_id: &self.config.gateway_id };
         let mut routes = Vec::new();

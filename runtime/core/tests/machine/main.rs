@@ -20,6 +20,7 @@ mod quarantine;
 mod quota;
 mod reasons;
 mod routes;
+mod sensors;
 mod site;
 mod storm;
 mod thinning;

@@ -37,6 +37,14 @@
 //! | `node.port` | required | its line: a device, as `"/dev/ttyUSB0"`, or `"tcp://host:port"` |
 //! | `node.baud` | 115200 | of a device: bits a second, 300 to 4,000,000 |
 //! | `node.function` | none | the module it is to run, as for `[[function]]`; without the key it is left as it is |
+//! | `[[sensor]]` `kind` | required | a sensor at the gateway: `"bme280"`, `"sht4x"`, `"ads1115"`, `"ds18b20"`, `"pin"`; at most 32, see [`sensor`](crate::sensor) |
+//! | `sensor.topic` | required | what its samples are messages on; of no other sensor, and not below `eyot/` |
+//! | `sensor.bus` | required, `/sys/bus/w1/devices` for `ds18b20` | `"/dev/i2c-1"`; the directory of the kernel's 1-Wire devices; of a pin its chip, `"/dev/gpiochip0"` |
+//! | `sensor.address` | 0x76, 0x44, 0x48 | on I²C: 0x76 and 0x77 of `bme280`, 0x44 to 0x46 of `sht4x`, 0x48 to 0x4b of `ads1115`. Of `ds18b20` its number, `"28-0316a2794caa"`, required |
+//! | `sensor.line` | required | of a pin: its number on the chip |
+//! | `sensor.input` | `"A0"` | of `ads1115`: or `"A1"`, `"A2"`, `"A3"`; each is a sensor of its own |
+//! | `sensor.range` | `"2.048V"` | of `ads1115`: or `"6.144V"`, `"4.096V"`, `"1.024V"`, `"0.512V"`, `"0.256V"` |
+//! | `sensor.every` | `"10s"` | 100ms to 1d |
 //!
 //! Keys of `[[uplink]]`, of which there are at most 16, by the scheme of its `url`. Whatever is no broker gets every output as an
 //! [`envelope`](crate::envelope), and no control documents.
@@ -94,6 +102,7 @@ mod reduce;
 mod run;
 mod secret;
 mod section;
+mod sensor;
 mod spool;
 mod trust;
 mod uplink;
@@ -116,6 +125,7 @@ use crate::file::read_text;
 use crate::mqtt::transport::Endpoint;
 use crate::mqtt::Version;
 use crate::node::Node;
+use crate::sensor::Sensor;
 use crate::uplink::batch::Limits;
 use crate::uplink::Place;
 
@@ -143,6 +153,8 @@ pub struct Config {
     pub uplinks: Vec<Uplink>,
     /// Microcontrollers, and where they are.
     pub nodes: Vec<Node>,
+    /// Sensors at this gateway.
+    pub sensors: Vec<Sensor>,
     /// The log.
     pub spool: Spool,
     /// How functions are run.

@@ -51,6 +51,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
     let broker = walk.broker(&mut root);
     let uplinks = walk.uplinks(&mut root, broker.as_ref().map(|broker| &broker.at));
     let nodes = walk.nodes(&mut root);
+    let sensors = walk.sensors(&mut root);
     let spool = spool::read(&mut walk.reader, &mut root);
     let run = run::read(&mut walk.reader, &mut root);
     let metrics = metrics::read(&mut walk.reader, &mut root);
@@ -68,6 +69,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
             broker,
             uplinks,
             nodes,
+            sensors,
             spool,
             run,
             metrics,

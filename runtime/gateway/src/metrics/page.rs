@@ -139,6 +139,7 @@ pub fn render(status: &[u8]) -> Option<String> {
     named(&mut page, &status, "uplinks", "uplink");
     named(&mut page, &status, "functions", "function");
     canaries(&mut page, &status);
+    sensors(&mut page, &status);
     page.counter(
         "letters_dropped",
         "Refused outputs that no dead letter could be kept of, since the start",
@@ -149,6 +150,20 @@ pub fn render(status: &[u8]) -> Option<String> {
     let mut out = String::new();
     encode(&mut out, &page.0).ok()?;
     Some(out)
+}
+
+/// Sensors at the gateway itself.
+fn sensors(page: &mut Page, status: &Value) {
+    let sensors: &[Value] = status.get("sensors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let samples = |key: &'static str| {
+        sensors.iter().map(move |sensor| {
+            let topic = sensor.get("topic").and_then(Value::as_str).unwrap_or_default();
+            (vec![("topic", topic.to_owned())], sensor.get(key))
+        })
+    };
+    page.gauge("sensor_answers", "1 if there was a sample when it was asked last", samples("answers"));
+    page.counter("sensor_samples", "Samples since the start", samples("samples"));
+    page.counter("sensor_errors", "Times it was asked and gave none, since the start", samples("errors"));
 }
 
 /// Versions that have a share of a function's messages.

@@ -167,7 +167,7 @@ pub fn read_publish(version: Version, head: Head, mut frame: Bytes) -> Result<Me
     let topic = frame.split_to(topic_bytes);
     frame.advance(at - topic_at - topic_bytes);
     let (dup, retain) = (head.first & 8 != 0, head.first & 1 != 0);
-    Ok(Message { packet_id, qos, dup, retain, topic, payload: frame, age_ms: None })
+    Ok(Message { packet_id, qos, dup, retain, topic, payload: frame, sampled_at: None })
 }
 
 /// The number at `at`, which is behind it then.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use eyot_core::node::NodeReport;
+use eyot_core::sensor::SensorReport;
 use flume::Sender;
 use tokio::sync::mpsc::Receiver;
 use tracing::{debug, warn};
@@ -61,6 +62,13 @@ pub enum LinkEvent {
     Node {
         /// As far as it is known.
         report: Box<NodeReport>,
+    },
+    /// How a [sensor](crate::sensor) is.
+    Sensor {
+        /// Its place in the configuration.
+        place: usize,
+        /// How it is.
+        report: Box<SensorReport>,
     },
     /// QoS 0 messages were discarded because the queue was full.
     Dropped {

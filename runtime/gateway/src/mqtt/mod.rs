@@ -28,6 +28,8 @@ pub mod session;
 pub mod subscriptions;
 pub mod transport;
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 /// Protocol version, by its number in CONNECT.
@@ -80,8 +82,8 @@ pub struct Message {
     pub topic: Bytes,
     /// Payload. One that is over [`session::Options::packet_max_bytes`] arrives cut there.
     pub payload: Bytes,
-    /// Milliseconds since its sample was taken, of a [node's](crate::node) reading; MQTT says nothing of that.
-    pub age_ms: Option<u32>,
+    /// When its sample was taken, of a [node's](crate::node) reading or one of our own sensors; MQTT says nothing of that.
+    pub sampled_at: Option<Instant>,
 }
 
 /// What a session reports.

@@ -214,8 +214,9 @@ impl Runner {
                 Event::Report => self.report().await?,
                 Event::Reading { seq, age_ms, topic, payload } => {
                     let packet_id = seq as u16;
-                    let message =
-                        Message { packet_id, qos: 1, dup: false, retain: false, topic, payload, age_ms: Some(age_ms) };
+                    let now = Instant::now();
+                    let sampled_at = now.checked_sub(Duration::from_millis(u64::from(age_ms))).or(Some(now));
+                    let message = Message { packet_id, qos: 1, dup: false, retain: false, topic, payload, sampled_at };
                     // Without room it is not taken, and comes again.
                     let queue = &self.events.messages;
                     if queue.take_room(&message).is_ok() && queue.send(self.id, state.conn, vec![message]) {

@@ -45,6 +45,7 @@ step_format() {
     cargo fmt --all --check
     (cd functions && cargo fmt --all --check)
     (cd tests/differential && cargo fmt --check)
+    (cd tests/fuzz/guided && cargo fmt --check)
 }
 
 step_lint() {

@@ -74,6 +74,20 @@ fuzz! {
     manifest topics line record capture module signature command key segments config reply envelope session
 }
 
+/// `cargo fuzz` has a program for each, which nothing else builds.
+#[test]
+fn every_target_is_one_for_cargo_fuzz() {
+    let guided = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guided");
+    let manifest = std::fs::read_to_string(guided.join("Cargo.toml")).unwrap();
+    let programs: Vec<_> = manifest.lines().filter_map(|line| line.strip_prefix("name = ")).skip(1).collect();
+    let names: Vec<_> = targets::ALL.iter().map(|target| format!("\"{}\"", target.name)).collect();
+    assert_eq!(programs, names);
+    for target in targets::ALL {
+        let program = std::fs::read_to_string(guided.join(format!("src/bin/{}.rs", target.name))).unwrap();
+        assert!(program.contains(&format!("reader!({});", target.name)), "{program}");
+    }
+}
+
 /// What our writers made is taken, today and later; a file that is no seed is an input that went wrong once.
 #[test]
 fn the_corpus_is_read() {

@@ -1,0 +1,3 @@
+#![no_main]
+
+eyot_test_fuzz_guided::reader!(module);

@@ -1,4 +1,5 @@
-//! A TCP connection between two programs that can be cut, or left standing with nothing coming through.
+//! A TCP connection between two programs that can be cut, left standing with nothing coming through, or slowed down as losses
+//! slow it down.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -10,12 +11,18 @@ use std::time::Duration;
 /// How soon a change of state is noticed.
 const STEP: Duration = Duration::from_millis(5);
 const CHUNK_BYTES: usize = 16 << 10;
+/// What an Ethernet frame has room for.
+const SEGMENT_BYTES: usize = 1448;
+/// How much later what was lost comes: at the best, a round trip over a mobile network.
+const AGAIN: Duration = Duration::from_millis(40);
 
 /// What comes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Everything.
     Open,
+    /// Everything, but one in five segments is lost and comes later, and all behind it with it.
+    Lossy,
     /// Nothing: connections are closed, and so are new ones.
     Cut,
     /// Nothing, and nobody is told: connections stand, bytes wait.
@@ -104,14 +111,21 @@ fn join(near: &TcpStream, far: &TcpStream, state: &Arc<AtomicU8>) {
 
 fn pass_on(mut from: &TcpStream, mut to: &TcpStream, state: &AtomicU8) {
     let mut chunk = vec![0; CHUNK_BYTES];
+    let mut passed = 0_u64;
     while !is(state, State::Cut) && !is(state, State::Ended) {
         if is(state, State::Stalled) {
             thread::sleep(STEP);
             continue;
         }
-        match from.read(&mut chunk) {
+        let is_lossy = is(state, State::Lossy);
+        let room = if is_lossy { SEGMENT_BYTES } else { CHUNK_BYTES };
+        match from.read(&mut chunk[..room]) {
             Ok(0) => return,
             Ok(count) => {
+                passed += 1;
+                if is_lossy && passed % 5 == 0 {
+                    thread::sleep(AGAIN);
+                }
                 // The link may have stalled since.
                 while is(state, State::Stalled) {
                     thread::sleep(STEP);

@@ -44,13 +44,19 @@ pub fn signed(dir: &Path, manifest: &Manifest, wat: &str) -> Vec<u8> {
 
 /// The same with a custom section that makes it larger than any message of a sensor.
 pub fn large(dir: &Path, version: &str) -> Vec<u8> {
+    padded(dir, version, 500_000)
+}
+
+/// The same with a custom section of so many bytes; at least 16,384, and less than 2,097,152.
+pub fn padded(dir: &Path, version: &str, bytes: usize) -> Vec<u8> {
     let mut manifest = Manifest::new("f");
     manifest.version = version.into();
     let mut module = std::fs::read(manifest.module(dir, &echo(&format!("out/{version}/")))).unwrap();
-    // 500,000 bytes, in LEB128, of which the name takes four.
-    module.extend_from_slice(&[0, 0xa0, 0xc2, 0x1e, 3]);
+    // Its length in LEB128; the name takes four bytes of it.
+    let [low, middle, high] = [bytes, bytes >> 7, bytes >> 14].map(|bits| (bits & 0x7f) as u8);
+    module.extend_from_slice(&[0, low | 0x80, middle | 0x80, high, 3]);
     module.extend_from_slice(b"pad");
-    module.resize(module.len() + 500_000 - 4, 7);
+    module.resize(module.len() + bytes - 4, 7);
     signer(SEED).sign(&module).unwrap()
 }
 

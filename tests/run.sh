@@ -4,6 +4,7 @@
 #   tests/run.sh             all of it, about half an hour from nothing on two cores
 #   tests/run.sh NAME...     only these steps: format lint unit functions node hostile fuzz powercut e2e demo bench
 #   tests/run.sh image       a card for QEMU, booted and cut off; not part of the whole: five minutes
+#   tests/run.sh package     a Debian package, tried under systemd in a container; not part of the whole, as root: ten minutes
 #   tests/run.sh cross       the programs of a 64-bit Arm, tried in an emulator; not part of the whole: ten minutes
 #
 # Each step stops the run when it fails. Tests that this machine cannot run say SKIPPED and why.
@@ -114,6 +115,35 @@ step_image() {
         cargo test --release -p eyot-test-e2e --test boot -- --nocapture --test-threads=1
 }
 
+# The Debian package: what it is made of, what lintian and systemd say of it, and what becomes of it under apt and systemd.
+step_package() {
+    [ "$(id -u)" = 0 ] || { echo "SKIPPED: a container takes root"; return; }
+    target=x86_64-unknown-linux-musl
+    default_has $target || { echo "SKIPPED: rustup cannot provide $target"; return; }
+    for pair in mmdebstrap:mmdebstrap systemd-nspawn:systemd-container lintian:lintian; do
+        command -v "${pair%%:*}" > /dev/null || apt-get install -y -qq --no-install-recommends "${pair##*:}" > /dev/null
+    done
+    PATH=$PWD/target/tools/bin:$PATH
+    command -v cargo-deb > /dev/null || cargo install --quiet --locked --root target/tools cargo-deb
+    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2> /dev/null || echo 1704067200)
+    export SOURCE_DATE_EPOCH
+    build_programs $target eyotd eyot
+    packages=target/$target/packages
+    rm -rf "$packages" && mkdir -p "$packages/again"
+    for revision in 1 2; do
+        cargo deb -q -p eyot-gateway --target $target --no-build --deb-revision $revision -o "$packages/"
+    done
+    cargo deb -q -p eyot-gateway --target $target --no-build --deb-revision 1 -o "$packages/again/"
+    cmp "$packages/again/"*.deb "$packages/"*-1_amd64.deb
+    rm -r "$packages/again"
+    lintian --allow-root --fail-on error,warning "$packages/"*-1_amd64.deb
+    systemd-analyze security --offline=true --threshold=20 runtime/gateway/debian/eyotd.service | tail -n 1
+    debian=${XDG_CACHE_HOME:-$HOME/.cache}/eyot/debian.tar
+    [ -e "$debian" ] || mmdebstrap --quiet --variant=minbase \
+        --include=systemd-sysv,dbus,debconf,mosquitto,mosquitto-clients,procps bookworm "$debian"
+    EYOT_PACKAGES=$PWD/$packages EYOT_DEBIAN=$debian cargo test --release -p eyot-test-e2e --test package -- --nocapture
+}
+
 step_demo() {
     cargo run --release --quiet --bin eyot -- demo --messages 20000 --json
 }
@@ -166,8 +196,8 @@ build_programs() {
 }
 
 for step in $steps; do
-    case " $all image cross " in *" $step "*) ;; *)
-        echo "tests/run.sh: there is no step \"$step\"; the steps are: $all image cross" >&2
+    case " $all image package cross " in *" $step "*) ;; *)
+        echo "tests/run.sh: there is no step \"$step\"; the steps are: $all image package cross" >&2
         exit 2
         ;;
     esac

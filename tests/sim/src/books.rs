@@ -10,10 +10,10 @@ use crate::broker::Broker;
 use crate::guest::{Failing, Long, NAME};
 use crate::scenario::Scenario;
 
-/// The counter the simulation's function keeps in its state.
-fn counter<S: Storage>(core: &Core<S>) -> u64 {
+/// The counter that a function of the simulation keeps in its state.
+pub(crate) fn counter<S: Storage>(core: &Core<S>, name: &str) -> u64 {
     core.states()
-        .find(|(function, key, _)| *function == NAME && *key == b"n")
+        .find(|(function, key, _)| *function == name && *key == b"n")
         .map_or(0, |(_, _, value)| u64::from_le_bytes(value.try_into().expect("the counter has 8 bytes")))
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn counts_agree<S: Storage>(
     if scenario.setup.long == Long::WithoutState {
         return;
     }
-    let (counter, handled) = (counter(core), handled(core.ledger()));
+    let (counter, handled) = (counter(core, NAME), handled(core.ledger()));
     let least = downs.acks.saturating_sub(core.ledger().messages.dropped(DropReason::SpoolFullNewest));
     let of_cloud = handled.checked_sub(counter).filter(|count| (least..=down).contains(count));
     assert!(of_cloud.is_some(), "{otherwise}: counted {counter}, handled {handled}, {least} to {down} from the cloud");

@@ -11,8 +11,9 @@ use eyot_wire::code::DropReason;
 
 use crate::books::{accounts, clock_is_steady, counts_agree, excused, only_allowed_drops, waits_for_log};
 use crate::broker::{Broker, DOWN};
+use crate::extra::Extra;
 use crate::faults::Faults;
-use crate::force::{in_force, Force};
+use crate::force::{found, Force};
 use crate::guest::{has_local_part, is_reduced, Failing};
 use crate::operator::Asked;
 use crate::output::{message_of, refused, Output};
@@ -53,6 +54,7 @@ pub struct Checks {
     was_offline: bool,
     /// Which version is in force.
     pub force: Force,
+    extra: Extra,
     /// Next sequence numbers by epoch, as of the last step.
     next_seqs: BTreeMap<u64, u64>,
     /// How many changes of version there had been when each message was taken in first.
@@ -62,9 +64,6 @@ pub struct Checks {
     /// Times the rate of the uplink was all used.
     pub paced: u64,
 }
-
-/// What goes wrong with the version of the function that made an output.
-const WRONG_VERSION: &str = "not the active version of the function";
 
 impl Checks {
     /// Nothing happened yet.
@@ -91,8 +90,8 @@ impl Checks {
             // A message that a function without state is done with may wait for its place in the log while the version
             // changes.
             let first = self.changes_at.get(&(output.topic, output.number)).filter(|_| waits_for_log(scenario));
-            let was_in_force = self.force.was_between(output.version, first.copied().unwrap_or(last), last);
-            assert!(was_in_force, "{WRONG_VERSION}: {} {output:?}, {:?}", stamp.seq, self.force);
+            let was_in_force = self.force.was_between(output, first.copied().unwrap_or(last), last);
+            assert!(was_in_force, "not the active version of the function: {} {output:?}, {:?}", stamp.seq, self.force);
         }
     }
 
@@ -179,6 +178,7 @@ impl Checks {
         let used = core.spool().usage().bytes;
         assert!(used <= max_bytes, "quota: the log uses {used} bytes of {max_bytes}");
         counts_agree(scenario, core, (downs, self.down), "state and ledger disagree");
+        self.extra.counts_along(scenario, core, self.force.has_extra());
         if scenario.faults.push_mean_ms > 0 {
             self.next_seqs.clear();
             self.next_seqs.extend(ledger.streams.iter().map(|s| (s.epoch, s.next_seq)));
@@ -251,8 +251,7 @@ impl Checks {
         (configured, asked): (u8, Asked),
         (broker, downs): (&Broker, &Broker),
     ) {
-        let found = if scenario.faults.push_mean_ms > 0 { in_force(core) } else { configured };
-        self.force.booted(found, configured, asked);
+        self.force.booted(found(scenario, core, configured), configured, asked);
         // A log that never had a durable frame may begin again.
         if core.spool().durable() > 0 {
             let epoch = *self.epoch.get_or_insert(core.epoch());

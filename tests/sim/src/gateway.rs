@@ -206,8 +206,8 @@ impl Gateway {
                     }
                     Effect::Run(job) => {
                         let takes_us = self.rng.u64(0..JOB_MAX_US) >> self.rng.u32(0..9);
+                        self.met.add("long", u64::from(!job.is_shadow()));
                         self.jobs.push((now.mono_us + takes_us, job));
-                        self.met.strike("long");
                     }
                     Effect::Drained => self.drained = true,
                     Effect::Task(task) => {
@@ -219,7 +219,12 @@ impl Gateway {
                     Effect::Subscribe(_) => {}
                     // There are no nodes.
                     Effect::Install { .. } => {}
-                    Effect::Notice(notice) => self.outside.push_back(Outside::Notice(notice)),
+                    Effect::Notice(mut notice) => {
+                        if let (Some(planted), Notice::OnTrial { state, .. }) = (self.planted, &mut notice) {
+                            *state = planted.word_for(state);
+                        }
+                        self.outside.push_back(Outside::Notice(notice));
+                    }
                     Effect::FunctionLog { .. } => {}
                 }
             }

@@ -11,9 +11,12 @@ use eyot_wire::manifest::{Limits, Manifest};
 use sha2::{Digest, Sha256};
 
 use crate::scenario::Setup;
+use crate::way::Way;
 
 /// The function that sensors wake.
 pub const NAME: &str = "pass";
+/// Another one that they wake while it is there.
+pub const EXTRA: &str = "extra";
 /// Highest version: one printable character, so that it fits into every output.
 pub const VERSION_MAX: u8 = b'~' - FIRST_VERSION;
 /// The character of version 0.
@@ -70,6 +73,7 @@ pub struct Build {
     failing: Failing,
     long: Long,
     nature: Nature,
+    way: Way,
 }
 
 /// A module in a file.
@@ -97,7 +101,14 @@ impl Module {
 impl Build {
     /// The version (1 to [`VERSION_MAX`]) that works.
     pub fn new(version: u8, setup: &Setup) -> Self {
-        Self { name: NAME, version, failing: setup.failing, long: setup.long, nature: Nature::Good }
+        Self {
+            name: NAME,
+            version,
+            failing: setup.failing,
+            long: setup.long,
+            nature: Nature::Good,
+            way: Way::default(),
+        }
     }
 
     /// The same by another name.
@@ -110,6 +121,11 @@ impl Build {
         Self { nature, ..self }
     }
 
+    /// The same, to come in force like this.
+    pub fn by_way(self, way: Way) -> Self {
+        Self { way, ..self }
+    }
+
     /// Its module.
     pub fn module(self) -> Module {
         static MODULES: Mutex<BTreeMap<Build, Module>> = Mutex::new(BTreeMap::new());
@@ -117,7 +133,7 @@ impl Build {
         modules
             .entry(self)
             .or_insert_with(|| {
-                let bytes = Bytes::from(self.build());
+                let bytes = Bytes::from(if self.name == EXTRA { self.build_extra() } else { self.build() });
                 Module { sha256: Sha256::digest(&bytes).into(), bytes }
             })
             .clone()
@@ -129,7 +145,7 @@ impl Build {
     /// and, if the payload ends in `3`, as part `c` to `local/c`. It counts its messages in state under `n`, if it is to keep
     /// any.
     fn build(self) -> Vec<u8> {
-        let Self { name, version, .. } = self;
+        let Self { version, .. } = self;
         let turns = if self.long == Long::Never { 0 } else { LONG_TURNS };
         let (imports, counts) = match self.long {
             Long::WithoutState => ("", ""),
@@ -155,10 +171,7 @@ impl Build {
         };
         let waste_turns = if self.nature == Nature::Greedy { GREEDY_TURNS } else { 1 };
         let costs = COSTS_FUEL_ONLY.repeat(COSTS_PER_TURN);
-        let manifest = format!(
-            "name = \\22{name}\\22\\0aversion = \\221.{version}.0\\22\\0a[[trigger]]\\0amqtt = \\22s/+\\22\\0a\
-             [limits]\\0afuel = 100_000\\0a[allow]\\0aemit = [\\22cloud/#\\22, \\22local/#\\22]"
-        );
+        let manifest = self.manifest();
         let version = FIRST_VERSION + version;
         let text = format!(
             r#"(module
@@ -194,6 +207,53 @@ impl Build {
     (call $part (i32.const 32) (local.get $p) (local.get $pl) (i32.const 98))
     (if (i32.eq (local.get $last) (i32.const 51))
       (then (call $part (i32.const 48) (local.get $p) (local.get $pl) (i32.const 99))))
+    (i32.const 0)))"#
+        );
+        wat::parse_str(text).expect("the guest is valid text")
+    }
+}
+
+impl Build {
+    /// As it stands in the text of the module.
+    fn manifest(self) -> String {
+        let Self { name, version, .. } = self;
+        let manifest = format!(
+            "name = \"{name}\"\nversion = \"1.{version}.0\"\n[[trigger]]\nmqtt = \"s/+\"\n[limits]\nfuel = 100_000\n\
+             {}[allow]\nemit = [\"cloud/#\", \"local/#\"]\n{}",
+            // Small, so that the smallest quota has room for two functions.
+            if name == EXTRA { "state = \"4KiB\"\n" } else { "" },
+            self.way.rollout()
+        );
+        manifest.replace('"', "\\22").replace('\n', "\\0a")
+    }
+
+    /// The other function counts its messages as well, and if the payload ends in `7`, it emits it with `/<version>e` as part
+    /// `e` to `local/e`.
+    fn build_extra(self) -> Vec<u8> {
+        let (manifest, version) = (self.manifest(), FIRST_VERSION + self.version);
+        let text = format!(
+            r#"(module
+  (@custom "eyot.manifest" "{manifest}")
+  (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
+  (import "eyot" "state_get" (func $get (param i32 i32 i32 i32) (result i32)))
+  (import "eyot" "state_set" (func $set (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") {MEMORY_BYTES} (pagesize 1))
+  (data (i32.const 0) "n")
+  (data (i32.const 48) "local/e")
+  (data (i32.const 80) "/\{version:02x}")
+  (func (export "eyot_abi") (result i32) (i32.const 1))
+  (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "eyot_handle") (param $t i32) (param $tl i32) (param $p i32) (param $pl i32) (result i32)
+    (local $end i32)
+    (local.set $end (i32.add (local.get $p) (local.get $pl)))
+    (drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 8)))
+    (i64.store (i32.const 8) (i64.add (i64.load (i32.const 8)) (i64.const 1)))
+    (drop (call $set (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 8)))
+    (if (i32.eq (i32.load8_u (i32.sub (local.get $end) (i32.const 1))) (i32.const 55))
+      (then
+        (i32.store16 (local.get $end) (i32.load16_u (i32.const 80)))
+        (i32.store8 (i32.add (local.get $end) (i32.const 2)) (i32.const 101))
+        (drop (call $emit (i32.const 48) (i32.const 7) (local.get $p) (i32.add (local.get $pl) (i32.const 3))))))
     (i32.const 0)))"#
         );
         wat::parse_str(text).expect("the guest is valid text")

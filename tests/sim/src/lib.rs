@@ -20,7 +20,7 @@
 //! - `weather`: what befalls the world, and when.
 //! - [`world`]: the clock and the order of events; `links`: what goes to and fro.
 //! - [`check`]: what must hold, always and in the end; [`stream`]: what a destination saw; [`force`]: which version is in
-//!   force; `books`: what a ledger may say.
+//!   force, and what is beside it; `extra`: the function that comes and goes; `books`: what a ledger may say.
 //! - [`tally`]: what histories came to.
 //! - [`planted`]: mistakes that the checks must find.
 //! - [`hunt`]: plays scenarios, and makes the ones that fail smaller.
@@ -32,6 +32,7 @@ mod books;
 pub mod broker;
 pub mod check;
 pub mod cloud;
+mod extra;
 pub mod faults;
 pub mod force;
 pub mod gateway;
@@ -45,5 +46,6 @@ pub mod scenario;
 pub mod shelf;
 pub mod stream;
 pub mod tally;
+pub mod way;
 mod weather;
 pub mod world;

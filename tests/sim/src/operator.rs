@@ -7,8 +7,9 @@ use eyot_wire::control::{Command, Order, OrderReport, PushReport, PushState};
 use crate::broker::Published;
 use crate::faults::Schedule;
 use crate::force::Force;
-use crate::guest::{Build, Module, Nature, NAME, VERSION_MAX};
+use crate::guest::{Build, Module, Nature, EXTRA, NAME, VERSION_MAX};
 use crate::scenario::Scenario;
+use crate::way::Way;
 use crate::world::World;
 
 /// Without an answer, it is said again after this long.
@@ -25,23 +26,29 @@ const PREFIX: &str = "eyot/sim/";
 /// What is asked for.
 #[derive(Clone, Debug)]
 enum Act {
-    Push { version: u8, module: Module, in_parts: bool },
+    Push { function: &'static str, version: u8, module: Module, in_parts: bool },
     Order(Order),
 }
 
 /// What the operator asks for and may not know the outcome of.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
-    /// To put this version in force.
+    /// To put this version in force, or on trial.
     pub version: Option<u8>,
-    /// To change something by a command.
+    /// To put this version of the other function in force.
+    pub extra: Option<u8>,
+    /// To change something about the function by a command.
     pub order: bool,
+    /// To remove the other function.
+    pub removal: bool,
 }
 
 /// The operator.
 #[derive(Debug)]
 pub struct Operator {
     rng: fastrand::Rng,
+    /// Of what was added later: without it, all else is as it is.
+    more: fastrand::Rng,
     acts: Schedule,
     /// The last version that was made.
     version: u8,
@@ -49,8 +56,8 @@ pub struct Operator {
     open: Option<Act>,
     refused: u32,
     again_at_ms: u64,
-    /// A command was given up that the gateway may still come upon.
-    stray: bool,
+    /// Commands were given up that the gateway may still come upon.
+    stray: Asked,
 }
 
 impl Operator {
@@ -58,13 +65,14 @@ impl Operator {
     pub fn new(scenario: &Scenario) -> Self {
         Self {
             rng: fastrand::Rng::with_seed(scenario.seed.rotate_left(32)),
+            more: fastrand::Rng::with_seed(scenario.seed.rotate_left(40)),
             acts: Schedule::new(scenario.seed, 9, 0, scenario.faults.push_mean_ms),
             version: 1,
             orders: 0,
             open: None,
             refused: 0,
             again_at_ms: u64::MAX,
-            stray: false,
+            stray: Asked::default(),
         }
     }
 
@@ -88,9 +96,10 @@ impl Operator {
     /// What the gateway may do, or have done, without having told.
     pub fn asked(&self) -> Asked {
         match &self.open {
-            Some(Act::Push { version, .. }) => Asked { version: Some(*version), order: self.stray },
-            Some(Act::Order(_)) => Asked { version: None, order: true },
-            None => Asked { version: None, order: self.stray },
+            Some(Act::Push { function: EXTRA, version, .. }) => Asked { extra: Some(*version), ..self.stray },
+            Some(Act::Push { version, .. }) => Asked { version: Some(*version), ..self.stray },
+            Some(Act::Order(order)) => asked_by(order, self.stray),
+            None => self.stray,
         }
     }
 
@@ -136,6 +145,9 @@ impl Operator {
     }
 
     fn decide(&mut self, scenario: &Scenario, force: &mut Force) -> Option<Act> {
+        if scenario.setup.removes && self.more.u32(0..4) == 0 {
+            return self.come_or_go(scenario, force);
+        }
         let function = NAME.to_owned();
         let command = match self.rng.u32(0..10) {
             0..=5 => return self.make(scenario, force, Nature::Good),
@@ -144,22 +156,37 @@ impl Operator {
             7 if force.is_good() => return self.make(scenario, force, Nature::Greedy),
             8 if force.can_go_back() => Command::Rollback { function, to: None },
             // One that fails is no worse than another that does, and would stay.
-            9 if force.has_taken_back() && force.is_good() => Command::Promote { function },
+            9 if force.can_promote() && force.is_good() => Command::Promote { function },
             _ => {
                 let set = [("x".to_owned(), self.orders.to_string())].into();
                 Command::Config { function, set, unset: Vec::new() }
             }
         };
+        Some(self.order(command))
+    }
+
+    fn order(&mut self, command: Command) -> Act {
         self.orders += 1;
         let nonce = format!("order-{:06}", self.orders);
-        Some(Act::Order(Order { gateway: "sim".to_owned(), nonce, expires: NEVER_S, command }))
+        Act::Order(Order { gateway: "sim".to_owned(), nonce, expires: NEVER_S, command })
+    }
+
+    /// The other function comes in another version, or goes.
+    fn come_or_go(&mut self, scenario: &Scenario, force: &Force) -> Option<Act> {
+        if force.has_extra() && self.more.bool() {
+            return Some(self.order(Command::Remove { function: EXTRA.to_owned() }));
+        }
+        let version = self.next_version()?;
+        let module = Build::new(version, &scenario.setup).called(EXTRA).module();
+        Some(Act::Push { function: EXTRA, version, module, in_parts: self.more.bool() })
     }
 
     fn make(&mut self, scenario: &Scenario, force: &mut Force, nature: Nature) -> Option<Act> {
         let version = self.next_version()?;
-        force.made(version, nature);
-        let module = Build::new(version, &scenario.setup).of_nature(nature).module();
-        Some(Act::Push { version, module, in_parts: self.rng.bool() })
+        let way = Way::draw(&mut self.more, &scenario.setup);
+        force.made(version, nature, way);
+        let module = Build::new(version, &scenario.setup).of_nature(nature).by_way(way).module();
+        Some(Act::Push { function: NAME, version, module, in_parts: self.rng.bool() })
     }
 
     /// The gateway tells something on a topic of its own.
@@ -180,7 +207,7 @@ impl Operator {
             return;
         }
         let is_over = match report.state {
-            PushState::Active | PushState::Unchanged => true,
+            PushState::Active | PushState::Unchanged | PushState::Shadow | PushState::Canary => true,
             PushState::Rejected => !report.reason.as_ref().is_some_and(|reason| reason.contains("send it again")),
             PushState::Receiving if !report.missing.is_empty() => {
                 self.again_at_ms = now_ms;
@@ -203,8 +230,17 @@ impl Operator {
         if report.done || reason.contains("was done already") {
             self.open = None;
         } else if self.refused >= REFUSED_MAX {
-            (self.open, self.stray) = (None, true);
+            self.stray = asked_by(order, self.stray);
+            self.open = None;
         }
+    }
+}
+
+/// With what this command asks for.
+fn asked_by(order: &Order, others: Asked) -> Asked {
+    match order.command {
+        Command::Remove { .. } => Asked { removal: true, ..others },
+        _ => Asked { order: true, ..others },
     }
 }
 

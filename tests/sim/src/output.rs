@@ -14,7 +14,7 @@ pub struct Output {
     pub number: u64,
     /// Version of the function that made it.
     pub version: u8,
-    /// `a`, `b` or `c`, or [`Output::DEAD`], or [`Output::REFUSED`], or [`Output::DOWN`].
+    /// `a`, `b` or `c`, or [`Output::EXTRA`], [`Output::DEAD`], [`Output::REFUSED`] or [`Output::DOWN`].
     pub part: u8,
     /// The function was run on the message, and failed; no other dead letter says that.
     pub has_failed: bool,
@@ -26,6 +26,9 @@ impl Output {
 
     /// The part of a dead letter about an output that was refused.
     pub const REFUSED: u8 = b'R';
+
+    /// The part that the function emits that comes and goes.
+    pub const EXTRA: u8 = b'e';
 
     /// The part of what came down from the cloud.
     pub const DOWN: u8 = b'd';
@@ -56,6 +59,7 @@ impl Output {
         match part {
             Self::DEAD => 8,
             Self::DOWN => 16,
+            Self::EXTRA => 32,
             letter => 1 << (letter - b'a'),
         }
     }

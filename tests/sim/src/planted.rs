@@ -4,10 +4,12 @@
 use eyot_core::config::{Config, Priority, WhenFull};
 use eyot_spool::memory::MemoryStorage;
 use eyot_spool::{Options, Storage};
+use eyot_wire::manifest::{CanaryRun, Rollout, Share};
 
 use crate::faults::Faults;
 use crate::guest::{Failing, Long};
 use crate::scenario::Scenario;
+use crate::way::Stage;
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +42,15 @@ pub enum Planted {
     ReduceTooMuch,
     /// A restart knows nothing of what was pushed.
     ForgetPushes,
+    /// What is to be on trial comes in force at once.
+    NoTrials,
+    /// What a shadow emits is not withheld.
+    ShadowsSpeak,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::AckBeforeSync,
         Self::ReorderOnReconnect,
         Self::SkipSegment,
@@ -59,6 +65,8 @@ impl Planted {
         Self::AlarmsFirst,
         Self::ReduceTooMuch,
         Self::ForgetPushes,
+        Self::NoTrials,
+        Self::ShadowsSpeak,
     ];
 
     /// What the mistake needs to be one.
@@ -100,7 +108,35 @@ impl Planted {
                 scenario.faults.push_mean_ms = 5_000;
                 scenario.faults.kill_mean_ms = 20_000;
             }
+            Self::NoTrials => {
+                scenario.faults.push_mean_ms = 5_000;
+                setup.canaries = true;
+            }
+            Self::ShadowsSpeak => {
+                scenario.faults = Faults { push_mean_ms: 5_000, ..Faults::NONE };
+                setup.shadows = true;
+            }
             _ => {}
+        }
+    }
+
+    /// Mistakes about how a version comes in force.
+    pub(crate) fn mistake(self, rollout: Option<Rollout>) -> Option<Rollout> {
+        match (self, rollout) {
+            (Self::NoTrials, _) => None,
+            (Self::ShadowsSpeak, Some(rollout)) if rollout.shadow.is_some() => {
+                let all = CanaryRun { share: Share { ppm: 1_000_000 }, messages: None };
+                Some(Rollout { shadow: None, canary: Some(all), ..rollout })
+            }
+            _ => rollout,
+        }
+    }
+
+    /// What is told then of a version on trial.
+    pub(crate) fn word_for(self, state: &'static str) -> &'static str {
+        match self {
+            Self::ShadowsSpeak => Stage::Shadow.word(),
+            _ => state,
         }
     }
 

@@ -37,6 +37,12 @@ pub struct Setup {
     pub down: bool,
     /// The log has another quota each time the gateway starts.
     pub resizes: bool,
+    /// Versions that are pushed may be shadows first.
+    pub shadows: bool,
+    /// They may be canaries.
+    pub canaries: bool,
+    /// Another function is pushed and removed, again and again.
+    pub removes: bool,
 }
 
 impl Setup {
@@ -56,6 +62,9 @@ impl Setup {
         reduce_at_percent: None,
         down: false,
         resizes: false,
+        shadows: false,
+        canaries: false,
+        removes: false,
     };
 
     /// The uplinks, in order.
@@ -115,7 +124,7 @@ const POLICIES: [WhenFull; 3] = [WhenFull::DropOldest, WhenFull::DropNewest, Whe
 type Kind = (&'static str, fn(&mut Scenario));
 
 /// What can be taken out of a scenario to make it simpler.
-pub const KINDS: [Kind; 29] = [
+pub const KINDS: [Kind; 32] = [
     ("power-cut", |s| s.faults.power_cut_mean_ms = 0),
     ("kill", |s| s.faults.kill_mean_ms = 0),
     ("cut", |s| s.faults.cut_mean_ms = 0),
@@ -145,6 +154,9 @@ pub const KINDS: [Kind; 29] = [
     ("reduce", |s| s.setup.reduce_at_percent = None),
     ("down", |s| s.setup.down = false),
     ("resize", |s| s.setup.resizes = false),
+    ("shadow", |s| s.setup.shadows = false),
+    ("canary", |s| s.setup.canaries = false),
+    ("remove", |s| s.setup.removes = false),
 ];
 
 impl Scenario {
@@ -166,8 +178,7 @@ impl Scenario {
             order: if one_in(&mut rng, 3) { Order::LiveFirst } else { Order::OldestFirst },
             long: [Long::Never, Long::Sometimes, Long::WithoutState][rng.usize(0..3)],
             reduce_at_percent: one_in(&mut rng, 3).then_some(50),
-            down: false,
-            resizes: false,
+            ..Setup::PLAIN
         };
         let scenario = Self {
             seed,
@@ -188,6 +199,8 @@ impl Scenario {
         self.faults.push_mean_ms = [0, 0, 300_000, 30_000][rng.usize(0..4)];
         self.setup.down = rng.u32(0..4) == 0;
         self.setup.resizes = rng.u32(0..6) == 0;
+        let mut rng = fastrand::Rng::with_seed(self.seed.rotate_left(24));
+        (self.setup.shadows, self.setup.canaries, self.setup.removes) = (rng.bool(), rng.bool(), rng.bool());
         self
     }
 
@@ -214,6 +227,7 @@ impl Scenario {
         scenario.setup.backlog = None;
         scenario.setup.reduce_at_percent = None;
         (scenario.setup.down, scenario.setup.resizes) = (false, false);
+        (scenario.setup.shadows, scenario.setup.canaries, scenario.setup.removes) = (false, false, false);
         (scenario.faults.refuse_ppm, scenario.faults.push_mean_ms) = (0, 0);
         planted.prepare(&mut scenario);
         scenario

@@ -14,6 +14,7 @@ use eyot_wire::control::Order;
 use sha2::{Digest, Sha256};
 
 use crate::guest::{self, Module};
+use crate::planted::Planted;
 
 /// Whoever signs commands, and modules.
 const SIGNER: &str = "ada";
@@ -33,13 +34,19 @@ struct Files {
     removed_commands: Vec<Order>,
     /// The module of the configuration file.
     configured: Option<Module>,
+    planted: Option<Planted>,
 }
 
 /// The store. Clones are the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Shelf(Rc<RefCell<Files>>);
 
 impl Shelf {
+    /// An empty one.
+    pub fn new(planted: Option<Planted>) -> Self {
+        Self(Rc::new(RefCell::new(Files { planted, ..Files::default() })))
+    }
+
     /// The configuration file names this module.
     pub fn configure(&self, module: Module) {
         self.0.borrow_mut().configured = Some(module);
@@ -125,7 +132,10 @@ impl Shelf {
         if Sha256::digest(&whole).as_slice() != push {
             return Taken::Incomplete;
         }
-        let manifest = guest::manifest(&whole);
+        let mut manifest = guest::manifest(&whole);
+        if let Some(planted) = files.planted {
+            manifest.rollout = planted.mistake(manifest.rollout);
+        }
         files.modules.insert(*push, whole.into());
         files.removed_modules.clear();
         Taken::Ready(Candidate { manifest, content_sha256: *push, signers: vec![SIGNER.to_owned()] })

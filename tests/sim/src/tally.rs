@@ -14,6 +14,10 @@ use crate::world::World;
 
 /// A log without room; no kind of trouble by itself, as several lead to it.
 const FULL: &str = "full";
+/// A command took a version back: no kind by itself either, as commands come with pushes.
+pub(crate) const ROLLED_BACK: &str = "rollback";
+/// A command put a version in force.
+pub(crate) const PROMOTED: &str = "promote";
 
 /// How often each kind of trouble struck, by its name in [`KINDS`].
 #[derive(Clone, Debug, Default)]
@@ -87,7 +91,7 @@ impl Tally {
 
     /// The kinds of trouble that fewer than `permille` of a thousand histories met.
     pub fn hardly_met(&self, permille: u64) -> Vec<&'static str> {
-        let names = KINDS.iter().map(|(kind, _)| *kind).chain([FULL]);
+        let names = KINDS.iter().map(|(kind, _)| *kind).chain([FULL, ROLLED_BACK, PROMOTED]);
         let histories = |kind: &&str| self.histories_with.get(*kind).copied().unwrap_or(0);
         names.filter(|kind| histories(kind) * 1000 < permille * self.histories).collect()
     }
@@ -117,6 +121,7 @@ impl World {
         met.add("rate", self.checks.paced);
         met.add("down", self.downs.acks);
         met.add("push", self.checks.force.swaps);
+        met.merge(self.checks.force.met.clone());
         met.add("live-first", self.checks.successions());
         if let Some(gateway) = &self.gateway {
             met.merge(gateway.met.clone());

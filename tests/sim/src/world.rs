@@ -96,7 +96,7 @@ impl World {
             clock_error_ms: if scenario.faults.no_rtc { -BEGIN_MS } else { 0 },
             gateway: None,
             version: 1,
-            shelf: Shelf::default(),
+            shelf: Shelf::new(scenario.planted),
             operator: Operator::new(&scenario),
             downs: Broker::new(DOWN_INFLIGHT_MAX),
             down: Schedule::new(scenario.seed, 10, 0, if scenario.setup.down { DOWN_MEAN_MS } else { 0 }),

@@ -92,7 +92,11 @@ fn seeds() {
 #[test]
 fn what_was_once_found_stays_mended() {
     for seed in [289, 567, 599] {
-        check(&Scenario::draw(seed), SPAN_MS);
+        let mut scenario = Scenario::draw(seed);
+        for later in ["shadow", "canary", "remove"] {
+            assert!(scenario.remove(later));
+        }
+        check(&scenario, SPAN_MS);
     }
 }
 
@@ -138,6 +142,8 @@ fn finding(planted: Planted) -> &'static str {
         Planted::AlarmsFirst => "alarms were given up",
         Planted::ReduceTooMuch => "messages that a reducer keeps",
         Planted::ForgetPushes => "not the version in force",
+        Planted::NoTrials => "nobody asked for version",
+        Planted::ShadowsSpeak => "not the active version",
     }
 }
 

@@ -63,24 +63,29 @@ step_functions() {
     (cd functions && cargo test --workspace --quiet)
 }
 
-# The engine must stay fit for a microcontroller; and the firmware that the end-to-end tests run, with its size. What does
-# not fit the board's file does not link.
+# The engine must stay fit for a microcontroller; and the firmware of nodes, of which the end-to-end tests run the first, with
+# its size. What does not fit the board's file does not link.
 step_node() {
     cargo build -p eyot-engine --no-default-features --quiet
-    (cd firmware/mps2-an505 && cargo fmt --check)
-    with_target thumbv8m.main-none-eabihf sh -c 'cd firmware/mps2-an505 && cargo build --release --locked --quiet "$@"' build
-    firmware_size mps2-an505
+    for folder in budget embassy mps2-an505 pico-2 nrf52840-dk; do
+        (cd "firmware/$folder" && cargo fmt --check)
+    done
+    build_firmware mps2-an505 thumbv8m.main-none-eabihf mps2-an505
+    build_firmware pico-2 thumbv8m.main-none-eabihf mps2-an505
+    build_firmware nrf52840-dk thumbv7em-none-eabihf nrf52840-dk
 }
 
-# What a firmware takes of flash, and of memory but for its stack.
-firmware_size() {
+# Builds a firmware for a processor, in the folder that has that processor's builds, and says what it takes of flash, and of
+# memory but for its stack.
+build_firmware() {
+    with_target "$2" sh -c 'cd "firmware/$0" && cargo build --release --locked --quiet "$@"' "$1"
     flash=0 memory=0
     while read -r kind _ at _ in_file in_memory _; do
         [ "$kind" = LOAD ] || continue
         flash=$((flash + in_file))
-        case $at in 0x38*) memory=$((memory + in_memory)) ;; esac
+        case $at in 0x2* | 0x38*) memory=$((memory + in_memory)) ;; esac
     done << SEGMENTS
-$(readelf -lW "firmware/$1/target/thumbv8m.main-none-eabihf/release/eyot-$1")
+$(readelf -lW "firmware/$3/target/$2/release/eyot-$1")
 SEGMENTS
     echo "$1: $((flash / 1024)) KiB of flash, $((memory / 1024)) KiB of memory with its heap"
 }

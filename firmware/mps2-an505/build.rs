@@ -1,69 +1,8 @@
 //! Holds the program against the board's file: what does not fit its flash and memory does not link.
 
-use std::path::PathBuf;
-use std::{env, fs};
-
-use serde::Deserialize;
-
-/// Secure aliases of the two static memories, in which QEMU starts the processor.
-const FLASH_ORIGIN: u32 = 0x1000_0000;
-const RAM_ORIGIN: u32 = 0x3800_0000;
-const BOARD: &str = "../../boards/mps2-an505.toml";
-
-#[derive(Deserialize)]
-struct Board {
-    mcu: Mcu,
-}
-
-#[derive(Deserialize)]
-struct Mcu {
-    flash_kib: u32,
-    ram_kib: u32,
-    function: Function,
-}
-
-#[derive(Deserialize)]
-struct Function {
-    heap_kib: u32,
-    module_kib: u32,
-    fuel: u64,
-    memory_kib: u32,
-    output_kib: u32,
-    state_kib: u32,
-    stack_kib: u32,
-    calls: u32,
-    deadline_ms: u64,
-}
+use eyot_budget::{apply, Origins};
 
 fn main() {
-    let text = fs::read_to_string(BOARD).expect("the board's file is in the repository");
-    let Mcu { flash_kib, ram_kib, function } = toml::from_str::<Board>(&text).expect("the board's file is valid").mcu;
-    let memory = format!(
-        "MEMORY\n{{\n  FLASH : ORIGIN = {FLASH_ORIGIN:#x}, LENGTH = {flash_kib}K\n  RAM : ORIGIN = {RAM_ORIGIN:#x}, LENGTH = {ram_kib}K\n}}\n"
-    );
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    fs::write(out.join("memory.x"), memory).expect("OUT_DIR is writable");
-    fs::write(out.join("heap.rs"), format!("{} << 10", function.heap_kib)).expect("OUT_DIR is writable");
-    fs::write(out.join("limits.rs"), limits(&function)).expect("OUT_DIR is writable");
-    println!("cargo:rustc-link-search={}", out.display());
-    println!("cargo:rerun-if-changed={BOARD}");
-    println!("cargo:rerun-if-changed=build.rs");
-}
-
-/// What the program gives functions, as an expression of it.
-fn limits(function: &Function) -> String {
-    let Function { module_kib, fuel, memory_kib, output_kib, state_kib, stack_kib, calls, deadline_ms, .. } = function;
-    format!(
-        "NodeLimits {{
-            module_bytes: {module_kib} << 10,
-            limits: Limits {{
-                fuel: {fuel},
-                memory_bytes: {memory_kib} << 10,
-                output_bytes: {output_kib} << 10,
-                state_bytes: {state_kib} << 10,
-                deadline_ms: {deadline_ms},
-            }},
-            stack: StackLimits {{ calls: {calls}, values_bytes: {stack_kib} << 10 }},
-        }}"
-    )
+    // Secure aliases of the two static memories, in which QEMU starts the processor.
+    apply("mps2-an505", &Origins { flash: 0x1000_0000, ram: 0x3800_0000 }, "");
 }

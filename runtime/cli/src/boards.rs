@@ -219,9 +219,10 @@ mod tests {
                 Kind::Mcu => mcu.is_some() && kernel.is_none() && limits.is_none(),
             };
             assert!(is_whole, "{id}");
-            if let Some(Mcu { firmware: Some(folder), function, ram_kib, .. }) = mcu {
+            if let Some(Mcu { firmware: Some(folder), function, ram_kib, stack_kib, .. }) = mcu {
                 assert!(root.join(folder).join("Cargo.toml").is_file(), "{id}: {folder}");
-                assert!(function.is_some_and(|function| function.heap_kib < *ram_kib), "{id}");
+                let stack_kib = stack_kib.unwrap_or_default();
+                assert!(stack_kib > 0 && function.is_some_and(|f| f.heap_kib + stack_kib < *ram_kib), "{id}");
             }
         }
     }

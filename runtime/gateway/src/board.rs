@@ -43,6 +43,9 @@ pub struct Mcu {
     pub flasher: String,
     /// The link's port.
     pub uart: String,
+    /// What its program leaves for its stack, at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_kib: Option<u32>,
     /// Folder of the program for it, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware: Option<String>,
@@ -292,7 +295,7 @@ mod tests {
         let all = Board::all();
         assert_eq!(all.len(), FILES.len());
         let of = |id: &str| all.iter().find(|board| board.id == id).unwrap().demands(&manifest(""), 1000).len();
-        assert_eq!([of("rpi-5"), of("mps2-an505"), of("pico-2")], [3, 3, 0]);
+        assert_eq!([of("rpi-5"), of("mps2-an505"), of("pico-2"), of("esp32-c6")], [3, 3, 3, 0]);
         let small = on_gateway(100, &manifest("memory = \"5MiB\""), 1000);
         assert!(!small[1].is_met(), "{}", small[1]);
     }

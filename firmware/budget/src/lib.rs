@@ -1,0 +1,82 @@
+//! Holds a program against its board's file, from its build script: what does not fit its flash and memory does not link.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+use serde::Deserialize;
+
+/// Where the board has its memories.
+pub struct Origins {
+    /// Of its flash, or what stands for it.
+    pub flash: u32,
+    /// Of its memory.
+    pub ram: u32,
+}
+
+#[derive(Deserialize)]
+struct Board {
+    mcu: Mcu,
+}
+
+#[derive(Deserialize)]
+struct Mcu {
+    flash_kib: u32,
+    ram_kib: u32,
+    stack_kib: u32,
+    function: Function,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    heap_kib: u32,
+    module_kib: u32,
+    fuel: u64,
+    memory_kib: u32,
+    output_kib: u32,
+    state_kib: u32,
+    stack_kib: u32,
+    calls: u32,
+    deadline_ms: u64,
+}
+
+/// Reads `boards/<board>.toml`, beside this folder's parent, and writes `memory.x` for the linker, `heap.rs` and `limits.rs` for
+/// the program. The linker also refuses a program that leaves less than `stack_kib` for its stack.
+///
+/// # Panics
+/// The file is not there or not valid: a build script can do no better.
+pub fn apply(board: &str, origins: &Origins, sections: &str) {
+    let path = format!("../../boards/{board}.toml");
+    let text = fs::read_to_string(&path).expect("the board's file is in the repository");
+    let Mcu { flash_kib, ram_kib, stack_kib, function } =
+        toml::from_str::<Board>(&text).expect("the board's file is valid").mcu;
+    let Origins { flash, ram } = origins;
+    let memory = format!(
+        "MEMORY\n{{\n  FLASH : ORIGIN = {flash:#x}, LENGTH = {flash_kib}K\n  RAM : ORIGIN = {ram:#x}, LENGTH = {ram_kib}K\n}}\n\
+         ASSERT(_stack_start - __euninit >= {stack_kib}K, \"less than {stack_kib} KiB are left for the stack\");\n{sections}"
+    );
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    fs::write(out.join("memory.x"), memory).expect("OUT_DIR is writable");
+    fs::write(out.join("heap.rs"), format!("{} << 10", function.heap_kib)).expect("OUT_DIR is writable");
+    fs::write(out.join("limits.rs"), limits(&function)).expect("OUT_DIR is writable");
+    println!("cargo:rustc-link-search={}", out.display());
+    println!("cargo:rerun-if-changed={path}");
+    println!("cargo:rerun-if-changed=build.rs");
+}
+
+/// What the program gives functions, as an expression of it.
+fn limits(function: &Function) -> String {
+    let Function { module_kib, fuel, memory_kib, output_kib, state_kib, stack_kib, calls, deadline_ms, .. } = function;
+    format!(
+        "NodeLimits {{
+            module_bytes: {module_kib} << 10,
+            limits: Limits {{
+                fuel: {fuel},
+                memory_bytes: {memory_kib} << 10,
+                output_bytes: {output_kib} << 10,
+                state_bytes: {state_kib} << 10,
+                deadline_ms: {deadline_ms},
+            }},
+            stack: StackLimits {{ calls: {calls}, values_bytes: {stack_kib} << 10 }},
+        }}"
+    )
+}

@@ -1,5 +1,6 @@
 //! The function: loaded under limits that fit the node, run on one sample after the other.
 
+use eyot_engine::limits::{LOAD_BYTES, LOAD_BYTES_PER_BYTE};
 use eyot_engine::{Effects, Function, Invocation, LoadError, LoadOptions, OverCeiling, StackLimits, Step, Usage};
 use eyot_wire::code::Failure;
 use eyot_wire::manifest::{Limits, Manifest};
@@ -15,6 +16,22 @@ pub struct NodeLimits {
     pub limits: Limits,
     /// The interpreter's stacks, on the heap.
     pub stack: StackLimits,
+}
+
+impl NodeLimits {
+    /// Most bytes of heap that a module takes while it is loaded and when it runs.
+    pub fn heap_bytes(&self, module_bytes: usize) -> u64 {
+        let Limits { memory_bytes, output_bytes, state_bytes, .. } = self.limits;
+        let load_bytes = LOAD_BYTES_PER_BYTE.saturating_mul(module_bytes as u64);
+        let parts = [LOAD_BYTES, memory_bytes, output_bytes, state_bytes, self.stack.values_bytes as u64];
+        parts.into_iter().fold(load_bytes, u64::saturating_add)
+    }
+
+    /// Largest module that can be loaded into a heap of this size, if it has it for itself.
+    pub fn module_max_bytes(&self, heap_bytes: usize) -> usize {
+        let most = (heap_bytes as u64).saturating_sub(LOAD_BYTES) / LOAD_BYTES_PER_BYTE;
+        usize::try_from(most).map_or(self.module_bytes, |most| most.min(self.module_bytes))
+    }
 }
 
 impl Default for NodeLimits {

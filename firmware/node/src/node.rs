@@ -131,8 +131,8 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
                 None
             }
             Some(Heard::Module(ToNode::Begin { sha256, bytes })) => {
-                let limits = self.program.limits();
-                self.installer.begin(sha256, bytes, self.program.sha256(), limits.module_bytes);
+                let max_bytes = self.module_max_bytes();
+                self.installer.begin(sha256, bytes, self.program.sha256(), max_bytes);
                 None
             }
             Some(Heard::Module(ToNode::Chunk { sha256, offset, bytes })) => {
@@ -150,7 +150,15 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
         }
     }
 
+    /// A heap that is full would start the node anew: so where two functions might not fit at a time, the one that runs goes
+    /// before the other is loaded.
     fn install(&mut self, sha256: [u8; 32], module: &[u8]) {
+        let (used, whole) = self.board.heap();
+        let free = whole.saturating_sub(used) as u64;
+        let gave_way = self.program.sha256().is_some() && self.program.limits().heap_bytes(module.len()) > free;
+        if gave_way {
+            self.program.remove();
+        }
         match self.program.load(module, sha256) {
             Ok(()) => {
                 self.is_failing = false;
@@ -158,8 +166,20 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
                 self.link.status_soon();
                 self.installer.done(sha256);
             }
-            Err(error) => self.installer.refuse(sha256, cut(format_args!("{error}"))),
+            Err(error) => {
+                if gave_way {
+                    // The gateway, which has it, sends it again.
+                    self.installer.removed();
+                }
+                self.installer.refuse(sha256, cut(format_args!("{error}")));
+            }
         }
+    }
+
+    /// Largest module that can be loaded: by the limits, and into a heap that holds nothing else.
+    fn module_max_bytes(&self) -> usize {
+        let (_, whole) = self.board.heap();
+        self.program.limits().module_max_bytes(whole)
     }
 
     fn sample(&mut self) {
@@ -221,12 +241,12 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
     fn speak(&mut self) -> Result<(), S::Error> {
         let now_ms = self.board.uptime_ms();
         let first = self.queue.first();
-        let (options, sha256) = (&self.options, self.program.sha256());
+        let (options, sha256, max_bytes) = (&self.options, self.program.sha256(), self.module_max_bytes());
         let hello = self.link.hello(now_ms, first, || Hello {
             session: 0,
             first: 0,
             program: options.program,
-            module_max_bytes: u32::try_from(options.limits.module_bytes).unwrap_or(u32::MAX),
+            module_max_bytes: u32::try_from(max_bytes).unwrap_or(u32::MAX),
             function: sha256,
         });
         if let Some(hello) = hello {

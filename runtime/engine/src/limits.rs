@@ -55,6 +55,11 @@ pub const KEY_BYTES_PER_FUEL: u64 = 32;
 /// message: that takes about as long, and does not hold all of it twice.
 pub const RESET_KEPT_MAX_BYTES: usize = 512 << 10;
 
+/// Most bytes of heap that loading takes for each byte of a module, by the example `heap`.
+pub const LOAD_BYTES_PER_BYTE: u64 = 8;
+/// And besides.
+pub const LOAD_BYTES: u64 = 16 << 10;
+
 /// Log lines kept of one message; more are counted.
 pub const LOG_LINES_MAX: usize = 32;
 /// Emits of one message.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use eyot_engine::limits::{LOAD_BYTES, LOAD_BYTES_PER_BYTE};
 use eyot_engine::{LoadOptions, OverCeiling, StackLimits};
 use eyot_wire::manifest::{Limits, Manifest};
 use eyot_wire::module::MODULE_MAX_BYTES;
@@ -23,11 +24,6 @@ pub const FILES: [&str; 13] = [
     include_str!("../../../boards/esp32-c6.toml"),
     include_str!("../../../boards/mps2-an505.toml"),
 ];
-
-/// Most bytes of heap that loading takes for each byte of a module, by the engine's example `heap`.
-const LOAD_FACTOR: u64 = 8;
-/// And besides.
-const LOAD_BYTES: u64 = 16 << 10;
 
 /// `[mcu]`: a microcontroller, and what its program may use of it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -102,9 +98,9 @@ impl FunctionBudget {
         let granted = manifest.limits.lowered_to(&self.limits());
         let (memory, output, state) = (granted.memory_bytes, granted.output_bytes, granted.state_bytes);
         let stack = u64::from(self.stack_kib) << 10;
-        let needs = [LOAD_FACTOR * bytes, LOAD_BYTES, memory, output, state, stack].into_iter().sum();
+        let needs = [LOAD_BYTES_PER_BYTE * bytes, LOAD_BYTES, memory, output, state, stack].into_iter().sum();
         let sum = format!(
-            "{LOAD_FACTOR} x {bytes} to load the module + {LOAD_BYTES} + memory {memory} + output {output} + state \
+            "{LOAD_BYTES_PER_BYTE} x {bytes} to load the module + {LOAD_BYTES} + memory {memory} + output {output} + state \
              {state} + stack {stack}"
         );
         [
@@ -243,11 +239,11 @@ impl Board {
 fn on_gateway(ram_mib: u32, manifest: &Manifest, module_bytes: usize) -> Vec<Demand> {
     let (bytes, limits) = (module_bytes as u64, manifest.limits);
     let sum = format!(
-        "{LOAD_FACTOR} x {bytes} to load the module + memory {} + output {} + state {}, of {ram_mib} MiB less {SYSTEM_MIB} MiB \
+        "{LOAD_BYTES_PER_BYTE} x {bytes} to load the module + memory {} + output {} + state {}, of {ram_mib} MiB less {SYSTEM_MIB} MiB \
          for the system",
         limits.memory_bytes, limits.output_bytes, limits.state_bytes
     );
-    let needs = LOAD_FACTOR * bytes + limits.memory_bytes + limits.output_bytes + limits.state_bytes;
+    let needs = LOAD_BYTES_PER_BYTE * bytes + limits.memory_bytes + limits.output_bytes + limits.state_bytes;
     let has = u64::from(ram_mib).saturating_sub(SYSTEM_MIB) << 20;
     vec![
         Demand { of: "module bytes", needs: bytes, has: MODULE_MAX_BYTES as u64, sum: String::new() },

@@ -252,6 +252,21 @@ fn a_module_that_is_refused_or_too_much_is_not_sent_for_ever() {
 }
 
 #[test]
+fn a_function_that_gave_way_to_one_that_is_refused_is_sent_again() {
+    let good = Module { bytes: vec![2; 9].into(), sha256: [8; 32] };
+    let mut bench = Bench::new(Some(good.clone()));
+    bench.hello(7, 1, Some([8; 32]));
+    bench.peer.run(Wanted::Module(module()));
+    for answer in [Install::Removed, Install::Refused { sha256: SHA, reason: "no room" }] {
+        assert_eq!(bench.hear(&FromNode::Install(answer)), Some(Event::Report));
+    }
+    assert_eq!(bench.peer.report().function, None);
+    bench.said();
+    bench.peer.run(Wanted::Module(good));
+    assert_eq!(bench.said(), ["begin 9"]);
+}
+
+#[test]
 fn what_a_node_is_to_run_can_change_and_what_was_refused_before_is_forgotten() {
     let mut bench = Bench::new(Some(module()));
     bench.hello(7, 1, None);

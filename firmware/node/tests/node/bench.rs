@@ -20,7 +20,11 @@ struct Wires {
     to_node: VecDeque<u8>,
     from_node: Vec<u8>,
     sensor_fails: bool,
+    heap_used: usize,
 }
+
+/// All of it.
+pub const HEAP_BYTES: usize = 256 << 10;
 
 /// What board, line and sensor share with the test.
 #[derive(Clone, Default)]
@@ -36,7 +40,7 @@ impl Board for Bench {
     }
 
     fn heap(&self) -> (usize, usize) {
-        (1, 2)
+        (self.0.borrow().heap_used, HEAP_BYTES)
     }
 }
 
@@ -90,8 +94,8 @@ pub fn limits() -> NodeLimits {
 }
 
 /// A node over this bench.
-pub fn node<'a>(bench: &Bench, channels: &'a mut [Channel<'a>]) -> Node<'a, Bench, Bench, QUEUE> {
-    Node::new(Options { program: "test 1", limits: limits(), seed: 1 }, bench.clone(), bench.clone(), channels)
+pub fn node<'a>(bench: &Bench, limits: NodeLimits, channels: &'a mut [Channel<'a>]) -> Node<'a, Bench, Bench, QUEUE> {
+    Node::new(Options { program: "test 1", limits, seed: 1 }, bench.clone(), bench.clone(), channels)
 }
 
 /// What the gateway understood, in its own words.
@@ -110,6 +114,10 @@ pub enum Said {
 impl Bench {
     pub fn wait_ms(&self, ms: u64) {
         self.0.borrow_mut().now_ms += ms;
+    }
+
+    pub fn heap_used(&self, bytes: usize) {
+        self.0.borrow_mut().heap_used = bytes;
     }
 
     pub fn alive(&self) -> u64 {

@@ -1,11 +1,11 @@
 //! The function: how it comes, what it does, and what becomes of one that does harm.
 
 use eyot_engine::{Function, Invocation, LoadOptions};
-use eyot_node::Channel;
+use eyot_node::{Channel, NodeLimits};
 use eyot_wire::link::ToNode;
 use sha2::{Digest, Sha256};
 
-use crate::bench::{readings, Bench, Counter, Said};
+use crate::bench::{readings, Bench, Counter, Said, HEAP_BYTES};
 use crate::way::a_node;
 
 /// A module with this body of `eyot_handle`, and this manifest besides its name and version.
@@ -133,6 +133,51 @@ fn a_module_that_is_refused_leaves_the_function_that_runs() {
     let large = vec![0; crate::bench::limits().module_bytes + 1];
     let said = install(&bench, || node.turn().unwrap(), &large);
     assert!(matches!(said.last(), Some(Said::Refused(reason)) if reason.contains("larger node")), "{said:?}");
+    assert_eq!(node.program().sha256(), Some(sha(&good)));
+}
+
+#[test]
+fn a_function_gives_way_to_one_that_might_not_fit_beside_it() {
+    a_node!(bench, node);
+    bench.welcome(7, 0);
+    node.turn().unwrap();
+    let [first, second] = [module(ECHO, EMIT), module(ECHO, "\n[allow]\nemit = [\"out/1\"]")];
+    install(&bench, || node.turn().unwrap(), &first);
+    let most = crate::bench::limits().heap_bytes(b"\0asm nonsense".len()) as usize;
+    for (used, is_kept) in [(HEAP_BYTES - most, true), (HEAP_BYTES - most + 1, false)] {
+        bench.heap_used(used);
+        let mut said = install(&bench, || node.turn().unwrap(), b"\0asm nonsense");
+        node.turn().unwrap();
+        said.extend(bench.heard());
+        assert_eq!(node.program().sha256(), is_kept.then_some(sha(&first)), "{used}");
+        // Whoever sends it is told that it must send the other again.
+        assert_eq!(said.contains(&Said::Removed), !is_kept, "{said:?}");
+    }
+    bench.heap_used(0);
+    install(&bench, || node.turn().unwrap(), &first);
+    bench.heap_used(HEAP_BYTES - 1);
+    let said = install(&bench, || node.turn().unwrap(), &second);
+    assert_eq!((said.last(), node.program().sha256()), (Some(&Said::Done), Some(sha(&second))));
+    assert!(!said.contains(&Said::Removed), "it is replaced");
+}
+
+#[test]
+fn what_the_heap_cannot_hold_alone_is_refused_and_the_function_goes_on() {
+    let limits = NodeLimits { module_bytes: HEAP_BYTES, ..crate::bench::limits() };
+    a_node!(bench, node, limits);
+    bench.welcome(7, 0);
+    node.turn().unwrap();
+    let good = module(ECHO, EMIT);
+    install(&bench, || node.turn().unwrap(), &good);
+    let fits = (HEAP_BYTES - (16 << 10)) / 8;
+    for (len, is_wanted) in [(fits, true), (fits + 1, false)] {
+        bench.say(&ToNode::Begin { sha256: [len as u8; 32], bytes: len as u32 });
+        node.turn().unwrap();
+        let said = bench.heard();
+        assert_eq!(said.contains(&Said::Wants(0)), is_wanted, "{said:?}");
+        let is_refused = |said: &Said| matches!(said, Said::Refused(told) if told.contains(&format!("1 to {fits}")));
+        assert_eq!(said.iter().any(is_refused), !is_wanted, "{said:?}");
+    }
     assert_eq!(node.program().sha256(), Some(sha(&good)));
 }
 

@@ -8,10 +8,13 @@ use crate::bench::{readings, understand, Bench, Counter, Said};
 /// A node that samples every 100 ms runs as `node`, on `bench`.
 macro_rules! a_node {
     ($bench:ident, $node:ident) => {
+        $crate::way::a_node!($bench, $node, $crate::bench::limits());
+    };
+    ($bench:ident, $node:ident, $limits:expr) => {
         let $bench = Bench::default();
         let mut counter = Counter($bench.clone(), 0);
         let mut channels = [Channel::new("sensors/1/raw", 100, &mut counter)];
-        let mut $node = $crate::bench::node(&$bench, &mut channels);
+        let mut $node = $crate::bench::node(&$bench, $limits, &mut channels);
     };
 }
 pub(crate) use a_node;

@@ -296,6 +296,11 @@ impl Peer {
                 self.refused(reason);
                 Some(Event::Report)
             }
+            // What it ran had to give way before the module could be tried.
+            Install::Removed => {
+                self.report.function = None;
+                Some(Event::Report)
+            }
             // Of a module that it was to run before.
             _ => None,
         }

@@ -14,11 +14,12 @@ const OVER_LIMIT: i32 = -3;
 const BAD_POINTER: i32 = -4;
 
 /// Data at 16: the texts the bodies below point at.
-const DATA: &str = r#"(data (i32.const 16) "out/a" "no/way" "out/+" "\ff\fe" "unit" "key" "value")"#;
+const DATA: &str = r#"(data (i32.const 16) "out/a" "no/way" "out/+" "\ff\fe" "unit" "key" "value" "out/\01")"#;
 const OUT_A: &str = "(i32.const 16) (i32.const 5)";
 const NO_WAY: &str = "(i32.const 21) (i32.const 6)";
 const WILDCARD: &str = "(i32.const 27) (i32.const 5)";
 const NOT_UTF8: &str = "(i32.const 32) (i32.const 2)";
+const CONTROL: &str = "(i32.const 46) (i32.const 5)";
 const UNIT: &str = "(i32.const 34) (i32.const 4)";
 const KEY: &str = "(i32.const 38) (i32.const 3)";
 const VALUE: &str = "(i32.const 41) (i32.const 5)";
@@ -55,6 +56,7 @@ fn emit_refuses_and_counts() {
         (format!("(call $emit {NO_WAY} {KEY})"), NOT_ALLOWED),
         (format!("(call $emit {WILDCARD} {KEY})"), BAD_POINTER),
         (format!("(call $emit {NOT_UTF8} {KEY})"), BAD_POINTER),
+        (format!("(call $emit {CONTROL} {KEY})"), BAD_POINTER),
         (format!("(call $emit (i32.const 16) (i32.const 0) {KEY})"), BAD_POINTER),
         (format!("(call $emit {OUT_A} (i32.const 65536) (i32.const 1))"), BAD_POINTER),
         (format!("(call $emit {OUT_A} (i32.const -1) (i32.const 2))"), BAD_POINTER),
@@ -67,7 +69,7 @@ fn emit_refuses_and_counts() {
     let mut f = function(DATA, &format!("{all} (i32.const 0)"));
     run(&mut f).unwrap();
     let refused = f.effects().refused_emits();
-    assert_eq!((refused.not_allowed, refused.malformed, refused.over_limit), (1, 6, 0));
+    assert_eq!((refused.not_allowed, refused.malformed, refused.over_limit), (1, 7, 0));
     assert_eq!(emits(&f), []);
 }
 

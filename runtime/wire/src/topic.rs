@@ -4,6 +4,8 @@ use core::fmt;
 
 /// Longest topic name or filter Eyot handles. MQTT allows 65,535; a gateway has no use for them.
 pub const TOPIC_MAX_BYTES: usize = 1024;
+/// Most levels of one. MQTT has no limit; mosquitto closes the connection on more.
+pub const TOPIC_LEVELS_MAX: usize = 201;
 
 /// Why a topic name or filter is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +16,13 @@ pub enum TopicError {
     TooLong,
     /// Not UTF-8.
     NotUtf8,
-    /// Holds U+0000.
-    Nul,
+    /// Holds a control character or a Unicode noncharacter: MQTT forbids U+0000, and lets brokers close the connection on
+    /// the others, which they do.
+    ControlCharacter,
+    /// Has more than [`TOPIC_LEVELS_MAX`] levels.
+    TooDeep,
+    /// A filter of a subscription that is shared with other clients: it would give away messages that others wait for.
+    Shared,
     /// A topic name holds `+` or `#`.
     Wildcard,
     /// In a filter, `+` or `#` shares a level with other characters, or `#` is not the last level.
@@ -28,7 +35,9 @@ impl fmt::Display for TopicError {
             Self::Empty => "is empty",
             Self::TooLong => "is longer than 1024 bytes",
             Self::NotUtf8 => "is not UTF-8",
-            Self::Nul => "contains a NUL character",
+            Self::ControlCharacter => "contains a control character or a noncharacter, on which brokers close the connection",
+            Self::TooDeep => "has more than 201 levels, on which brokers close the connection",
+            Self::Shared => "is a shared subscription ($share/...), which would take messages from others; subscribe to the topics behind its group",
             Self::Wildcard => "contains a wildcard (+ or #), which only a filter may",
             Self::MisplacedWildcard => {
                 "has a misplaced wildcard: + and # stand alone in their level, # only at the end"
@@ -47,10 +56,23 @@ fn common(bytes: &[u8]) -> Result<&str, TopicError> {
         return Err(TopicError::TooLong);
     }
     let text = core::str::from_utf8(bytes).map_err(|_| TopicError::NotUtf8)?;
-    if bytes.contains(&0) {
-        return Err(TopicError::Nul);
+    if bytes.iter().filter(|byte| **byte == b'/').count() >= TOPIC_LEVELS_MAX {
+        return Err(TopicError::TooDeep);
+    }
+    // Most topics are ASCII, and looking at bytes is quicker than at characters.
+    let is_unsafe = match text.is_ascii() {
+        true => bytes.iter().any(u8::is_ascii_control),
+        false => text.chars().any(|c| c.is_control() || is_noncharacter(c)),
+    };
+    if is_unsafe {
+        return Err(TopicError::ControlCharacter);
     }
     Ok(text)
+}
+
+/// Code points that Unicode keeps free of characters for ever.
+const fn is_noncharacter(c: char) -> bool {
+    matches!(c, '\u{fdd0}'..='\u{fdef}') || c as u32 & 0xfffe == 0xfffe
 }
 
 /// Checks a topic name as it may be published to.
@@ -65,6 +87,9 @@ pub fn parse_topic(bytes: &[u8]) -> Result<&str, TopicError> {
 /// Checks a topic filter as it may be subscribed to.
 pub fn parse_filter(bytes: &[u8]) -> Result<&str, TopicError> {
     let text = common(bytes)?;
+    if text.starts_with("$share/") {
+        return Err(TopicError::Shared);
+    }
     let mut levels = text.split('/').peekable();
     while let Some(level) = levels.next() {
         let wild = level.contains(['+', '#']);
@@ -143,15 +168,26 @@ mod tests {
         assert_eq!(parse_topic(b"a/b"), Ok("a/b"));
         assert_eq!(parse_topic(b""), Err(TopicError::Empty));
         assert_eq!(parse_topic(b"a/+"), Err(TopicError::Wildcard));
-        assert_eq!(parse_topic(b"a\0"), Err(TopicError::Nul));
+        for unsafe_one in ["a\0", "a\n", "\u{1f}", "a/\u{7f}", "\u{85}", "ü\u{1}", "\u{fdd0}", "\u{fffe}", "\u{10ffff}"]
+        {
+            assert_eq!(parse_topic(unsafe_one.as_bytes()), Err(TopicError::ControlCharacter), "{unsafe_one:?}");
+            assert_eq!(parse_filter(unsafe_one.as_bytes()), Err(TopicError::ControlCharacter), "{unsafe_one:?}");
+        }
+        assert!(parse_topic("ü/\u{fdcf}/\u{fffd} ~".as_bytes()).is_ok());
+        let deepest = "/".repeat(TOPIC_LEVELS_MAX - 1);
+        assert_eq!(parse_topic(deepest.as_bytes()), Ok(deepest.as_str()));
+        assert_eq!(parse_topic(format!("{deepest}/").as_bytes()), Err(TopicError::TooDeep));
         assert_eq!(parse_topic(b"\xff"), Err(TopicError::NotUtf8));
         assert_eq!(parse_topic(&vec![b'a'; TOPIC_MAX_BYTES + 1]), Err(TopicError::TooLong));
     }
 
     #[test]
     fn filters_are_checked() {
-        for good in ["#", "+", "a/#", "+/b", "a/+/c", "/", "$share/x/y"] {
+        for good in ["#", "+", "a/#", "+/b", "a/+/c", "/", "$SYS/#", "$shared"] {
             assert_eq!(parse_filter(good.as_bytes()), Ok(good));
+        }
+        for bad in ["$share/x/y", "$share/", "$share/g"] {
+            assert_eq!(parse_filter(bad.as_bytes()), Err(TopicError::Shared), "{bad}");
         }
         for bad in ["a#", "a+/b", "#/a", "a/#/b", "++"] {
             assert_eq!(parse_filter(bad.as_bytes()), Err(TopicError::MisplacedWildcard), "{bad}");

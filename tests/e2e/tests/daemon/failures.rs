@@ -65,6 +65,22 @@ fn a_data_directory_that_is_a_file_is_named() {
     assert!(ended.log.contains(&*site.config.data_dir.to_string_lossy()), "{}", ended.log);
 }
 
+/// Mosquitto closes the connection on a topic of more levels than it knows, and would on each one after it.
+#[test]
+fn a_topic_that_the_broker_would_close_on_is_refused_to_the_function() {
+    let site = echo_site("deep", "out/");
+    let _daemon = site.start();
+    let mut client = site.client("sensor");
+    client.subscribe("out/#");
+    client.publish(&format!("in{}", "/a".repeat(200)), "too deep once it is prefixed");
+    client.publish("in/a", "hello");
+    client.await_topic("out/in/a");
+    let status = site.await_status("the refused emit", |status| {
+        status["functions"].as_array().is_some_and(|functions| functions[0]["emits_refused"] == 1)
+    });
+    assert_eq!(status["ledger"]["pending"], 0, "{status}");
+}
+
 #[test]
 fn a_port_that_is_taken_is_named() {
     let mut site = echo_site("taken", "out/");

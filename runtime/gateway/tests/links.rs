@@ -113,6 +113,49 @@ async fn what_is_not_acknowledged_comes_again_and_old_acknowledgements_do_not_co
     }
 }
 
+/// Mosquitto closes on a topic with a control character. The part of the core is played here: what was not answered is sent
+/// first on each connection.
+#[tokio::test]
+async fn an_output_that_the_broker_closes_on_is_refused_and_the_others_go_through() {
+    let broker = Mosquitto::any();
+    let mut receiver = Client::start(plain(broker.addr()), options(Version::V5, "receiver", &["t/#"]), 100);
+    receiver.up().await;
+    let mut sender = Client::start(plain(broker.addr()), options(Version::V5, "sender", &[]), 100);
+    let topics = ["t/1", "t/2", "t/\u{1}", "t/4", "t/5"];
+    let (mut answers, mut windows) = (Vec::new(), Vec::new());
+    while answers.len() < topics.len() {
+        match sender.next().await {
+            Next::Event(LinkEvent::Up { inflight_max, .. }) => {
+                windows.push(inflight_max);
+                let first = answers.len();
+                for (token, topic) in (1..).zip(topics).skip(first).take(usize::from(inflight_max)) {
+                    sender.publish(token, topic, "");
+                }
+            }
+            Next::Event(LinkEvent::Published { answers: more, .. }) => {
+                answers.extend(more.iter().map(|answer| (answer.token, answer.accepted)));
+                let next = answers.len();
+                if let (Some(1), Some(topic)) = (windows.last(), topics.get(next)) {
+                    sender.publish(next as u64 + 1, topic, "");
+                }
+            }
+            Next::Event(LinkEvent::Down { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(answers, [(1, true), (2, true), (3, false), (4, true), (5, true)]);
+    assert!(windows.contains(&1) && windows.last() != Some(&1), "{windows:?}");
+    let mut arrived = std::collections::BTreeSet::new();
+    while arrived.len() < 4 {
+        let message = receiver.message().await;
+        receiver.ack(receiver.conn, message.packet_id);
+        arrived.insert(message.topic);
+    }
+    for client in [sender, receiver] {
+        client.task.abort();
+    }
+}
+
 #[tokio::test]
 async fn an_absent_broker_is_waited_for() {
     let port = free_port();

@@ -11,6 +11,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
+use super::decimal::Decimal;
 use super::{Message, Publish, Version};
 
 /// Most bytes a packet may have after its fixed header.
@@ -19,6 +20,9 @@ pub const REMAINING_MAX_BYTES: usize = 268_435_455;
 pub const PING: [u8; 2] = [0xc0, 0];
 /// DISCONNECT with success, whole, in both versions.
 pub const DISCONNECT: [u8; 2] = [0xe0, 0];
+/// Reason codes of a DISCONNECT by which a broker says that it cannot take, or does not permit, what it was sent: malformed
+/// packet, protocol error, not authorized, topic name invalid, packet too large, payload format invalid.
+const BLAMES: [u8; 6] = [0x81, 0x82, 0x87, 0x90, 0x95, 0x99];
 
 /// Why the bytes are no MQTT; the connection is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +71,12 @@ pub enum Incoming {
     /// Ping answered.
     PingResp,
     /// The broker closes.
-    Disconnect(String),
+    Disconnect {
+        /// What it says.
+        reason: String,
+        /// It says that something was sent that it does not take.
+        blames: bool,
+    },
 }
 
 /// What the broker allows.
@@ -134,7 +143,10 @@ pub fn read(version: Version, head: Head, input: &mut BytesMut) -> Result<Incomi
         6 => Ok(Incoming::PubRel { packet_id: read_u16(&frame, &mut at)? }),
         11 => Ok(Incoming::UnsubAck { packet_id: read_u16(&frame, &mut at)? }),
         13 => Ok(Incoming::PingResp),
-        14 => Ok(Incoming::Disconnect(read_disconnect(head, frame))),
+        14 => {
+            let blames = frame.get(head.head_bytes).is_some_and(|code| BLAMES.contains(code));
+            Ok(Incoming::Disconnect { reason: read_disconnect(head, frame), blames })
+        }
         2 | 9 if version == Version::V4 => read_v4(head, frame),
         2 | 9 => read_v5(head, frame),
         other => Err(Malformed(format!("a packet of type {other}, which a broker does not send here"))),
@@ -370,30 +382,5 @@ const fn varint_bytes(value: usize) -> usize {
         0x80..=0x3fff => 2,
         0x4000..=0x1f_ffff => 3,
         _ => 4,
-    }
-}
-
-/// A number in decimal, on the stack: stamps are written for every output.
-struct Decimal {
-    digits: [u8; 20],
-    start: usize,
-}
-
-impl Decimal {
-    fn new(mut value: u64) -> Self {
-        let mut out = Self { digits: [b'0'; 20], start: 20 };
-        for (index, digit) in out.digits.iter_mut().enumerate().rev() {
-            *digit = b'0' + (value % 10) as u8;
-            out.start = index;
-            value /= 10;
-            if value == 0 {
-                break;
-            }
-        }
-        out
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.digits.get(self.start..).unwrap_or_default()
     }
 }

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::link::*;
 use super::queue::Full;
 use super::session::Session;
+use super::suspicion::Traffic;
 use super::transport::{send, Io};
 use super::{Event, Message, Publish};
 use crate::envelope;
@@ -40,13 +41,18 @@ pub(super) struct Connection<'a> {
     /// Whether [`LinkEvent::Up`] was sent.
     pub told_up: bool,
     dropped: u64,
+    /// Outputs that were answered.
+    answered: u64,
+    /// One output is sent at a time, until so many were answered.
+    alone: Option<u64>,
     start: Instant,
     /// Set by [`Command::Finish`]: when to leave, answered or not.
     finish_by: Option<Instant>,
 }
 
 impl<'a> Connection<'a> {
-    pub fn new(link: &'a mut Link, conn: u64, io: Box<dyn Io>) -> Self {
+    /// `alone` is how many outputs are to be sent one at a time, if any.
+    pub fn new(link: &'a mut Link, conn: u64, io: Box<dyn Io>, alone: Option<u64>) -> Self {
         let (reader, writer) = tokio::io::split(io);
         let mut session = Session::new(link.options.clone(), 0);
         let filters = link.filters();
@@ -67,6 +73,8 @@ impl<'a> Connection<'a> {
             unflushed: false,
             told_up: false,
             dropped: 0,
+            answered: 0,
+            alone,
             start: Instant::now(),
             finish_by: None,
         }
@@ -99,6 +107,9 @@ impl<'a> Connection<'a> {
             }
         }
         self.pump(told)?;
+        if self.alone.is_some_and(|outputs| self.answered >= outputs) {
+            return Err(Failure::Cleared.into());
+        }
         self.session.tick(self.now_us(), self.held.is_none())?;
         if self.has_left() {
             self.session.disconnect();
@@ -108,6 +119,13 @@ impl<'a> Connection<'a> {
         }
         self.arm(alarm.as_mut());
         self.wait(alarm).await
+    }
+
+    /// What was answered, and what was not.
+    pub fn traffic(&self) -> Traffic {
+        let mut unanswered = self.session.unanswered();
+        let first = unanswered.next();
+        Traffic { answered: self.answered, unanswered: first.iter().count() as u64 + unanswered.count() as u64, first }
     }
 
     fn has_left(&self) -> bool {
@@ -187,6 +205,8 @@ impl<'a> Connection<'a> {
             Command::Ack { conn, packet_ids } if conn == self.conn => {
                 packet_ids.into_iter().for_each(|packet_id| self.session.ack(packet_id));
             }
+            // A broker may close on a control message, too, and then it would not be told which of the two it was.
+            Command::Publish { publish, .. } if publish.token == 0 && self.alone.is_some() => {}
             Command::Publish { conn, mut publish } if conn == self.conn => {
                 if let (true, Some(stamp)) = (self.link.envelope, publish.stamp) {
                     let gateway = &self.link.options.gateway;
@@ -250,7 +270,10 @@ impl<'a> Connection<'a> {
             let Some(event) = self.session.next_event(now_us, &mut self.input)? else { break };
             match self.translate(event, told) {
                 Passed::Message(message) => self.gather_message(message)?,
-                Passed::Answer(answer) => self.answers.push(answer),
+                Passed::Answer(answer) => {
+                    self.answered += 1;
+                    self.answers.push(answer);
+                }
                 Passed::Control(event) => {
                     any = true;
                     self.pass_control(event)?;
@@ -335,6 +358,7 @@ impl<'a> Connection<'a> {
                 info!(link = self.link.name, %address, session_present, "connected");
                 told.clear();
                 self.told_up = true;
+                let inflight_max = if self.alone.is_some() { 1 } else { inflight_max };
                 if let Some(subscriptions) = &mut self.link.subscriptions {
                     subscriptions.settle(self.session.filters());
                 }

@@ -33,6 +33,11 @@ impl Inflight {
         self.len() == 0
     }
 
+    /// The tokens in flight, in no order.
+    pub fn tokens(&self) -> impl Iterator<Item = u64> + '_ {
+        self.tokens.iter().flatten().copied()
+    }
+
     /// A packet id for this token; none if the window is full.
     pub fn insert(&mut self, token: u64) -> Option<u16> {
         if let Some(id) = self.free.pop() {

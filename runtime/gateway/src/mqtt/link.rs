@@ -1,7 +1,7 @@
 //! Keeps one connection to a broker up, and moves events and commands across it.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::queue::MessageSender;
 use super::session::{Options, SessionError};
 use super::subscriptions::Subscriptions;
+use super::suspicion::{Ended, Suspicion};
 use super::transport::Endpoint;
 use super::Publish;
 
@@ -175,6 +176,23 @@ pub(super) enum Failure {
     Eof(&'static str),
     #[error("more commands than its queue holds")]
     Reset,
+    #[error("nothing is left of what the broker may have closed on; publishing in full again")]
+    Cleared,
+}
+
+impl Failure {
+    /// Who ended the connection.
+    fn ended(&self) -> Ended {
+        match self {
+            Self::Session(SessionError::Closed { blames: true, .. }) => Ended::ByBlame,
+            Self::Session(SessionError::Closed { .. }) | Self::Eof(_) => Ended::ByBroker,
+            // What it had not read yet when it closed makes a reset of it.
+            Self::Io(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                Ended::ByBroker
+            }
+            _ => Ended::Otherwise,
+        }
+    }
 }
 
 impl<T: Into<Failure>> From<T> for Stop {
@@ -208,10 +226,11 @@ impl Link {
     pub async fn run(mut self) {
         let mut jitter = fastrand::Rng::with_seed(self.seed);
         let (mut conn, mut attempt, mut told) = (0, 0, String::new());
+        let mut suspicion = Suspicion::default();
         loop {
             conn += 1;
             let started = Instant::now();
-            let Stop::Failed(failure) = self.attempt(conn, &mut told).await else { return };
+            let Stop::Failed(failure) = self.attempt(conn, &mut told, &mut suspicion).await else { return };
             if started.elapsed() >= Duration::from_millis(BACKOFF_RESET_AFTER_MS) {
                 attempt = 0;
             }
@@ -232,18 +251,26 @@ impl Link {
         }
     }
 
-    async fn attempt(&mut self, conn: u64, told: &mut String) -> Stop {
+    async fn attempt(&mut self, conn: u64, told: &mut String, suspicion: &mut Suspicion) -> Stop {
         let io = match while_away(&mut self.commands, self.endpoint.connect()).await {
             Some(Ok(io)) => io,
             Some(Err(error)) => return error.into(),
             None => return Stop::Finished,
         };
         self.reset.store(false, Ordering::Relaxed);
-        let mut connection = Connection::new(self, conn, io);
+        let mut connection = Connection::new(self, conn, io, suspicion.alone());
         let stop = connection.run(told).await;
-        if connection.told_up && matches!(stop, Stop::Failed(_)) {
-            let down = self.events.control.send_async((self.id, LinkEvent::Down { conn }));
-            match while_away(&mut self.commands, down).await {
+        let (Stop::Failed(failure), true) = (&stop, connection.told_up) else { return stop };
+        let refused = suspicion.ended(failure.ended(), &connection.traffic());
+        if refused.is_some() {
+            let link = &self.name;
+            warn!(link, reason = %failure, "the broker closes the connection whenever it gets one output, which counts as refused");
+        }
+        let answer = refused.map(|token| PublishAnswer { token, accepted: false });
+        let answer = answer.map(|answer| LinkEvent::Published { conn, answers: vec![answer] });
+        for event in answer.into_iter().chain([LinkEvent::Down { conn }]) {
+            let told = self.events.control.send_async((self.id, event));
+            match while_away(&mut self.commands, told).await {
                 Some(Ok(())) => (self.events.wake)(),
                 _ => return Stop::Finished,
             }

@@ -13,11 +13,13 @@
 //! - [`queue`]: messages on their way to the core, bounded by memory.
 //! - [`transport`]: TCP and TLS.
 //! - [`backoff`]: when to try again.
+//! - [`suspicion`]: which publish it is that the broker closes on, again and again.
 //! - [`link`]: keeps a connection up and moves events and commands across it.
 
 pub mod backoff;
 pub mod codec;
 mod connection;
+mod decimal;
 pub mod handshake;
 pub mod inflight;
 pub mod link;
@@ -26,6 +28,7 @@ mod options;
 pub mod queue;
 pub mod session;
 pub mod subscriptions;
+pub mod suspicion;
 pub mod transport;
 
 use std::time::Instant;

@@ -23,35 +23,14 @@ pub const WAITING_MAX: usize = 64;
 pub const FILTERS_PER_SUBSCRIBE: usize = 64;
 
 mod control;
+mod error;
 
 pub use control::LARGE_MAX_BYTES;
+pub use error::SessionError;
 
 const QUOTA_EXCEEDED: u8 = 0x97;
 const PACKET_ID_IN_USE: u8 = 0x91;
 const REFUSED_FROM: u8 = 0x80;
-
-/// Why a connection must end.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// Not MQTT, or not in the right order.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    /// The broker refuses the connection.
-    #[error("refused: {0}")]
-    Refused(String),
-    /// The broker closes the connection.
-    #[error("closed by the broker: {0}")]
-    Closed(String),
-    /// No answer in time.
-    #[error("no answer to {0} within {seconds} s", seconds = ANSWER_TIMEOUT_US / 1_000_000)]
-    Timeout(&'static str),
-    /// The broker takes no more for now.
-    #[error("the broker is over its quota; its data is sent again later")]
-    Quota,
-    /// More publishes than the window and its waiting room hold.
-    #[error("more publishes than the window of {0} allows")]
-    Window(u16),
-}
 
 #[derive(Debug)]
 enum State {
@@ -198,7 +177,7 @@ impl Session {
         match (packet, &mut self.state) {
             (Incoming::Refused(reason), State::Connecting) => Err(SessionError::Refused(reason)),
             (Incoming::ConnAck(accepted), State::Connecting) => Ok(self.accepted(now_us, &accepted)),
-            (Incoming::Disconnect(reason), _) => Err(SessionError::Closed(reason)),
+            (Incoming::Disconnect { reason, blames }, _) => Err(SessionError::Closed { reason, blames }),
             (_, State::Connecting) => Err(Malformed("a packet before CONNACK".to_owned()).into()),
             (Incoming::SubAck { packet_id, refusals }, State::Subscribing | State::Up) => {
                 self.subscribed(packet_id, refusals)

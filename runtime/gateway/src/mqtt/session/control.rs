@@ -43,6 +43,11 @@ impl Session {
         handshake::unsubscribe(&self.options, &only(&before, filters), &mut self.asked, &mut self.out);
     }
 
+    /// Tokens of the publishes in flight that somebody waits for.
+    pub fn unanswered(&self) -> impl Iterator<Item = u64> + '_ {
+        self.inflight.tokens().filter(|token| *token != 0)
+    }
+
     /// What it is subscribed to, or about to be.
     pub fn filters(&self) -> &[String] {
         &self.filters

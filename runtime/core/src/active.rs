@@ -11,6 +11,7 @@ use crate::breaker::{Breaker, Change};
 use crate::canary::{By, Canary};
 use crate::dead::Maker;
 use crate::deploy::guard::{Baseline, Guard};
+use crate::functions::Try;
 use crate::instances::{Free, Instances};
 use crate::job::{Job, Parcel, Replica};
 use crate::notices::Notices;
@@ -51,11 +52,12 @@ pub(crate) struct Active {
     pub worker_ns: u64,
     pub emits_refused: u64,
     pub last_failure: Option<&'static str>,
-    /// Messages that are to be run again, by their tickets, and how often it failed on them. No other begins meanwhile: it
-    /// would overtake them.
-    pub tries: BTreeMap<u64, u32>,
-    /// Runs that were not the last of their message.
+    /// Messages that are to be run again, by their tickets. No other begins meanwhile: it would overtake them.
+    pub tries: BTreeMap<u64, Try>,
+    /// Runs that were not to be the last of their message.
     pub retries: u64,
+    /// Messages that were not run again after all, because nothing more fitted in flight.
+    pub retries_cut: u64,
     /// Messages it failed on, or was not run on, that went on without it.
     pub passed: u64,
     /// Messages it was not run on.
@@ -136,6 +138,7 @@ impl Active {
             last_failure: None,
             tries: BTreeMap::new(),
             retries: 0,
+            retries_cut: 0,
             passed: 0,
             held_back: 0,
             breaker: Breaker::new(),
@@ -333,19 +336,26 @@ impl Active {
         if let Err(failure) = result {
             self.failures += 1;
             self.last_failure = Some(failure.word());
-            if let Some(backoff_ms) = self.backoff_ms(ticket) {
+            if let Some(backoff_ms) = self.backoff_ms(ticket, failure) {
                 self.retries += 1;
                 return Some(shop.mono_us.saturating_add(backoff_ms * 1000));
             }
+        }
+        self.over(ticket, result.as_ref().err(), shop);
+        None
+    }
+
+    /// It is over with a message, by this failure or well.
+    pub fn over(&mut self, ticket: u64, failure: Option<&Failure>, shop: &mut Shop<'_>) {
+        if let Some(failure) = failure {
             shop.notices.function_failed(&self.name, failure, self.passes(), shop.mono_us);
         }
         self.tries.remove(&ticket);
-        match self.breaker.ended(result.is_ok(), shop.mono_us) {
+        match self.breaker.ended(failure.is_none(), shop.mono_us) {
             Some(Change::Opened) => shop.notices.quarantined(&self.name, shop.mono_us),
             Some(Change::Closed(held_back)) => shop.notices.released(&self.name, held_back, shop.mono_us),
             None => {}
         }
-        None
     }
 
     /// While it is on probation, finds out whether it has to go; then it begins with nothing more.
@@ -357,14 +367,6 @@ impl Active {
             (self.guard, self.is_frozen) = (None, true);
             shop.notices.tripped.push((Arc::clone(&self.name), self.sha256, reason));
         }
-    }
-
-    /// It failed on this message: milliseconds until it is to be run again. A trial is run once.
-    fn backoff_ms(&mut self, ticket: u64) -> Option<u64> {
-        let failed = self.tries.get(&ticket).map_or(1, |failed| failed + 1);
-        let backoff_ms = self.manifest.on_error.backoff_ms(failed).filter(|_| !self.breaker.is_open())?;
-        self.tries.insert(ticket, failed);
-        Some(backoff_ms)
     }
 
     /// Whether what it fails on goes on without it.

@@ -80,6 +80,16 @@ pub(crate) struct Maker {
     pub overrides: Vec<(String, String)>,
 }
 
+/// What one invocation failed by.
+pub(crate) struct Failed<'a> {
+    pub failure: &'a Failure,
+    /// It was to run again, for which there was no memory.
+    pub is_cut: bool,
+}
+
+/// Why a message was not run as often as its function's manifest says.
+const CUT: &str = "not run again, because the memory for messages in flight was full";
+
 /// Topic and payload of the dead letter for one invocation of `maker` that failed. The state must be as it was before the
 /// message.
 pub(crate) fn letter(
@@ -87,9 +97,9 @@ pub(crate) fn letter(
     active: &mut Active,
     maker: &Maker,
     waking: &Waking<'_>,
-    failure: &Failure,
+    Failed { failure, is_cut }: &Failed<'_>,
 ) -> (String, Vec<u8>) {
-    let has_state = active.instances.uses_state() && *failure != Failure::Quarantined;
+    let has_state = active.instances.uses_state() && **failure != Failure::Quarantined;
     let state = Arc::clone(active.instances.state());
     let is_shown = has_state && has_state_now(&mut active.large_letter_ms, state.bytes(), waking.now_ms);
     let letter = Letter {
@@ -97,7 +107,7 @@ pub(crate) fn letter(
         version: maker.manifest.version.to_string(),
         sha256: hex::encode(maker.sha256),
         reason: failure.word(),
-        detail: failure.to_string(),
+        detail: if *is_cut { format!("{failure}; {CUT}") } else { failure.to_string() },
         code: failure.code(),
         topic: waking.topic,
         payload_base64: BASE64_STANDARD.encode(waking.payload),

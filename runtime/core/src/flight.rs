@@ -38,6 +38,14 @@ pub(crate) struct Ticket {
     bytes: usize,
 }
 
+impl Ticket {
+    /// Places of the functions that wait to run on it.
+    pub fn waiting(&self) -> impl Iterator<Item = usize> + '_ {
+        let parts = self.parts.iter().filter(|part| matches!(part.progress, Progress::Waiting));
+        parts.map(|part| part.place)
+    }
+}
+
 /// All messages in flight.
 #[derive(Default)]
 pub(crate) struct Flight {
@@ -114,6 +122,25 @@ impl Flight {
             self.bytes += bytes;
             self.see(number);
         }
+    }
+
+    /// A function does not run on a message again that it failed on in this build.
+    pub fn gave_up(&mut self, number: u64, place: usize, progress: Progress, maker: Arc<Maker>) {
+        let parts = self.tickets.get_mut(&number).into_iter().flat_map(|ticket| &mut ticket.parts);
+        parts.filter(|part| part.place == place).for_each(|part| part.maker = Some(Arc::clone(&maker)));
+        self.went_on(number, place, progress);
+    }
+
+    /// Whether a message could land if those functions that are to run on it again, by `is_tried`, did not.
+    pub fn could_land(&self, number: u64, is_tried: impl Fn(usize) -> bool) -> bool {
+        let Some(ticket) = self.tickets.get(&number) else { return false };
+        let is_first = self.topics.get(&ticket.parcel.topic).and_then(|line| line.front()) == Some(&number);
+        is_first
+            && ticket.parts.iter().all(|part| match part.progress {
+                Progress::Waiting => is_tried(part.place),
+                Progress::Away => false,
+                Progress::Done(..) => true,
+            })
     }
 
     /// Another version comes in force at this place: what failed there before did so by `maker`.

@@ -1,4 +1,5 @@
-//! Which functions a message wakes, and whose turn it is; `settle`: what comes of it; `places`: functions that come, change and go.
+//! Which functions a message wakes, and whose turn it is; `tries`: messages they are to run on again; `settle`: what comes of
+//! it; `places`: functions that come, change and go.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,8 +22,10 @@ use crate::triggers::Triggers;
 
 mod places;
 mod settle;
+mod tries;
 
 pub(crate) use settle::Outcome;
+pub(crate) use tries::Try;
 
 /// Jobs on workers and on their way, of all functions together. What they bring back takes memory.
 pub const JOBS_MAX: usize = 64;
@@ -53,6 +56,8 @@ pub(crate) struct Ran {
     pub effects: Option<Box<Effects>>,
     /// Nanoseconds it had on workers, if it was on one.
     pub run_ns: Option<u64>,
+    /// It failed, and was to run again, for which there was no memory.
+    pub is_cut: bool,
 }
 
 impl Progress {
@@ -235,34 +240,6 @@ impl Functions {
         Some(progress)
     }
 
-    /// A function that is to run on a message again, and that message's ticket.
-    pub fn next_retry(&mut self, mono_us: u64) -> Option<(usize, u64)> {
-        let (_, ticket, place) = self.retries.first().copied().filter(|(at_us, ..)| *at_us <= mono_us)?;
-        self.retries.pop_first();
-        Some((place, ticket))
-    }
-
-    /// When the first is due.
-    pub fn retry_due_us(&self) -> Option<u64> {
-        self.retries.first().map(|(at_us, ..)| *at_us)
-    }
-
-    /// Begins with that; if it cannot yet, it waits before all others.
-    pub fn begin_again(
-        &mut self,
-        place: usize,
-        ticket: u64,
-        parcel: &Parcel,
-        may_leave: bool,
-        shop: &mut Shop<'_>,
-    ) -> Progress {
-        let progress = self.start_parked(place, ticket, parcel, may_leave, shop);
-        if let (None, Some(active)) = (&progress, self.active.get_mut(place)) {
-            active.waiting.push_front(ticket);
-        }
-        progress.unwrap_or(Progress::Waiting)
-    }
-
     /// Begins with a message that is parked. None if it cannot begin yet.
     fn start_parked(
         &mut self,
@@ -292,7 +269,10 @@ impl Functions {
         shop: &mut Shop<'_>,
     ) -> Option<Progress> {
         match self.active.get_mut(work.place)?.start(work, invocation, pack, shop) {
-            Start::Done(result) => Some(Progress::Done(Ran { by: work.by, result, effects: None, run_ns: None })),
+            Start::Done(result) => {
+                let by = work.by;
+                Some(Progress::Done(Ran { by, result, effects: None, run_ns: None, is_cut: false }))
+            }
             Start::Retry(at_us) => {
                 self.retries.insert((at_us, work.ticket, work.place));
                 Some(Progress::Waiting)
@@ -347,7 +327,7 @@ impl Functions {
                     return Progress::Waiting;
                 }
                 active.with(by, |version| version.instances.hold());
-                Progress::Done(Ran { by, result, effects: Some(effects), run_ns: Some(ran_ns) })
+                Progress::Done(Ran { by, result, effects: Some(effects), run_ns: Some(ran_ns), is_cut: false })
             }
             Ended::Unmakeable => {
                 active.with(by, |version| {

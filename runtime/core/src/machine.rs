@@ -310,6 +310,7 @@ impl<S: Storage> Core<S> {
             self.grace_until_us = None;
         }
         self.try_again();
+        self.cut_retries();
         self.publish_changed_functions();
         if mono_us >= self.notices_due_us {
             self.notices_due_us = mono_us + NOTICE_INTERVAL_US;

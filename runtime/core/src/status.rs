@@ -231,6 +231,8 @@ struct FunctionStatus<'a> {
     last_failure: Option<&'static str>,
     /// Of the failures, those after which it ran on the message again.
     retries: u64,
+    /// Messages that it did not run on again after all, because nothing more fitted in flight.
+    retries_cut: u64,
     /// Of the failures, those whose messages went on without it.
     passed: u64,
     quarantined: bool,
@@ -289,6 +291,7 @@ fn function(active: &Active, all_fuel: u64) -> FunctionStatus<'_> {
         failures: active.failures,
         last_failure: active.last_failure,
         retries: active.retries,
+        retries_cut: active.retries_cut,
         passed: active.passed,
         quarantined: active.breaker.is_open(),
         held_back: active.held_back,

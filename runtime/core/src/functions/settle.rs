@@ -1,6 +1,7 @@
 //! What comes of a message when its functions have ended: outputs, changes of state, dead letters.
 
 use super::*;
+use crate::dead::Failed;
 
 /// What the functions made of one message; the effects are in the record builder.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +54,7 @@ impl Functions {
         let mut outcome = Outcome::default();
         for part in parts {
             let Some(active) = self.active.get_mut(part.place) else { continue };
-            let Progress::Done(Ran { by, result, effects: taken, run_ns }) = &part.progress else { continue };
+            let Progress::Done(Ran { by, result, effects: taken, run_ns, is_cut }) = &part.progress else { continue };
             outcome.woken += 1;
             let version = active.version(*by);
             let effects = taken.as_deref().or_else(|| version.instances.effects());
@@ -74,8 +75,9 @@ impl Functions {
                     outcome.failed += 1;
                     outcome.random_used = true;
                     let maker = part.maker.clone().unwrap_or_else(|| Arc::new(active.version(*by).maker()));
+                    let failure = Failed { failure, is_cut: *is_cut };
                     let (topic, payload) =
-                        active.with(*by, |version| dead::letter(outlets.gateway_id, version, &maker, waking, failure));
+                        active.with(*by, |version| dead::letter(outlets.gateway_id, version, &maker, waking, &failure));
                     outcome.add(outlets.route(&topic, &payload, ledger, &mut self.routes));
                     record.output(&topic, &payload, &self.routes);
                 }

@@ -149,6 +149,25 @@ impl<S: Storage> Core<S> {
         }
     }
 
+    /// When nothing more fits in flight, functions do not run again on messages they failed on, the oldest first: messages
+    /// of other functions are not to wait for that.
+    pub(super) fn cut_retries(&mut self) {
+        while self.flight.is_full() && self.may_land() {
+            let Some(number) = self.functions.oldest_try(&self.flight) else { return };
+            let Some(ticket) = self.flight.get(number) else { return };
+            let parcel = ticket.parcel.clone();
+            let places: Vec<usize> = ticket.waiting().collect();
+            for place in &places {
+                let mut shop = Shop { mono_us: self.now.mono_us, notices: &mut self.notices };
+                let given_up = self.functions.give_up_try(*place, number, parcel.topic(), &mut shop);
+                let Some((progress, maker)) = given_up else { return };
+                self.flight.gave_up(number, *place, progress, maker);
+            }
+            self.land();
+            places.into_iter().for_each(|place| self.go_on(place));
+        }
+    }
+
     /// There may be room again for what functions bring back.
     fn feed_starved(&mut self) {
         for place in self.functions.take_starved() {

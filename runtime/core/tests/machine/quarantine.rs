@@ -205,35 +205,54 @@ fn end_any(bench: &mut Bench, rng: &mut fastrand::Rng) -> bool {
 
 #[test]
 fn whatever_fails_each_message_lands_in_its_turn() {
-    for seed in 0..60 {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let mut bench = bench();
-        bench.jobs = Some(Vec::new());
-        let count = 120;
-        for packet_id in 1..=count {
-            let topic = rng.choice(["stubborn/a", "stubborn/b", "soft/a", "count/a", "up/t"]).unwrap();
-            let payload = rng.choice(["?", "~", "^", "x", "x", "x"]).unwrap();
-            publish(&mut bench, packet_id, topic, payload);
-            if rng.bool() {
-                bench.wait_ms(rng.u64(0..80));
-            }
-            for _ in 0..rng.u8(0..4) {
-                end_any(&mut bench, &mut rng);
-            }
-        }
+    assert_eq!((0..60).map(|seed| each_lands_in_its_turn(seed, "")).sum::<u64>(), 0);
+}
+
+#[test]
+fn so_it_does_when_no_more_fits_in_flight() {
+    let much: &'static str = "x".repeat(60_000).leak();
+    let cut: u64 = (0..20).map(|seed| each_lands_in_its_turn(seed, much)).sum();
+    assert!(cut > 10, "{cut}");
+}
+
+/// Returns how many were not run again for that.
+fn each_lands_in_its_turn(seed: u64, rest: &'static str) -> u64 {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut bench = bench();
+    bench.jobs = Some(Vec::new());
+    let count = 120;
+    let payloads = ["?", "~", "^", "x", "x", "x"].map(|first| &*[first, rest].concat().leak());
+    for packet_id in 1..=count {
+        let topic = rng.choice(["stubborn/a", "stubborn/b", "soft/a", "count/a", "up/t"]).unwrap();
+        let payload = rng.choice(payloads).unwrap();
         for _ in 0..2000 {
-            if bench.core.in_flight() == 0 {
+            if bench.core.accepts_messages() {
                 break;
             }
             end_any(&mut bench, &mut rng);
-            bench.wait_ms(50);
+            bench.wait_ms(10);
         }
-        assert_eq!(bench.core.in_flight(), 0, "seed {seed}: something waits for ever");
-        bench.wait_ms(50);
-        let acked: Vec<u16> = bench.acked.iter().map(|(_, _, packet_id)| *packet_id).collect();
-        assert_eq!(acked, (1..=count).collect::<Vec<_>>(), "seed {seed}");
-        assert_eq!(bench.core.ledger().messages.received, u64::from(count), "seed {seed}");
+        publish(&mut bench, packet_id, topic, payload);
+        if rng.bool() {
+            bench.wait_ms(rng.u64(0..80));
+        }
+        for _ in 0..rng.u8(0..4) {
+            end_any(&mut bench, &mut rng);
+        }
     }
+    for _ in 0..2000 {
+        if bench.core.in_flight() == 0 {
+            break;
+        }
+        end_any(&mut bench, &mut rng);
+        bench.wait_ms(50);
+    }
+    assert_eq!(bench.core.in_flight(), 0, "seed {seed}: something waits for ever");
+    bench.wait_ms(50);
+    let acked: Vec<u16> = bench.acked.iter().map(|(_, _, packet_id)| *packet_id).collect();
+    assert_eq!(acked, (1..=count).collect::<Vec<_>>(), "seed {seed}");
+    assert_eq!(bench.core.ledger().messages.received, u64::from(count), "seed {seed}");
+    function(&bench, "stubborn")["retries_cut"].as_u64().unwrap()
 }
 
 /// The job of a message of `stubborn`, by its topic, ends too late.
@@ -281,4 +300,31 @@ fn what_waits_behind_a_try_goes_on_when_that_is_held_back() {
         (0, &true.into(), &2.into()),
         "{shown}"
     );
+}
+
+/// Messages in flight come to 2 MiB at most: those that wait for another try are not to keep out what others could do.
+#[test]
+fn what_waits_for_another_try_makes_room_when_no_more_fits_in_flight() {
+    let mut bench = bench();
+    let payload = Bytes::from([b"?".as_slice(), &[b'x'; 60_000]].concat());
+    let count = 26;
+    for packet_id in 1..=count {
+        assert!(bench.core.accepts_messages(), "before message {packet_id}, with {} in flight", bench.core.in_flight());
+        let (conn, topic) = (bench.conn(LinkId::INTAKE), Bytes::from_static(b"in/stubborn/a"));
+        let payload = payload.clone();
+        bench.handle(Input::Message(Message { conn, packet_id, qos: 1, dup: false, topic, payload }));
+    }
+    assert!(bench.core.in_flight() > 10, "there are no more that go than must: {}", bench.core.in_flight());
+    publish(&mut bench, count + 1, "up/t", "healthy");
+    assert_eq!(bench.stream("cloud").outputs.received, bench.core.ledger().messages.received, "at once");
+    let shown = function(&bench, "stubborn");
+    let cut = shown["retries_cut"].as_u64().unwrap();
+    assert!((5..10).contains(&cut), "{shown}");
+    bench.wait_ms(2000);
+    assert_eq!((bench.core.in_flight(), bench.acked.len()), (0, usize::from(count) + 1));
+    bench.connect(CLOUD, 100);
+    let letters: Vec<Value> = bench.drain().iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    let with = |text: &str| letters.iter().filter(|letter| letter["detail"].as_str().unwrap().contains(text)).count();
+    assert_eq!((letters.len(), with("memory for messages in flight was full") as u64), (usize::from(count), cut));
+    assert_eq!(with("error code 1"), letters.iter().filter(|letter| letter["reason"] == "error").count());
 }

@@ -208,6 +208,11 @@ fn named(page: &mut Page, status: &Value, array: &str, label: &'static str) {
                 samples("retries"),
             );
             page.counter(
+                "function_retries_cut",
+                "Messages it did not run on again because nothing more fitted in flight, since the start",
+                samples("retries_cut"),
+            );
+            page.counter(
                 "function_passed",
                 "Failures whose messages went on without it, since the start",
                 samples("passed"),

@@ -68,6 +68,9 @@ pub const EMITS_MAX: usize = 4096;
 pub const STATE_OPS_MAX: usize = 1024;
 /// Operations of a migration that are looked through for a key before they become part of the state.
 pub const MIGRATION_OPS_MAX: usize = 64;
+/// Fuel of a migration, if a message of the function may use more: it runs to its end between two messages, and those of all
+/// functions wait meanwhile. That is some 40 ms on a PC, and by estimate 200 ms on a Raspberry Pi.
+pub const MIGRATION_FUEL_MAX: u64 = 20_000_000;
 /// Keys a function may keep.
 pub const STATE_KEYS_MAX: usize = 4096;
 

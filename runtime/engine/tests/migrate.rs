@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use eyot_engine::limits::STATE_KEYS_MAX;
+use eyot_engine::limits::{MIGRATION_FUEL_MAX, STATE_KEYS_MAX};
 use eyot_engine::{Function, LoadError, State, StateOp};
 use eyot_wire::code::Failure;
 
@@ -102,6 +102,14 @@ fn it_has_the_fuel_of_a_message_and_may_take_slices() {
     let mut f = migrating(body, "[limits]\nfuel = 1_000_000");
     f.migrate(1).unwrap();
     assert!(f.fuel_spent() > 50_000, "{}", f.fuel_spent());
+}
+
+#[test]
+fn it_has_no_more_fuel_than_others_can_wait_for() {
+    for (rounds, expected) in [(1_000_000, Ok(())), (MIGRATION_FUEL_MAX, Err(Failure::Fuel))] {
+        let body = format!("(loop (br_if 0 (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {rounds})))) i32.const 0");
+        assert_eq!(migrating(&body, "[limits]\nfuel = 1_000_000_000").migrate(1), expected, "{rounds}");
+    }
 }
 
 #[test]

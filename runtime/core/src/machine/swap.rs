@@ -1,5 +1,8 @@
 //! Deployment, between two messages: the change goes into the log, and the machine does what the log says.
 
+use eyot_engine::limits::MIGRATION_FUEL_MAX;
+use eyot_wire::code::Failure;
+
 use super::*;
 use crate::deploy::guard::Guard;
 use crate::deploy::plan::{Change, Origin, Stage};
@@ -167,8 +170,12 @@ impl<S: Storage> Core<S> {
 
 /// A version makes its own of the state of major version `from`, which it has.
 pub(super) fn migrate(loaded: &mut Loaded, from: u64) -> Result<(), String> {
-    loaded.function.migrate(from).map(drop).map_err(|failure| {
-        format!("cannot take over the state of version {from}: eyot_migrate: {failure}; the version before stays")
+    let most = MIGRATION_FUEL_MAX.min(loaded.function.manifest().limits.fuel);
+    loaded.function.migrate(from).map_err(|failure| {
+        let limit = if failure == Failure::Fuel { format!(" ({most} for a migration)") } else { String::new() };
+        format!(
+            "cannot take over the state of version {from}: eyot_migrate: {failure}{limit}; the version before stays"
+        )
     })
 }
 

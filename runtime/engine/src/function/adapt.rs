@@ -4,6 +4,7 @@ use eyot_wire::module::EXPORT_MIGRATE;
 
 use super::*;
 use crate::instance::call;
+use crate::limits::MIGRATION_FUEL_MAX;
 
 impl Function {
     /// The values of its configuration that are not the manifest's.
@@ -45,8 +46,8 @@ impl Function {
     }
 
     /// Runs `eyot_migrate` on the present state, which major version `from_major` has left behind (numbers beyond an `i32`
-    /// are given as the largest). It runs to its end under the fuel and the limits of one message; it may read and change the
-    /// state, read the configuration and log. It may not emit; `now_ms` is 0 and `random` refused.
+    /// are given as the largest). It runs to its end under the limits of one message, with [`MIGRATION_FUEL_MAX`] at most; it may read
+    /// and change the state, read the configuration and log. It may not emit; `now_ms` is 0 and `random` refused.
     ///
     /// Then [`state`](Self::state) is what it made of it, and [`effects`](Self::effects) has what it logged. It may touch every
     /// key there can be; of its operations, the effects have only the last.
@@ -61,7 +62,7 @@ impl Function {
         let before = Arc::clone(&host.state);
         host.growth.refused = false;
         host.message = Some(MessageContext::migration());
-        host.meter = Meter::new(host.limits.fuel);
+        host.meter = Meter::new(host.limits.fuel.min(MIGRATION_FUEL_MAX));
         let result = self.run_migrate(i32::try_from(from_major).unwrap_or(i32::MAX));
         if result.is_ok() {
             self.keep();

@@ -116,10 +116,8 @@ pub enum Answer {
         ticket: u64,
         /// SHA-256 of the module.
         push: [u8; 32],
-        /// The function's name and version, if it has any.
-        release: Option<(String, String)>,
-        /// Reason and remedy.
-        reason: String,
+        /// Why.
+        refusal: Refusal,
     },
     /// Of [`Task::Take`].
     Taken {
@@ -173,14 +171,26 @@ pub enum Taken {
     /// what the push leads to is it safe to be without them.
     Ready(Candidate),
     /// A module that may not, or no module. Nothing of it is kept.
-    Refused {
-        /// The function's name and version, if it has any.
-        release: Option<(String, String)>,
-        /// Reason and remedy.
-        reason: String,
-    },
+    Refused(Refusal),
     /// The store does not work.
     Failed(io::Error),
+}
+
+/// Why a module may not be pushed here.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The function's name and version, if it has any.
+    pub release: Option<(String, String)>,
+    /// Whether it is signed as a push has to be. What is not is nobody's word, and not told on the function's topic.
+    pub is_authorized: bool,
+    /// Reason and remedy.
+    pub reason: String,
+}
+
+impl Refusal {
+    pub(crate) fn release(&self) -> Option<(&str, &str)> {
+        self.release.as_ref().map(|(name, version)| (name.as_str(), version.as_str()))
+    }
 }
 
 /// A verified module.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use eyot_core::task::{
-    Answer, Authorized, Candidate, Fresh, Overrides, Part, Shelf, Taken, Task, Unauthorized, TASKS_MAX,
+    Answer, Authorized, Candidate, Fresh, Overrides, Part, Refusal, Shelf, Taken, Task, Unauthorized, TASKS_MAX,
 };
 use eyot_core::Loaded;
 use eyot_engine::{Function, LoadOptions};
@@ -39,9 +39,6 @@ pub const AUDIT_MAX_BYTES: u64 = 256 << 10;
 pub const COMMANDS_MAX: usize = 2 * TASKS_MAX;
 /// End of the name of a file that is being written.
 const UNFINISHED: &str = "new";
-
-/// Name and version, as far as they can be read, and the reason.
-type Refusal = (Option<(String, String)>, String);
 
 /// The store of one gateway.
 #[derive(Clone)]
@@ -130,9 +127,9 @@ impl Store {
             Task::Keep { ticket, push, number, bytes } => {
                 if push.is_none() {
                     // What nobody has signed must not wear out the flash, however often it comes.
-                    if let Err((release, reason)) = self.check(&bytes) {
+                    if let Err(refusal) = self.check(&bytes) {
                         let push = Sha256::digest(&bytes).into();
-                        return Some(Answer::Refused { ticket, push, release, reason });
+                        return Some(Answer::Refused { ticket, push, refusal });
                     }
                 }
                 let push = push.unwrap_or_else(|| Sha256::digest(&bytes).into());
@@ -220,7 +217,7 @@ impl Store {
             if whole.len() > MODULE_MAX_BYTES {
                 self.forget(push);
                 let reason = format!("has more than {MODULE_MAX_BYTES} bytes; no module may be larger");
-                return Taken::Refused { release: None, reason };
+                return Taken::Refused(Refusal { release: None, is_authorized: false, reason });
             }
             match file::read(&self.part(push, number), MODULE_MAX_BYTES) {
                 Ok(part) => whole.extend_from_slice(&part),
@@ -238,9 +235,9 @@ impl Store {
                     Err(error) => Taken::Failed(error),
                 }
             }
-            Err((release, reason)) => {
+            Err(refusal) => {
                 self.forget(push);
-                Taken::Refused { release, reason }
+                Taken::Refused(refusal)
             }
         }
     }
@@ -249,7 +246,8 @@ impl Store {
     fn verify(&self, whole: &[u8]) -> Result<Candidate, Refusal> {
         let candidate = self.check(whole)?;
         let Manifest { name, version, .. } = &candidate.manifest;
-        let refused = |reason: String| (Some((name.clone(), version.to_string())), reason);
+        let release = Some((name.clone(), version.to_string()));
+        let refused = |reason: String| Refusal { release: release.clone(), is_authorized: true, reason };
         let options = match &self.budget {
             None => LoadOptions::default(),
             Some(budget) => {
@@ -265,11 +263,12 @@ impl Store {
 
     /// Whether it is a module that may be pushed here.
     fn check(&self, whole: &[u8]) -> Result<Candidate, Refusal> {
-        let module = Module::read(whole).map_err(|error| (None, format!("it {error}")))?;
+        let refused = |release, reason| Refusal { release, is_authorized: false, reason };
+        let module = Module::read(whole).map_err(|error| refused(None, format!("it {error}")))?;
         let manifest = module.manifest().clone();
-        let release = Some((manifest.name.clone(), manifest.version.to_string()));
-        let refused = |reason: String| (release.clone(), reason);
-        let keys = self.trust.check_push(&module, unix_s(SystemTime::now())).map_err(|e| refused(e.to_string()))?;
+        let keys = self.trust.check_push(&module, unix_s(SystemTime::now()));
+        let keys =
+            keys.map_err(|e| refused(Some((manifest.name.clone(), manifest.version.to_string())), e.to_string()))?;
         let signers = keys.iter().map(ToString::to_string).collect();
         Ok(Candidate { manifest, content_sha256: *module.content_sha256(), signers })
     }

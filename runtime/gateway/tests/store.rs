@@ -138,7 +138,9 @@ fn what_may_not_come_is_refused_and_nothing_of_it_stays() {
         ] {
             let whole = Task::Keep { ticket: 9, push: None, number: 0, bytes: Bytes::copy_from_slice(&bytes) };
             match store.work(whole) {
-                Some(Answer::Refused { ticket: 9, reason: found, .. }) => assert!(found.contains(reason), "{found}"),
+                Some(Answer::Refused { ticket: 9, refusal, .. }) => {
+                    assert!(refusal.reason.contains(reason) && !refusal.is_authorized, "{refusal:?}");
+                }
                 // That it does not load is found out when it is its turn.
                 Some(Answer::Kept { .. }) if reason == "is refused" => {}
                 other => panic!("{reason}: {other:?}"),
@@ -147,8 +149,9 @@ fn what_may_not_come_is_refused_and_nothing_of_it_stays() {
                 assert_eq!(place.files("parts"), [""; 0], "{reason}: it is not even written");
             }
             keep(&store, Some(sha256(&bytes)), 0, &bytes).unwrap();
-            let Taken::Refused { reason: found, .. } = take(&store, sha256(&bytes), 1) else { panic!("{reason}") };
-            assert!(found.contains(reason), "{found}");
+            let Taken::Refused(refusal) = take(&store, sha256(&bytes), 1) else { panic!("{reason}") };
+            assert!(refusal.reason.contains(reason), "{refusal:?}");
+            assert_eq!(refusal.is_authorized, reason == "is refused", "{refusal:?}");
             assert_eq!((place.files("parts"), place.files("modules")), (Vec::new(), Vec::new()), "{reason}");
         }
     });
@@ -336,8 +339,8 @@ fn what_is_for_a_node_has_parts_of_its_own_and_must_fit_its_board() {
             let keep = Task::Keep { ticket: 9, push: Some(push), number: 0, bytes: bytes.into() };
             assert!(matches!(on_node(keep), Some(Answer::Kept { .. })));
             let taken = on_node(Task::Take { push, parts: 1 });
-            let Some(Answer::Taken { result: Taken::Refused { reason, .. }, .. }) = taken else { panic!("{taken:?}") };
-            assert!(reason.starts_with(why), "{reason}");
+            let Some(Answer::Taken { result: Taken::Refused(refusal), .. }) = taken else { panic!("{taken:?}") };
+            assert!(refusal.reason.starts_with(why), "{refusal:?}");
         }
         // A node that the configuration has no more leaves nothing behind.
         keep_for(&store, push);

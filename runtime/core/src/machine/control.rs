@@ -9,7 +9,7 @@ use eyot_wire::module::MODULE_MAX_BYTES;
 use super::*;
 use crate::deploy::plan::{Receipt, Request, WAITING_MAX};
 use crate::deploy::staging::{Missing, Staging, Verdict};
-use crate::task::{Answer, Taken, Task, Unauthorized, TASKS_MAX};
+use crate::task::{Answer, Refusal, Taken, Task, Unauthorized, TASKS_MAX};
 
 /// What every control topic begins with.
 const PREFIX: &[u8] = b"eyot/";
@@ -169,13 +169,12 @@ impl<S: Storage> Core<S> {
                 }
                 self.acknowledge_ticket(ticket);
             }
-            Answer::Refused { ticket, push, release, reason } => {
+            Answer::Refused { ticket, push, refusal } => {
                 if let Some(receipt) = self.deployer.receipts.get(&ticket) {
                     self.deployer.staging.not_written(receipt.bytes);
                 }
                 self.acknowledge_ticket(ticket);
-                let release = release.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
-                self.reject(push, release, &reason);
+                self.turn_down(push, &refusal);
             }
             Answer::Ordered { ticket, result } => {
                 self.acknowledge_ticket(ticket);
@@ -214,11 +213,10 @@ impl<S: Storage> Core<S> {
                 self.report_push(push, PushState::Receiving, None, numbers.is_empty().then_some(reason.as_str()));
             }
             Taken::Ready(candidate) => self.consider(push, candidate),
-            Taken::Refused { release, reason } => {
+            Taken::Refused(refusal) => {
                 self.deployer.stage = None;
                 self.deployer.staging.forget(&push);
-                let release = release.as_ref().map(|(name, version)| (name.as_str(), version.as_str()));
-                self.reject(push, release, &reason);
+                self.turn_down(push, &refusal);
             }
             Taken::Failed(error) => {
                 self.deployer.stage = None;
@@ -229,10 +227,23 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// A push is refused: those who watch it and the function's topic hear why.
-    pub(super) fn reject(&mut self, push: [u8; 32], release: Option<(&str, &str)>, reason: &str) {
+    /// The store refuses a push.
+    fn turn_down(&mut self, push: [u8; 32], refusal: &Refusal) {
+        match refusal.is_authorized {
+            true => self.reject(push, refusal.release(), &refusal.reason),
+            false => self.reject_quietly(push, refusal.release(), &refusal.reason),
+        }
+    }
+
+    /// A push is refused: those who watch it hear why.
+    fn reject_quietly(&mut self, push: [u8; 32], release: Option<(&str, &str)>, reason: &str) {
         self.note_refused_push(Some(push), release, reason);
         self.report_push(push, PushState::Rejected, release, Some(reason));
+    }
+
+    /// The same, and it is on the function's topic.
+    pub(super) fn reject(&mut self, push: [u8; 32], release: Option<(&str, &str)>, reason: &str) {
+        self.reject_quietly(push, release, reason);
         if let Some((name, version)) = release {
             self.tell(name, version, push, "rejected", Some(reason));
         }

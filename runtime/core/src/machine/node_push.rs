@@ -10,7 +10,7 @@ use crate::deploy::plan::{Document, Origin, Receipt};
 use crate::deploy::registry::{build, cut, Entry};
 use crate::deploy::staging::{Missing, Verdict};
 use crate::node::NODE_MODULE_MAX_BYTES;
-use crate::task::{Answer, Candidate, Taken, Task};
+use crate::task::{Answer, Candidate, Refusal, Taken, Task};
 use eyot_trust::release::Admission;
 
 impl<S: Storage> Core<S> {
@@ -130,12 +130,12 @@ impl<S: Storage> Core<S> {
                 }
                 self.acknowledge_ticket(ticket);
             }
-            Answer::Refused { ticket, push, release, reason } => {
+            Answer::Refused { ticket, push, refusal } => {
                 if let Some(receipt) = self.deployer.receipts.get(&ticket) {
                     node.staging.not_written(receipt.bytes);
                 }
                 self.acknowledge_ticket(ticket);
-                self.reject_on_node(place, push, release.as_ref(), &reason);
+                self.turn_down_for_node(place, push, &refusal);
             }
             Answer::Taken { push, result } => self.taken_for_node(place, push, result),
             Answer::Fetched { sha256, result } => self.fetched_for_node(place, sha256, result),
@@ -156,9 +156,9 @@ impl<S: Storage> Core<S> {
                 self.report_node_push(place, push, PushState::Receiving, None, reason);
             }
             Taken::Ready(candidate) => self.consider_for_node(place, push, candidate),
-            Taken::Refused { release, reason } => {
+            Taken::Refused(refusal) => {
                 node.staging.forget(&push);
-                self.reject_on_node(place, push, release.as_ref(), &reason);
+                self.turn_down_for_node(place, push, &refusal);
             }
             Taken::Failed(error) => {
                 node.staging.failed(&push);
@@ -212,7 +212,7 @@ impl<S: Storage> Core<S> {
         });
         if let Err(reason) = staged {
             self.put_away_on_node(place, push);
-            self.reject_on_node(place, push, Some(&(function, version)), &reason);
+            self.reject_on_node(place, push, Some((&function, &version)), &reason);
         }
     }
 
@@ -237,15 +237,17 @@ impl<S: Storage> Core<S> {
         }
     }
 
+    /// The store refuses a push to a node: those who watch it hear why, and so does the node's topic if it is authorized.
+    fn turn_down_for_node(&mut self, place: usize, push: [u8; 32], refusal: &Refusal) {
+        if refusal.is_authorized {
+            return self.reject_on_node(place, push, refusal.release(), &refusal.reason);
+        }
+        self.note_refused_push(Some(push), refusal.release(), &refusal.reason);
+        self.report_node_push(place, push, PushState::Rejected, refusal.release(), Some(&refusal.reason));
+    }
+
     /// A push to a node is refused: those who watch it and the node's topic hear why.
-    pub(super) fn reject_on_node(
-        &mut self,
-        place: usize,
-        push: [u8; 32],
-        release: Option<&(String, String)>,
-        reason: &str,
-    ) {
-        let release = release.map(|(name, version)| (name.as_str(), version.as_str()));
+    pub(super) fn reject_on_node(&mut self, place: usize, push: [u8; 32], release: Option<(&str, &str)>, reason: &str) {
         self.note_refused_push(Some(push), release, reason);
         self.report_node_push(place, push, PushState::Rejected, release, Some(reason));
         if let (Some((name, version)), Some(node)) = (release, self.nodes.get_mut(place)) {

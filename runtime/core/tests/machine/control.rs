@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eyot_core::io::{Answer, Input, LinkId, Message, Notice};
-use eyot_core::task::{Authorized, Candidate, Fresh, Overrides, Part, Shelf, Taken, Task, Unauthorized, TASKS_MAX};
+use eyot_core::task::{
+    Authorized, Candidate, Fresh, Overrides, Part, Refusal, Shelf, Taken, Task, Unauthorized, TASKS_MAX,
+};
 use eyot_core::Loaded;
 use eyot_engine::{Function, LoadOptions};
 use eyot_trust::command::seal;
@@ -325,6 +327,31 @@ fn deploy(bench: &mut Bench, loaded: Loaded) {
     let report = told(bench, &format!("push/{}", hex::encode(push))).unwrap();
     assert_eq!(report["state"], "active", "{report}");
     bench.tasks.clear();
+}
+
+#[test]
+fn what_nobody_authorized_changes_no_topic_of_a_function() {
+    let mut bench = bench();
+    deploy(&mut bench, release("1.1.0", 7));
+    let topic = "eyot/bench/function/count";
+    let before = bench.retained.clone();
+    let mut refuse = |id: u8, name: &str, is_authorized| {
+        let release = Some((name.to_owned(), "9.0.0".to_owned()));
+        let result = Taken::Refused(Refusal { release, is_authorized, reason: "why".to_owned() });
+        bench.handle(Input::Answer(Box::new(Answer::Taken { push: [id; 32], result })));
+        bench.wait_ms(20);
+        let report = told(&bench, &format!("push/{}", hex::encode([id; 32]))).unwrap();
+        let says = |key: &str| report[key].as_str().unwrap().to_owned();
+        assert_eq!(["state", "name", "version", "reason"].map(says), ["rejected", name, "9.0.0", "why"]);
+        let other = "eyot/bench/function/other";
+        let is_told = bench.retained.contains_key(other) || bench.told.iter().any(|publish| publish.topic == other);
+        (bench.retained.get(topic).cloned(), is_told)
+    };
+    assert_eq!(refuse(8, "count", false), (before.get(topic).cloned(), false));
+    assert_eq!(refuse(9, "other", false), (before.get(topic).cloned(), false));
+    let document: Value = serde_json::from_slice(&refuse(10, "count", true).0.unwrap()).unwrap();
+    assert_eq!((&document["state"], &document["version"]), (&"rejected".into(), &"9.0.0".into()));
+    assert_eq!(document["active"]["version"], "1.1.0", "what is in force can be told from it");
 }
 
 /// It is a second instance with its memory.

@@ -19,7 +19,7 @@
 //! - [`workers`]: the threads that run what takes longer.
 //! - [`store`]: modules that were pushed, in files; [`tasks`]: the thread that sees to them.
 //! - [`outbox`]: effects to the links' queues.
-//! - [`journal`]: notices and function logs to the daemon's log.
+//! - [`journal`]: notices and function logs to the daemon's log; [`log`]: its form.
 //! - [`envelope`]: outputs for uplinks without user properties.
 //! - [`metrics`]: the status document's numbers for Prometheus.
 //! - [`gateway`]: all of it together: start, stop, kill.
@@ -34,6 +34,7 @@ pub mod functions;
 pub mod gateway;
 pub mod journal;
 pub mod links;
+pub mod log;
 pub mod metrics;
 pub mod mqtt;
 pub mod node;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use eyot_gateway::{functions, Config, ConfigError, Gateway, StartError};
+use eyot_gateway::{functions, log, Config, ConfigError, Gateway, StartError};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{signal, SignalKind};
 use tracing::{error, info, warn};
@@ -109,7 +109,7 @@ fn start_log(form: LogForm, level: Option<&str>) -> Result<(), String> {
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match form {
-        LogForm::Human => registry.with(layer.with_ansi(terminal).with_target(false)).init(),
+        LogForm::Human => registry.with(layer.with_ansi(terminal).with_target(false).fmt_fields(log::fields())).init(),
         LogForm::Json => registry.with(layer.json().flatten_event(true)).init(),
     }
     Ok(())

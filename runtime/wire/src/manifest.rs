@@ -35,6 +35,8 @@ pub const EMIT_FILTERS_MAX: usize = 64;
 pub const CONFIG_ENTRIES_MAX: usize = 64;
 /// Longest `config` value.
 pub const CONFIG_VALUE_MAX_BYTES: usize = 4096;
+/// Largest number of a version: what comes after it is higher, and must be writable, too.
+pub const VERSION_NUMBER_MAX: u32 = u32::MAX;
 /// A function's manifest, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +44,7 @@ pub struct Manifest {
     /// `[a-z0-9-]`, 1 to 32 characters.
     #[serde(deserialize_with = "name")]
     pub name: String,
-    /// Semantic version.
+    /// Semantic version, each number at most [`VERSION_NUMBER_MAX`].
     #[serde(deserialize_with = "version")]
     pub version: semver::Version,
     /// What wakes it.
@@ -231,7 +233,12 @@ fn version<'de, D: Deserializer<'de>>(d: D) -> Result<semver::Version, D::Error>
     if text.len() > 64 {
         return Err(D::Error::custom("a version is at most 64 characters"));
     }
-    semver::Version::parse(&text).map_err(|e| D::Error::custom(format!("a version reads 1.2.3: {e}")))
+    let version = semver::Version::parse(&text).map_err(|e| D::Error::custom(format!("a version reads 1.2.3: {e}")))?;
+    if [version.major, version.minor, version.patch].into_iter().max() > Some(u64::from(VERSION_NUMBER_MAX)) {
+        let reason = format!("version {text} leaves none above it; write numbers up to {VERSION_NUMBER_MAX}");
+        return Err(D::Error::custom(reason));
+    }
+    Ok(version)
 }
 
 fn filter<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
@@ -328,6 +335,8 @@ rh_max = "95"
         for (broken, needle) in [
             (FULL.replace("celsius", "Celsius"), "a-z"),
             (FULL.replace("1.2.0", "1.2"), "1.2.3"),
+            (FULL.replace("1.2.0", "4294967296.0.0"), "up to 4294967295"),
+            (FULL.replace("1.2.0", "1.2.18446744073709551615"), "up to 4294967295"),
             (FULL.replace("sensors/+/raw", "sensors/+x"), "wildcard"),
             (FULL.replace("\"1MiB\"", "\"1\""), "unit"),
             (FULL.replace("\"1s\"", "\"1\""), "\"50ms\""),

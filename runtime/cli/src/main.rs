@@ -17,7 +17,7 @@
 //! - `sign`: a signer added to it;
 //! - `verify`: who signed it, and whether that suffices;
 //! - `ledger`: whether what it sent arrived in the cloud;
-//! - `remote`: pushed to gateways elsewhere, and looked after there;
+//! - `remote`: pushed to gateways elsewhere, and looked after there, down to their system;
 //! - `demo`: a whole gateway with brokers, sensors and faults, in this process;
 //! - `image`: what a gateway's card holds, and how it gets there; `boards`: what gateways and nodes run on; `place`: which of
 //!   them a function fits;
@@ -102,6 +102,7 @@ enum Command {
     Remove(orders::Remove),
     Config(orders::Config),
     Capture(remote::command::capture::Args),
+    Update(remote::update::Args),
     Ledger(ledger::Args),
     Demo(demo::Args),
     Image(image::Args),
@@ -128,6 +129,7 @@ impl Command {
             Self::Remove(args) => args.common.json,
             Self::Config(args) => args.json(),
             Self::Capture(args) => args.common.json,
+            Self::Update(args) => args.json(),
             Self::Ledger(args) => args.json,
             Self::Demo(args) => args.json,
             Self::Image(args) => args.json(),
@@ -160,6 +162,7 @@ impl Command {
             Self::Remove(args) => orders::remove(args),
             Self::Config(args) => orders::config(args),
             Self::Capture(args) => remote::command::capture::execute(args),
+            Self::Update(args) => remote::update::execute(args),
             Self::Ledger(args) => ledger::execute(args),
             Self::Demo(args) => demo::execute(args),
             Self::Image(args) => image::execute(args),

@@ -55,6 +55,8 @@ pub struct Config {
     pub parts_ttl_us: u64,
     /// Most bytes of the flash in a day for parts of pushes that come to nothing, and as many for whole ones.
     pub vain_day_bytes: u64,
+    /// The system it runs on is an image of ours, and says what becomes of its updates.
+    pub is_flashed: bool,
     /// How versions come in force whose manifest says nothing of it; none for at once.
     pub rollout: Option<Rollout>,
     /// Fuel in a second that all functions together may come to, by their limits and expected rates; none if nobody adds up.
@@ -94,6 +96,7 @@ impl Default for Config {
             staging_max_bytes: STAGING_MAX_BYTES_DEFAULT,
             parts_ttl_us: PARTS_TTL_US_DEFAULT,
             vain_day_bytes: VAIN_DAY_BYTES_DEFAULT,
+            is_flashed: false,
             rollout: None,
             fuel_budget_per_s: None,
             receive_max: RECEIVE_MAX_DEFAULT,

@@ -43,6 +43,7 @@ mod report;
 mod restore;
 mod room;
 mod swap;
+mod system;
 mod thin;
 mod trial;
 mod values;

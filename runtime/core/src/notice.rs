@@ -162,6 +162,16 @@ pub enum Notice {
         /// How many since the last notice.
         count: u64,
     },
+    /// A new system has come, and is left to the first process.
+    UpdateVerified {
+        /// Its SHA-256.
+        sha256: String,
+    },
+    /// A new system was refused.
+    UpdateRejected {
+        /// Reason and remedy.
+        reason: String,
+    },
     /// A command was refused.
     CommandRefused {
         /// Reason and remedy.

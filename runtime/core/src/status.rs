@@ -7,6 +7,7 @@ use eyot_wire::control::PushReport;
 use eyot_wire::manifest::CanaryRun;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::active::Active;
 use crate::canary::Canary;
@@ -29,6 +30,9 @@ pub(crate) struct Status<'a> {
     /// The broker of the sensors has answered our subscriptions, on the connection we have now.
     pub subscribed: bool,
     pub version: &'a str,
+    /// What the system says of itself, of a gateway that was flashed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<&'a RawValue>,
     pub unix_ms: i64,
     pub uptime_s: u64,
     pub functions: FunctionList<'a>,

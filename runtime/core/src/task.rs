@@ -7,6 +7,7 @@ use std::io;
 use bytes::Bytes;
 use eyot_wire::control::Order;
 use eyot_wire::manifest::Manifest;
+use eyot_wire::system::{SystemUpdate, UpdateReport};
 
 use crate::active::Loaded;
 
@@ -84,6 +85,21 @@ pub enum Task {
         /// Its SHA-256.
         sha256: [u8; 32],
     },
+    /// A command has announced an update of the system. Answered by [`Answer::Update`].
+    Update(SystemUpdate),
+    /// Keep bytes of an update. Answered by [`Answer::Update`].
+    UpdatePart {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// SHA-256 of the update.
+        sha256: [u8; 32],
+        /// Where they begin.
+        offset: u64,
+        /// They.
+        bytes: Bytes,
+    },
+    /// Find out what the system says of itself. Answered by [`Answer::System`].
+    System,
     /// Keep a line of the audit log, durably. Answered by [`Answer::Audited`] if it is about a change.
     Audit {
         /// Number of the change; none of what was refused.
@@ -147,6 +163,18 @@ pub enum Answer {
         /// The module; or why not, if not: reason and remedy.
         result: Result<Bytes, String>,
     },
+    /// Of [`Task::Update`] and [`Task::UpdatePart`].
+    Update {
+        /// The ticket of a part.
+        ticket: Option<u64>,
+        /// How far the update is; none if it is unknown.
+        report: Option<UpdateReport>,
+    },
+    /// Of [`Task::System`].
+    System(
+        /// A JSON object; none if the system says nothing.
+        Option<String>,
+    ),
     /// Of [`Task::Audit`].
     Audited {
         /// Number of the change.

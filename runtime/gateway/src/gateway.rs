@@ -32,6 +32,7 @@ use crate::mqtt::transport::Endpoint;
 use crate::outbox::Outbox;
 use crate::sensor::{self, Sensor};
 use crate::store::Store;
+use crate::update::Updates;
 
 /// Most time for committing and syncing what is here, when asked to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -186,15 +187,13 @@ impl Gateway {
         String::from_utf8(answered.recv().ok()?).ok()
     }
 
-    /// Waits until the core's thread answers; false if it has ended. A supervisor that hears nothing of it may take the
-    /// gateway for hung.
-    pub async fn answers(&self) -> bool {
+    /// Waits until the core's thread answers with the status document; none if it has ended. A supervisor that hears nothing of
+    /// it may take the gateway for hung.
+    pub async fn answer(&self) -> Option<Vec<u8>> {
         let (answer, answered) = flume::bounded(1);
-        if self.questions.send_async(answer).await.is_err() {
-            return false;
-        }
+        self.questions.send_async(answer).await.ok()?;
         self.waker.unpark();
-        answered.recv_async().await.is_ok()
+        answered.recv_async().await.ok()
     }
 
     /// Takes what the embedded broker holds, if there is one, commits what is here, acknowledges it, says goodbye to the brokers, and ends; messages whose functions take longer
@@ -284,6 +283,8 @@ fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result
     let configured = configured.chain(on_nodes.map(|(module, path)| (module.sha256, path.clone())));
     let nodes = config.nodes.iter().map(|node| (node.id.as_str(), node.board));
     let store = Store::open(&config.data_dir, config.trust.clone(), ids, configured.collect());
+    let updates = Updates::new(config.system.clone());
+    let store = store.map(|store| store.with_updates(updates));
     let mut store = store.and_then(|store| store.with_nodes(nodes)).map_err(StartError::DataDir)?;
     let mut core = Core::open(core_config(config), spool, storage.clone(), loaded, clock.now(), fastrand::u64(..))?;
     core.restore(&mut store);
@@ -308,6 +309,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         staging_max_bytes: config.deploy.staging_max_bytes,
         parts_ttl_us: micros(config.deploy.parts_ttl),
         vain_day_bytes: config.deploy.vain_day_bytes,
+        is_flashed: config.system.is_some(),
         rollout: config.deploy.rollout,
         fuel_budget_per_s: config.run.fuel_budget_per_s,
         version: env!("CARGO_PKG_VERSION"),

@@ -18,6 +18,7 @@
 //! - [`sync`]: the thread that waits for the disk, where that takes long.
 //! - [`workers`]: the threads that run what takes longer.
 //! - [`store`]: modules that were pushed, in files; [`tasks`]: the thread that sees to them.
+//! - [`update`]: a new system for a gateway that was flashed.
 //! - [`outbox`]: effects to the links' queues.
 //! - [`journal`]: notices and function logs to the daemon's log; [`log`]: its form.
 //! - [`envelope`]: outputs for uplinks without user properties.
@@ -43,6 +44,7 @@ pub mod sensor;
 pub mod store;
 pub mod sync;
 pub mod tasks;
+pub mod update;
 pub mod uplink;
 pub mod workers;
 

@@ -230,6 +230,9 @@ fn control(config: &Config) -> (Vec<String>, Vec<String>) {
     let ids = control::ids(&config.id, &config.groups);
     let mut filters: Vec<String> = ids.iter().flat_map(|id| ControlTopic::filters(id)).collect();
     let mut large: Vec<String> = ids.iter().map(|id| format!("eyot/{id}/push")).collect();
+    if config.system.is_some() {
+        filters.push(ControlTopic::update_filter(&config.id));
+    }
     if !config.nodes.is_empty() {
         filters.extend(ids.iter().flat_map(|id| ControlTopic::node_filters(id)));
     }

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use eyot_gateway::{functions, log, Config, ConfigError, Gateway, StartError};
+use eyot_gateway::config::UplinkAt;
+use eyot_gateway::{functions, log, update, Config, ConfigError, Gateway, StartError};
 use sd_notify::NotifyState;
+use serde::Deserialize;
 use tokio::signal::unix::{signal, SignalKind};
 use tracing::{error, info, warn};
 use tracing_subscriber::filter::Targets;
@@ -52,7 +54,7 @@ enum LogForm {
 fn main() -> ExitCode {
     let args = Args::parse();
     let config = match Config::load(&args.config) {
-        Ok(config) => config,
+        Ok(config) => Config { system: std::env::var_os(update::SYSTEM).map(PathBuf::from), ..config },
         Err(error) => return bad_config(error),
     };
     if args.check {
@@ -120,6 +122,7 @@ fn run(config: Config, file: PathBuf) -> ExitCode {
         warn!("{}", warning.in_file(&file));
     }
     let (id, data_dir) = (config.id.clone(), config.data_dir.display().to_string());
+    let clouds: Vec<String> = clouds(&config).map(str::to_owned).collect();
     // Signals are taken before anything starts, so that none is lost.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return complain(1, "cannot wait for signals; the system is out of resources") };
@@ -142,7 +145,7 @@ fn run(config: Config, file: PathBuf) -> ExitCode {
         tokio::select! {
             _ = term.recv() => info!("SIGTERM: committing what is here"),
             _ = int.recv() => info!("SIGINT: committing what is here"),
-            () = tell_health(&gateway) => {}
+            () = tell_health(&gateway, &clouds) => {}
             () = gateway.ended() => {
                 error!("a thread of the gateway ended; this is a bug in eyotd, start it again");
                 return ExitCode::from(1);
@@ -159,15 +162,62 @@ fn run(config: Config, file: PathBuf) -> ExitCode {
     })
 }
 
+/// The uplinks that are brokers.
+fn clouds(config: &Config) -> impl Iterator<Item = &str> {
+    config.uplinks.iter().filter(|uplink| matches!(uplink.at, UplinkAt::Mqtt(_))).map(|uplink| uplink.name.as_str())
+}
+
 /// Tells a supervisor, if there is one, that the gateway is ready, and as often as it wants to hear it that the core still
-/// answers. Never ends. A supervisor that is gone needs to hear nothing.
-async fn tell_health(gateway: &Gateway) {
+/// answers, and whether it is connected. Never ends. A supervisor that is gone needs to hear nothing.
+async fn tell_health(gateway: &Gateway, clouds: &[String]) {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let Some(timeout) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
     loop {
         tokio::time::sleep(timeout / 2).await;
-        if gateway.answers().await {
-            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        if let Some(status) = gateway.answer().await {
+            let status = if is_connected(&status, clouds) { "connected" } else { "not connected" };
+            let _ = sd_notify::notify(&[NotifyState::Watchdog, NotifyState::Status(status)]);
         }
+    }
+}
+
+/// What of the status says whether it is connected.
+#[derive(Deserialize)]
+struct Links {
+    subscribed: bool,
+    uplinks: Vec<Link>,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    name: String,
+    connected: bool,
+}
+
+/// To the broker of the sensors, and to one at least of the uplinks that are brokers, if there are any.
+fn is_connected(status: &[u8], clouds: &[String]) -> bool {
+    let Ok(Links { subscribed, uplinks }) = serde_json::from_slice(status) else { return false };
+    let mut clouds = uplinks.iter().filter(|link| clouds.contains(&link.name)).peekable();
+    subscribed && (clouds.peek().is_none() || clouds.any(|link| link.connected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connected_is_to_hear_sensors_and_to_reach_a_cloud_if_there_is_one() {
+        let status = |subscribed: bool, cloud: bool| {
+            format!(
+                "{{\"subscribed\":{subscribed},\"uplinks\":[{{\"name\":\"local\",\"connected\":true}},\
+                 {{\"name\":\"cloud\",\"connected\":{cloud}}}]}}"
+            )
+        };
+        let clouds = ["cloud".to_owned()];
+        assert!(is_connected(status(true, true).as_bytes(), &clouds));
+        assert!(!is_connected(status(true, false).as_bytes(), &clouds));
+        assert!(!is_connected(status(false, true).as_bytes(), &clouds));
+        assert!(is_connected(status(true, false).as_bytes(), &[]), "it is no broker, and says nothing by itself");
+        assert!(!is_connected(b"{}", &[]));
     }
 }

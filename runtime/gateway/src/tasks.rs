@@ -94,7 +94,7 @@ impl Tasks {
 /// Whether nobody waits for it, and it does little harm to leave it out.
 fn is_expendable(task: &Task) -> bool {
     match task {
-        Task::Audit { change: None, .. } | Task::Forget { .. } | Task::Discard { .. } => true,
+        Task::Audit { change: None, .. } | Task::Forget { .. } | Task::Discard { .. } | Task::System => true,
         Task::Node { task, .. } => is_expendable(task),
         _ => false,
     }

@@ -10,6 +10,7 @@ use crate::disk::{self, CONFIG, DATA, SLOTS};
 use crate::initramfs::{gzip, Initramfs};
 use crate::modules;
 use crate::package::{self, Files};
+use crate::system::{self, System};
 use crate::{Error, Progress};
 
 /// What the kernel is called on the card.
@@ -75,6 +76,10 @@ pub fn build(parts: &Parts<'_>, out: &Path, progress: &dyn Progress) -> Result<(
     if let Some(loader) = parts.board.loader {
         add_loader(loader, parts.board, &files, &mut config, &mut slot)?;
     }
+    // Which slot is started. Firmware before 2020 does not know the file, and finds config.txt beside it instead.
+    config.insert("autoboot.txt".to_owned(), b"[all]\nboot_partition=2\n".to_vec());
+    let system = System { board: parts.board.id.clone(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    slot.insert(system::FILE.to_owned(), system.text()?.into_bytes());
     slot.insert(KERNEL.to_owned(), kernel);
     slot.insert(INITRAMFS.to_owned(), initramfs);
     progress.begin("file systems", 0);
@@ -180,8 +185,6 @@ fn add_loader(loader: Loader, board: &Board, files: &Files, config: &mut Files, 
     if let Some(tree) = &board.device_tree {
         slot.insert(tree.clone(), find(tree)?);
     }
-    // Which slot is started. Firmware before 2020 does not know the file, and finds config.txt beside it instead.
-    config.insert("autoboot.txt".to_owned(), b"[all]\nboot_partition=2\n".to_vec());
     let settings = format!(
         "arm_64bit=1\nenable_uart=1\nupstream_kernel=1\ndisable_splash=1\nkernel={KERNEL}\ninitramfs {INITRAMFS} followkernel\n"
     );
@@ -211,7 +214,7 @@ mod tests {
         add_loader(Loader::RaspberryPi4, &board, &files(), &mut config, &mut slot).unwrap();
         let names: Vec<_> = slot.keys().map(String::as_str).collect();
         assert_eq!(names, ["bcm2711-rpi-4-b.dtb", "cmdline.txt", "config.txt", "fixup4.dat", "start4.elf"]);
-        assert_eq!(config.keys().collect::<Vec<_>>(), ["autoboot.txt"]);
+        assert!(config.is_empty());
         let settings = String::from_utf8(slot["config.txt"].clone()).unwrap();
         assert!(settings.contains("kernel=kernel8.img\ninitramfs initramfs.gz followkernel\n"), "{settings}");
         let lacks = add_loader(Loader::RaspberryPi3, &board, &files(), &mut config, &mut slot).unwrap_err();

@@ -4,7 +4,7 @@
 //! - [`fetch`]: their files, in a cache; [`package`]: what is in them;
 //! - [`modules`]: the drivers of a board; [`initramfs`]: the root file system;
 //! - [`disk`]: partitions and file systems; [`build`]: all of it together;
-//! - [`flash`]: an image onto a card.
+//! - [`system`]: what of an image is an update of another; [`flash`]: an image onto a card.
 //!
 //! Nothing in an image depends on when, where or by whom it is made: the same inputs make the same bytes.
 
@@ -18,6 +18,7 @@ pub mod lock;
 pub mod mirror;
 pub mod modules;
 pub mod package;
+pub mod system;
 
 pub use error::Error;
 

@@ -23,7 +23,7 @@ const FOUND_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The disk with our table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Card {
     name: String,
     table: Table,
@@ -52,7 +52,8 @@ impl Card {
         &self.name
     }
 
-    fn partition(&self, number: u8) -> PathBuf {
+    /// The device of a partition.
+    pub fn partition(&self, number: u8) -> PathBuf {
         let separator = if self.name.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
         device(&format!("{}{separator}{number}", self.name))
     }

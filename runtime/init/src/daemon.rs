@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal};
 use crate::notify::{self, DATAGRAM_MAX};
 use crate::ring::{Ring, LINE_MAX_BYTES};
 use crate::supervisor::ALIVE_EVERY;
-use crate::{card, say, signal, Message};
+use crate::{card, say, signal, slot, Message};
 
 const PROGRAM: &str = "/bin/eyotd";
 const SOCKET: &str = "/run/notify";
@@ -36,8 +36,8 @@ impl Daemon {
         thread::spawn(move || {
             let mut datagram = [0; DATAGRAM_MAX];
             while let Ok(length) = socket.recv(&mut datagram) {
-                for event in notify::events(datagram.get(..length).unwrap_or_default()) {
-                    if messages.send(Message::Daemon(event)).is_err() {
+                for said in notify::read(datagram.get(..length).unwrap_or_default()) {
+                    if messages.send(Message::Daemon(said)).is_err() {
                         return;
                     }
                 }
@@ -56,6 +56,7 @@ impl Daemon {
             .env_clear()
             .env("NOTIFY_SOCKET", SOCKET)
             .env("WATCHDOG_USEC", watchdog_us.to_string())
+            .env("EYOT_SYSTEM", slot::SYSTEM_FILE)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::inherit())

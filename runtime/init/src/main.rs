@@ -7,6 +7,8 @@
 //! - [`supervisor`]: all decisions, without I/O;
 //! - [`table`]: the partition table, without I/O; [`card`]: the disk with it;
 //! - [`system`]: mounts, drivers, name, end; [`ioctl`]: the system calls for which there is no safe library;
+//! - [`trial`]: which of the two systems is started, and whether a new one stays, without I/O; [`slot`]: where they are on the card;
+//!   [`update`]: both together;
 //! - [`network`]: addresses; [`clock`]: the time; [`button`]: the power button;
 //! - [`daemon`]: `eyotd` as a process, what it says ([`ring`]) and how it is ([`notify`]).
 //!
@@ -20,9 +22,12 @@ mod ioctl;
 mod network;
 mod notify;
 mod ring;
+mod slot;
 mod supervisor;
 mod system;
 mod table;
+mod trial;
+mod update;
 
 use std::fs::File;
 use std::io::Write;
@@ -37,7 +42,10 @@ use signal_hook::iterator::Signals;
 use crate::card::Card;
 use crate::daemon::Daemon;
 use crate::network::Network;
+use crate::notify::Said;
 use crate::supervisor::{Effect, End, Event, Note, Supervisor};
+use crate::trial::Update;
+use crate::update::Systems;
 
 /// The watchdog of the Raspberry Pi can wait for 15 seconds and not longer.
 const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(15);
@@ -63,7 +71,9 @@ pub fn say_line(line: &str) {
 #[derive(Debug)]
 pub enum Message {
     /// `eyotd` says something of itself.
-    Daemon(Event),
+    Daemon(Said),
+    /// A new system is on the card, or could not be written.
+    Installed(std::io::Result<Update>),
     /// This process got a signal.
     Signal(i32),
     /// There is a network interface that was not there before.
@@ -77,11 +87,13 @@ fn main() {
     say!("eyot {}", env!("CARGO_PKG_VERSION"));
     let loaded = system::load_modules();
     say!("{loaded} drivers loaded");
-    if !mount_card() {
+    let Some(card) = mount_card() else {
         say!("nothing can be kept; starting anew in {} s", NO_DATA_PAUSE.as_secs());
         thread::sleep(NO_DATA_PAUSE);
         return system::finish(End::Restart);
-    }
+    };
+    let begin = Instant::now();
+    let Some(systems) = Systems::begin(card, Duration::ZERO) else { return system::finish(End::Restart) };
     let name = system::set_name();
     say!("this is {name}");
     system::protect_root();
@@ -99,16 +111,15 @@ fn main() {
             return system::finish(End::Restart);
         }
     };
-    let begin = Instant::now();
-    let watchdog = watchdog();
-    Init { begin, supervisor: Supervisor::new(Duration::ZERO), daemon, network, watchdog }.run(&messages);
+    let supervisor = Supervisor::new(begin.elapsed());
+    Init { begin, supervisor, daemon, network, systems, watchdog: watchdog(), sender }.run(&messages);
 }
 
-/// Whether there is somewhere to keep things.
-fn mount_card() -> bool {
+/// The card, if there is one to keep things on.
+fn mount_card() -> Option<Card> {
     let Some(mut card) = Card::find() else {
         say!("no disk with the partitions of an image of eyot was found");
-        return false;
+        return None;
     };
     say!("the card is {}", card.name());
     if let Err(error) = card.mount_config() {
@@ -116,13 +127,13 @@ fn mount_card() -> bool {
     }
     if let Err(error) = card.mount_data() {
         say!("its data cannot be mounted: {error}");
-        return false;
+        return None;
     }
     match card.grow() {
         Ok(mib) => say!("{mib} MiB for data"),
         Err(error) => say!("the data stays as small as it is: {error}"),
     }
-    true
+    Some(card)
 }
 
 /// Signals become messages. `busybox reboot` and `poweroff` tell the first process by SIGTERM and SIGUSR2, the keyboard by
@@ -160,7 +171,9 @@ struct Init {
     supervisor: Supervisor,
     daemon: Daemon,
     network: Network,
+    systems: Systems,
     watchdog: Option<File>,
+    sender: Sender<Message>,
 }
 
 impl Init {
@@ -170,6 +183,7 @@ impl Init {
                 self.act(effect);
             }
             let due = self.supervisor.deadline().min(self.network.deadline());
+            let due = self.systems.deadline().map_or(due, |deadline| due.min(deadline));
             let event = match messages.recv_timeout(due.saturating_sub(self.now())) {
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => Event::Tick,
@@ -178,6 +192,9 @@ impl Init {
             let now = self.now();
             self.network.tick(now);
             self.supervisor.handle(now, event);
+            if self.systems.look(now) {
+                self.supervisor.handle(now, Event::Stop(End::Restart));
+            }
         }
     }
 
@@ -187,11 +204,25 @@ impl Init {
 
     fn take(&mut self, message: Message) -> Event {
         match message {
-            Message::Daemon(event) => {
+            Message::Daemon(Said::Event(event)) => {
                 if event == Event::Ready {
                     say!("eyotd is ready, with {} MiB of memory in use", system::memory_mib());
+                    // What it left when the power failed.
+                    self.systems.install(&self.sender);
                 }
                 event
+            }
+            Message::Daemon(Said::Connected(is_connected)) => {
+                self.systems.connected(self.begin.elapsed(), is_connected);
+                Event::Tick
+            }
+            Message::Daemon(Said::Update) => {
+                self.systems.install(&self.sender);
+                Event::Tick
+            }
+            Message::Installed(result) => {
+                self.systems.installed(result);
+                Event::Tick
             }
             Message::Interface(name) => {
                 self.network.add(name);
@@ -208,7 +239,9 @@ impl Init {
         let mut event = Event::Tick;
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if self.daemon.is(pid) {
-                say!("eyotd has ended: {}", ending(status.exit_status(), status.terminating_signal()));
+                let how = ending(status.exit_status(), status.terminating_signal());
+                say!("eyotd has ended: {how}");
+                self.systems.daemon_ended(&how);
                 self.daemon.ended();
                 event = Event::Exited(status.exit_status());
             } else {
@@ -223,6 +256,7 @@ impl Init {
             Effect::Start => {
                 if let Err(error) = self.daemon.start() {
                     say!("eyotd does not start: {error}");
+                    self.systems.daemon_ended(&error.to_string());
                     self.supervisor.handle(self.now(), Event::NotStarted);
                 }
             }

@@ -6,7 +6,7 @@
 
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine as _;
-use eyot_wire::control::{is_nonce, Order, ORDER_MAX_BYTES};
+use eyot_wire::control::{is_nonce, Command, Order, ORDER_MAX_BYTES};
 use eyot_wire::manifest::is_name;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,11 @@ pub enum CommandError {
     /// The key may not sign commands.
     #[error("is signed by {0}, which may not command; sign it with another key, or add \"command\" to its `roles`")]
     NotForCommands(String),
+    /// The key may not replace systems.
+    #[error(
+        "is signed by {0}, which may not update systems; sign it with another key, or add \"update\" to its `roles`"
+    )]
+    NotForUpdates(String),
     /// The key may not command this function.
     #[error("is signed by {key}, which may not command \"{function}\"; sign it with another key, or add it to its `functions`")]
     NotForFunction {
@@ -193,6 +198,12 @@ fn check_form(order: &Order) -> Result<(), CommandError> {
     if !is_nonce(&order.nonce) {
         return Err(malformed("the nonce", "is not 8 to 64 letters, digits, - and _"));
     }
+    if let Command::Update(update) = &order.command {
+        return match update.has_form() {
+            true => Ok(()),
+            false => Err(malformed("the system", "has a board, version or SHA-256 that no system has")),
+        };
+    }
     if !is_name(order.command.function()) {
         return Err(malformed("the function", "has a name that no function has"));
     }
@@ -206,6 +217,9 @@ fn check_key(grant: &Grant, order: &Order, now_s: u64) -> Result<(), CommandErro
     }
     if let Some(at) = grant.expires.filter(|at| now_s >= at.0) {
         return Err(CommandError::KeyExpired { key: key(), at });
+    }
+    if let Command::Update(_) = order.command {
+        return grant.roles.contains(&Role::Update).then_some(()).ok_or_else(|| CommandError::NotForUpdates(key()));
     }
     if !grant.roles.contains(&Role::Command) {
         return Err(CommandError::NotForCommands(key()));

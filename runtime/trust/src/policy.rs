@@ -18,6 +18,8 @@ pub enum Role {
     Push,
     /// Sign commands.
     Command,
+    /// Replace the system of a gateway that was flashed.
+    Update,
 }
 
 impl Role {
@@ -26,6 +28,7 @@ impl Role {
         match text {
             "push" => Some(Self::Push),
             "command" => Some(Self::Command),
+            "update" => Some(Self::Update),
             _ => None,
         }
     }
@@ -104,7 +107,12 @@ pub struct Grant {
 impl Grant {
     /// The key, for everything and without end.
     pub fn full(key: PublicKey) -> Self {
-        Self { key, expires: None, roles: vec![Role::Push, Role::Command], functions: vec![Pattern("*".to_owned())] }
+        Self {
+            key,
+            expires: None,
+            roles: vec![Role::Push, Role::Command, Role::Update],
+            functions: vec![Pattern("*".to_owned())],
+        }
     }
 }
 

@@ -6,10 +6,13 @@
 //!   any sizes and come in any order. The push is complete when parts 0 to `n` together have the SHA-256.
 //! - `eyot/<id>/command`: a signed [`Order`].
 //! - `eyot/<id>/node/<node>/push` and below: as the first two, for a node behind the gateway.
+//! - `eyot/<gw>/update/<sha256>/<offset>`: bytes, from `offset` on, of the system with this SHA-256, which [`Command::Update`] has
+//!   announced. They come in order.
 //!
 //! Out, besides the retained documents of each function and of the gateway: `eyot/<gw>/function/<name>/config`, retained, a
 //! [`ConfigReport`]; what became of a push, on `eyot/<gw>/push/<sha256>` (`eyot/<gw>/node/<node>/push/<sha256>`) a
-//! [`PushReport`]; of a command, on `eyot/<gw>/command/<nonce>` an [`OrderReport`].
+//! [`PushReport`]; of a command, on `eyot/<gw>/command/<nonce>` an [`OrderReport`]; how far an update is, on
+//! `eyot/<gw>/update/<sha256>` an [`UpdateReport`](crate::system::UpdateReport).
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -20,6 +23,7 @@ use hex::FromHex as _;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::NAME_MAX_BYTES;
+use crate::system::SystemUpdate;
 
 /// Most parts of a push.
 pub const PARTS_MAX: u32 = 4096;
@@ -48,6 +52,13 @@ pub enum ControlTopic {
     },
     /// A signed command.
     Command,
+    /// Bytes of a new system.
+    UpdatePart {
+        /// SHA-256 of the whole.
+        sha256: [u8; 32],
+        /// Where they begin.
+        offset: u64,
+    },
 }
 
 impl ControlTopic {
@@ -56,7 +67,7 @@ impl ControlTopic {
         let rest = topic.strip_prefix("eyot/")?.strip_prefix(id)?.strip_prefix('/')?;
         match rest {
             "command" => Some(Self::Command),
-            push => Self::push(push),
+            rest => Self::push(rest).or_else(|| Self::update(rest)),
         }
     }
 
@@ -76,6 +87,18 @@ impl ControlTopic {
         // A number that is too large for its type is too large for any push: it is to be refused, not ignored.
         let number = if is_number { number.parse().unwrap_or(u32::MAX) } else { return None };
         Some(Self::Part { sha256: parse_sha256(sha256)?, number })
+    }
+
+    fn update(rest: &str) -> Option<Self> {
+        let (sha256, offset) = rest.strip_prefix("update/")?.split_once('/')?;
+        let is_number = !offset.is_empty() && offset.bytes().all(|byte| byte.is_ascii_digit());
+        let offset = if is_number { offset.parse().ok()? } else { return None };
+        Some(Self::UpdatePart { sha256: parse_sha256(sha256)?, offset })
+    }
+
+    /// The filter under which parts of updates come for `id`, where there is a system to update.
+    pub fn update_filter(id: &str) -> String {
+        format!("eyot/{id}/update/+/+")
     }
 
     /// The topic filters under which messages for `id` come.
@@ -205,6 +228,8 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,
     },
+    /// Take a new system, whose parts follow, and start it.
+    Update(SystemUpdate),
 }
 
 /// What is to become of a node's function.
@@ -220,9 +245,10 @@ pub enum NodeAct {
 }
 
 impl Command {
-    /// Name of the function it is about.
+    /// Name of the function it is about; empty if it is about none.
     pub fn function(&self) -> &str {
         match self {
+            Self::Update(_) => "",
             Self::Rollback { function, .. }
             | Self::Promote { function }
             | Self::Remove { function }
@@ -240,6 +266,7 @@ impl Command {
             Self::Remove { .. } | Self::Node { act: NodeAct::Remove, .. } => "remove",
             Self::Config { .. } => "config",
             Self::Capture { .. } => "capture",
+            Self::Update(_) => "update",
         }
     }
 }
@@ -323,6 +350,12 @@ mod tests {
             ("eyot/barn-7/command", Some(ControlTopic::Command)),
             (&format!("eyot/barn-7/push/{sha}/17"), part(17)),
             (&format!("eyot/barn-7/push/{sha}/99999999999"), part(u32::MAX)),
+            (
+                &format!("eyot/barn-7/update/{sha}/4096"),
+                Some(ControlTopic::UpdatePart { sha256: [0xab; 32], offset: 4096 }),
+            ),
+            (&format!("eyot/barn-7/update/{sha}/+1"), None),
+            (&format!("eyot/barn-7/update/{sha}"), None),
             (&format!("eyot/barn-7/push/{sha}/-1"), None),
             (&format!("eyot/barn-7/push/{sha}/"), None),
             (&format!("eyot/barn-7/push/{sha}"), None),

@@ -10,6 +10,7 @@
 //! - [`module`]: names of exports, imports and custom sections of interface version 1.
 //! - [`code`]: error codes a function sees, and the reasons a message fails or is dropped.
 //! - [`control`]: control topics, and the documents on them.
+//! - [`system`]: updates of the system of a gateway that was flashed.
 //! - [`shadow`]: what became of the same messages in two versions.
 //! - [`canary`]: how a version does with its share of the messages.
 //! - [`capture`]: a message with all that a function read, to be run again elsewhere.
@@ -29,4 +30,5 @@ pub mod manifest;
 pub mod module;
 pub mod record;
 pub mod shadow;
+pub mod system;
 pub mod topic;

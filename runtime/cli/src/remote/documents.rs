@@ -27,6 +27,25 @@ pub struct Status {
     pub spool: Option<Spool>,
     pub wear: Option<Wear>,
     pub ledger: Option<Ledger>,
+    pub system: Option<SystemStatus>,
+}
+
+/// What the system of a gateway that was flashed says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SystemStatus {
+    pub board: String,
+    pub version: String,
+    pub update: Option<UpdateStatus>,
+}
+
+/// The update that came last.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct UpdateStatus {
+    pub version: String,
+    pub sha256: String,
+    pub state: String,
+    #[serde(default)]
+    pub reason: String,
 }
 
 impl Status {

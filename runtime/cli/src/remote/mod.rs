@@ -7,6 +7,7 @@
 //! - `list`, `status`: who runs what, and how it goes;
 //! - `push`: a function on its way, and what became of it;
 //! - `command`: rollback, promote, remove, config, capture: signed, and followed once;
+//! - `update`: a new system for a gateway that was flashed;
 //! - `logs`: what functions log;
 //! - `dev`: a function that runs while it is written.
 
@@ -20,6 +21,7 @@ pub mod options;
 pub mod push;
 pub mod roster;
 pub mod status;
+pub mod update;
 
 use std::future::Future;
 

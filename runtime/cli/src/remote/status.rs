@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::output::{self, line, shown, size, BAD, GOOD, LABEL};
 use crate::remote::client::Client;
-use crate::remote::documents::{Canary, Ledger, Sensor, Status, Uplink};
+use crate::remote::documents::{Canary, Ledger, Sensor, Status, SystemStatus, Uplink};
 use crate::remote::list;
 use crate::remote::options::{self, Connection};
 use crate::remote::roster::{gather, unknown, Seen};
@@ -68,6 +68,9 @@ fn describe(id: &str, seen: &Seen, status: &Status) -> String {
     if let Some(uptime_s) = status.uptime_s {
         line(&mut text, "up", humantime::format_duration(Duration::from_secs(uptime_s)));
     }
+    if let Some(system) = &status.system {
+        line(&mut text, "system", self::system(system));
+    }
     if status.online && !status.has_clock() {
         line(&mut text, "clock", format_args!("{BAD}not set{BAD:#}: commands, which expire, are refused"));
     }
@@ -95,6 +98,23 @@ fn describe(id: &str, seen: &Seen, status: &Status) -> String {
     }
     if let Some(ledger) = &status.ledger {
         self::ledger(&mut text, ledger);
+    }
+    text
+}
+
+fn system(system: &SystemStatus) -> String {
+    let SystemStatus { board, version, update } = system;
+    let mut text = format!("{} on {}", shown(version.as_bytes()), shown(board.as_bytes()));
+    if let Some(update) = update {
+        let style = if update.state == "returned" { BAD } else { GOOD };
+        let [version, sha256, state] =
+            [&update.version, &update.sha256, &update.state].map(|text| shown(text.as_bytes()));
+        let digits: String = sha256.chars().take(8).collect();
+        // Writing to a string does not fail.
+        let _ = write!(text, ", last update {version} ({digits}) {style}{state}{style:#}");
+        if !update.reason.is_empty() {
+            let _ = write!(text, ": {}", shown(update.reason.as_bytes()));
+        }
     }
     text
 }

@@ -7,6 +7,7 @@ use eyot_wire::canary::CanaryReport;
 use eyot_wire::control::{OrderReport, PushReport};
 use eyot_wire::shadow::ShadowReport;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::active::Loaded;
 use crate::deploy::registry::{Build, Registry, Trial};
@@ -215,6 +216,8 @@ pub(crate) struct Deployer {
     pub ended_canaries: VecDeque<CanaryReport>,
     /// The filters that the intake is subscribed to.
     pub subscribed: Vec<String>,
+    /// What the system says of itself: a JSON object.
+    pub system: Option<Box<RawValue>>,
 }
 
 impl Deployer {
@@ -241,6 +244,7 @@ impl Deployer {
             ended: VecDeque::new(),
             ended_canaries: VecDeque::new(),
             subscribed: Vec::new(),
+            system: None,
         }
     }
 

@@ -56,6 +56,11 @@ impl<S: Storage> Core<S> {
                 }
             },
             ControlTopic::Part { sha256, number } => self.part(sha256, number, message, receipt),
+            ControlTopic::UpdatePart { sha256, offset } => {
+                let ticket = self.issue(receipt);
+                let bytes = message.payload.clone();
+                self.deployer.tasks.push_back(Task::UpdatePart { ticket, sha256, offset, bytes });
+            }
             ControlTopic::Command if message.payload.len() > ORDER_MAX_BYTES => {
                 self.note_refused_command(None, &format!("it has more than {ORDER_MAX_BYTES} bytes"));
                 self.acknowledge_control(receipt);
@@ -82,7 +87,7 @@ impl<S: Storage> Core<S> {
                     self.report_order(&order, Err(&reason));
                 }
             }
-            ControlTopic::Push | ControlTopic::Command => {}
+            ControlTopic::Push | ControlTopic::Command | ControlTopic::UpdatePart { .. } => {}
         }
         self.acknowledge_control(receipt);
     }
@@ -191,6 +196,8 @@ impl<S: Storage> Core<S> {
             Answer::Taken { push, result } => self.taken(push, result),
             Answer::Audited { change } => self.deployer.audits.kept(change),
             Answer::Loaded { sha256, result } => self.loaded(sha256, result),
+            Answer::Update { ticket, report } => self.update_answered(ticket, report),
+            Answer::System(system) => self.system_answered(system),
             Answer::Node { node, answer } => self.node_answered(usize::from(node), *answer),
             // Only what nodes run is fetched.
             Answer::Fetched { .. } => {}

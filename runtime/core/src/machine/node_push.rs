@@ -62,7 +62,7 @@ impl<S: Storage> Core<S> {
                 }
             },
             ControlTopic::Part { sha256, number } => self.node_part(place, sha256, number, message, receipt),
-            ControlTopic::Command => self.acknowledge_control(receipt),
+            ControlTopic::Command | ControlTopic::UpdatePart { .. } => self.acknowledge_control(receipt),
         }
     }
 

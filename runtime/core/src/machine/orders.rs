@@ -2,6 +2,7 @@
 
 use eyot_trust::command::claimed;
 use eyot_wire::control::{Command, Order, Repeated};
+use eyot_wire::system::SystemUpdate;
 
 use super::*;
 use crate::deploy::plan::{Change, Origin, Request, Stage, WAITING_MAX};
@@ -72,8 +73,10 @@ impl<S: Storage> Core<S> {
     }
 
     pub(super) fn begin_order(&mut self, authorized: Authorized) -> Result<(), String> {
-        if let Command::Node { .. } = authorized.order.command {
-            return self.begin_node_order(authorized);
+        match authorized.order.command.clone() {
+            Command::Node { .. } => return self.begin_node_order(authorized),
+            Command::Update(update) => return self.begin_update(update, &authorized),
+            _ => {}
         }
         let name = authorized.order.command.function().to_owned();
         let origin = Origin { by: authorized.signer.clone(), push: None, order: Some(authorized.clone()) };
@@ -118,21 +121,38 @@ impl<S: Storage> Core<S> {
             }
             Command::Capture { count, on_error, .. } => self.begin_capture(&name, count, on_error, &authorized)?,
             // Done above.
-            Command::Node { .. } => {}
+            Command::Node { .. } | Command::Update(_) => {}
         }
         Ok(())
     }
 
-    /// The log has to know only that the command was done: a capture ends with the process.
+    /// The parts follow, and the store knows from here on that they belong to what was signed.
+    fn begin_update(&mut self, update: SystemUpdate, by: &Authorized) -> Result<(), String> {
+        self.remember(by)?;
+        self.deployer.tasks.push_back(Task::Update(update));
+        Ok(())
+    }
+
+    /// A capture ends with the process.
     fn begin_capture(&mut self, name: &str, count: u32, on_error: bool, by: &Authorized) -> Result<(), String> {
         if self.functions.place(name).is_none() {
             return Err(format!("\"{name}\" does not run here; see `eyot list`"));
         }
-        if !self.committer.takes_letters() {
-            return Err("the log has no room to remember the command; send it again later".to_owned());
-        }
+        self.has_room_to_remember()?;
         self.functions.captures.want(name, count, on_error)?;
-        let line = self.audit_line(by.order.command.word(), name, &by.signer, None, Ok(()));
+        self.remember(by)
+    }
+
+    fn has_room_to_remember(&self) -> Result<(), String> {
+        let full = || "the log has no room to remember the command; send it again later".to_owned();
+        self.committer.takes_letters().then_some(()).ok_or_else(full)
+    }
+
+    /// Of a command that changes no function the log has to know only that it was done.
+    fn remember(&mut self, by: &Authorized) -> Result<(), String> {
+        self.has_room_to_remember()?;
+        let command = &by.order.command;
+        let line = self.audit_line(command.word(), command.function(), &by.signer, None, Ok(()));
         let (deployed, _) = self.write_change("", None, Some(by), StateChange::Keep, line)?;
         self.settle(&by.order, Ok(()));
         self.audit_change(deployed.number);

@@ -16,6 +16,7 @@ impl<S: Storage> Core<S> {
     pub(super) fn publish_status(&mut self) {
         if self.has_listener() {
             self.publish_bytes("status", Bytes::from(self.status_json()), true);
+            self.ask_system();
         }
     }
 
@@ -213,6 +214,7 @@ impl<S: Storage> Core<S> {
             online: true,
             subscribed: self.intake_conn.is_some(),
             version: self.config.version,
+            system: self.deployer.system.as_deref(),
             unix_ms: self.now.unix_ms,
             uptime_s: (self.now.mono_us - self.started_us) / 1_000_000,
             functions: FunctionList(&self.functions, self.reducer.as_ref()),

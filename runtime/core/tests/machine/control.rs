@@ -13,6 +13,7 @@ use eyot_trust::command::seal;
 use eyot_trust::sign::Signer;
 use eyot_wire::control::{Command, Order};
 use eyot_wire::manifest::Manifest;
+use eyot_wire::system::{SystemUpdate, UpdateReport, UpdateState};
 use serde_json::Value;
 
 use crate::bench::Bench;
@@ -254,6 +255,36 @@ fn no_kill_takes_a_change_from_the_audit_log() {
     }
     bench.restart();
     assert_eq!(audits(&mut bench), [""; 0]);
+}
+
+/// A command announces a system once, whoever sends it again; what comes of it is acknowledged when the store has said so.
+#[test]
+fn a_new_system_goes_to_the_store_and_what_that_says_is_told() {
+    let mut bench = bench();
+    let update =
+        SystemUpdate { board: "qemu-virt".into(), version: "0.2.0".into(), sha256: SHA.to_owned(), bytes: 8192 };
+    for _ in 0..2 {
+        ordered(&mut bench, authorized("nonce-one", Command::Update(update.clone())));
+        bench.wait_ms(20);
+    }
+    assert_eq!(count(&bench, |t| matches!(t, Task::Update(announced) if *announced == update)), 1);
+    assert_eq!(count(&bench, |t| matches!(t, Task::Audit { line, .. } if line.contains("\"update\""))), 1);
+    assert_eq!(told(&bench, "command/nonce-one").unwrap()["repeated"], "done");
+
+    send(&mut bench, 1, &format!("update/{SHA}/4096"), vec![7; 4096]);
+    let Some(Task::UpdatePart { ticket, sha256, offset: 4096, bytes }) = bench.tasks.pop() else {
+        panic!("{:?}", bench.tasks)
+    };
+    assert_eq!((sha256, bytes.len(), acked(&bench)), ([0xab; 32], 4096, 0));
+    let report = UpdateReport { sha256: SHA.to_owned(), state: UpdateState::Verified, bytes: 8192, reason: None };
+    bench.handle(Input::Answer(Box::new(Answer::Update { ticket: Some(ticket), report: Some(report) })));
+    assert_eq!((acked(&bench), told(&bench, &format!("update/{SHA}")).unwrap()["bytes"].as_u64()), (1, Some(8192)));
+    assert!(bench.notices.contains(&Notice::UpdateVerified { sha256: SHA.to_owned() }));
+
+    let told = |bench: &Bench| serde_json::from_slice::<Value>(&bench.core.status_json()).unwrap()["system"].take();
+    assert_eq!(told(&bench), Value::Null);
+    bench.handle(Input::Answer(Box::new(Answer::System(Some("{\"slot\":3}".to_owned())))));
+    assert_eq!(told(&bench)["slot"], 3);
 }
 
 /// Whoever may publish must not wear out the flash, fill the log, or use up a metered uplink.

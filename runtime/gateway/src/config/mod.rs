@@ -31,7 +31,7 @@
 //! | `trust.allow_unsigned` | false | whether functions that no trusted key signed may be pushed |
 //! | `[[trust.key]]` `key` | required | a public key that is trusted with less |
 //! | `trust.key.expires` | never | first moment at which it is good no more: `"2027-01-01"`, UTC; refused while the clock is not set |
-//! | `trust.key.roles` | both | what it may be used for: `"push"`, `"command"` |
+//! | `trust.key.roles` | `"push"`, `"command"` | what it may be used for: these, or `"update"`: replace the system of a gateway that was flashed; `trust.keys` may do all |
 //! | `trust.key.functions` | all | names of functions, as `"celsius"` or `"lab-*"`; at most 64 |
 //! | `[[node]]` `id` | required | name of a microcontroller, `[a-z0-9-]`; its readings come on `nodes/<id>/…`; at most 32 nodes, see [`node`](crate::node) |
 //! | `node.port` | required | its line: a device, as `"/dev/ttyUSB0"`, or `"tcp://host:port"` |
@@ -167,6 +167,8 @@ pub struct Config {
     pub trust: Policy,
     /// Functions present at first boot.
     pub functions: Vec<FunctionFile>,
+    /// Where the system says what it is, if it is an image of ours. No key of the file.
+    pub system: Option<PathBuf>,
     /// What can be done, and is hardly meant; at most [`PROBLEMS_MAX`].
     pub warnings: Vec<Problem>,
 }

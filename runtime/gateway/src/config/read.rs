@@ -77,6 +77,7 @@ pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
             trust,
             functions,
             warnings,
+            system: None,
         }),
         (_, (found, _)) => Err(ConfigError { functions, spool: Some(Box::new(spool)), run, ..found }),
     }

@@ -75,11 +75,12 @@ fn grant(reader: &mut Reader<'_>, table: &mut Section<'_, '_>) -> Option<Grant> 
         Some(expiry) => Ok(Some(expiry)),
         None => Err("is not a date; write \"2027-01-01\" or \"2027-01-01T12:00:00Z\", in UTC".to_owned()),
     });
-    let roles = list(reader, table, "roles", "no role; write \"push\" or \"command\"", Role::parse);
+    let roles = list(reader, table, "roles", "no role; write \"push\", \"command\" or \"update\"", Role::parse);
     let functions =
         list(reader, table, "functions", "no function's name; write \"celsius\" or \"lab-*\"", Pattern::parse);
     let mut grant = Grant { expires, ..Grant::full(key?) };
-    grant.roles = roles.unwrap_or(grant.roles);
+    // A system can do all that no function can: who may replace it is always said.
+    grant.roles = roles.unwrap_or_else(|| vec![Role::Push, Role::Command]);
     grant.functions = functions.unwrap_or(grant.functions);
     Some(grant)
 }

@@ -6,6 +6,7 @@ use eyot_trust::command::{claimed, open, seal, CommandError};
 use eyot_trust::limits::ORDER_VALID_MAX_S;
 use eyot_trust::policy::{Expiry, Grant, Pattern, Policy, Role, CLOCK_SET_FROM_S};
 use eyot_wire::control::{Command, Order, ORDER_MAX_BYTES};
+use eyot_wire::system::SystemUpdate;
 use serde_json::{json, Value};
 
 use crate::common::signer;
@@ -63,6 +64,27 @@ fn header() -> Value {
     json!({"alg": "EdDSA", "kid": signer(1, "").public().id().to_string()})
 }
 
+fn update() -> SystemUpdate {
+    SystemUpdate { board: "rpi-4b".into(), version: "0.2.0".into(), sha256: "ab".repeat(32), bytes: 1000 }
+}
+
+#[test]
+fn a_system_is_replaced_only_by_keys_that_are_good_for_it() {
+    let order = |update| Order { command: Command::Update(update), ..order() };
+    let text = seal(&signer(1, "ada"), &order(update())).unwrap();
+    for (roles, is_good) in [(vec![Role::Update], true), (vec![Role::Push, Role::Command], false)] {
+        let policy = trusting(vec![Grant { roles, functions: Vec::new(), ..grant(1, "ada") }]);
+        match open(&policy, &IDS, text.as_bytes(), NOW_S) {
+            Ok(_) => assert!(is_good),
+            Err(error) => assert!(!is_good && error.to_string().contains("\"update\""), "{error}"),
+        }
+    }
+    let only_update = trusting(vec![Grant { roles: vec![Role::Update], ..grant(1, "ada") }]);
+    refusal(&only_update, by_ada(), NOW_S, &["which may not command"]);
+    let bad = SystemUpdate { version: "1\n2".into(), ..update() };
+    assert!(seal(&signer(1, "ada"), &order(bad)).unwrap_err().to_string().contains("the system"));
+}
+
 #[test]
 fn what_is_sealed_is_opened_by_the_gateway_it_is_for() {
     let policy = trusting(vec![grant(2, "bob"), grant(1, "ada")]);
@@ -73,6 +95,7 @@ fn what_is_sealed_is_opened_by_the_gateway_it_is_for() {
         Command::Remove { function: name() },
         Command::Config { function: name(), set: [("k".into(), "v".into())].into(), unset: vec!["l".into()] },
         Command::Capture { function: name(), count: 3, on_error: true },
+        Command::Update(update()),
     ] {
         for gateway in IDS {
             let order = Order { gateway: gateway.to_owned(), command: command.clone(), ..order() };

@@ -6,7 +6,7 @@
 //! - `capture`: the one that is followed by what was asked for.
 
 pub mod capture;
-mod order;
+pub mod order;
 pub mod orders;
 mod values;
 
@@ -30,5 +30,5 @@ pub struct Common {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    connection: Connection,
+    pub connection: Connection,
 }

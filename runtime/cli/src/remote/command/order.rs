@@ -85,7 +85,7 @@ impl Order {
     pub fn new(common: &Common, command: control::Command) -> Result<Self, Error> {
         let id = common.target.id()?;
         let (word, function) = (command.word(), command.function().to_owned());
-        if !is_name(&function) {
+        if !is_name(&function) && !matches!(command, control::Command::Update(_)) {
             let thing = format!("name \"{}\"", shown(function.as_bytes()));
             return Err(Error::bad_input(thing, "no function can be called so", "see `eyot list` for their names"));
         }

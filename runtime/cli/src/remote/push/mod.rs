@@ -8,7 +8,7 @@
 mod delivery;
 pub mod module;
 pub mod outcome;
-mod progress;
+pub mod progress;
 
 use std::path::PathBuf;
 

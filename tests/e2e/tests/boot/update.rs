@@ -1,0 +1,160 @@
+//! A system that comes over MQTT: to the other slot, started once, and kept only if it is well.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use eyot_test_e2e::mosquitto::Mosquitto;
+use eyot_test_e2e::programs::{eyot, root};
+use eyot_test_e2e::site::{await_status, balances};
+use tempfile::TempDir;
+
+use crate::machine::{build, programs, publish, run, started, Machine, CARD_BYTES, HOST, ID};
+
+/// `exit(7)` of a 64-bit Arm: the number of the system call, its argument, and the call.
+const EXIT_7: [u32; 3] = [0xd280_0ba8, 0xd280_00e0, 0xd400_0001];
+const READINGS: u32 = 50;
+
+/// The same daemon, but that it ends as soon as it starts.
+fn broken(mut eyotd: Vec<u8>) -> Vec<u8> {
+    let word = |at: usize| u64::from_le_bytes(eyotd[at..at + 8].try_into().unwrap());
+    let half = |at: usize| usize::from(u16::from_le_bytes(eyotd[at..at + 2].try_into().unwrap()));
+    // Of the ELF header: entry point, program headers, the size of one, how many; of these: offset, address, bytes in the file.
+    let (entry, headers, size, count) = (word(24), word(32) as usize, half(54), half(56));
+    let loaded = (0..count).map(|number| headers + number * size).find_map(|header| {
+        let (offset, address, bytes) = (word(header + 8), word(header + 16), word(header + 32));
+        (address..address + bytes).contains(&entry).then(|| (entry - address + offset) as usize)
+    });
+    let code: Vec<u8> = EXIT_7.into_iter().flat_map(u32::to_le_bytes).collect();
+    let at = loaded.unwrap();
+    eyotd[at..at + code.len()].copy_from_slice(&code);
+    eyotd
+}
+
+/// A gateway on a card, with its broker, and whoever may update it.
+struct Site {
+    dir: TempDir,
+    broker: Mosquitto,
+    programs: PathBuf,
+}
+
+impl Site {
+    /// None without a mirror of Debian.
+    fn new(programs: PathBuf, cloud: &Mosquitto) -> Option<Self> {
+        let site = Self { dir: TempDir::new().unwrap(), broker: Mosquitto::persistent(), programs };
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        run(&["keys", "new", "--out", &text(site.at("ada"))]);
+        fs::copy(root().join("functions/celsius/celsius.wasm"), site.at("celsius.wasm")).unwrap();
+        let config = format!(
+            "[gateway]\nid = \"{ID}\"\nstatus_interval = \"1s\"\n[broker]\nurl = \"mqtt://{HOST}:{}\"\n\
+             [[uplink]]\nname = \"cloud\"\nurl = \"mqtt://{HOST}:{}\"\ntopics = [\"none/#\"]\n\
+             [[uplink]]\nname = \"late\"\nurl = \"mqtt://{HOST}:1\"\ntopics = [\"processed/#\"]\n\
+             [trust]\nkeys = [\"{}\"]\n[[function]]\npath = \"celsius.wasm\"\n",
+            site.broker.port(),
+            cloud.port(),
+            fs::read_to_string(site.at("ada.pub")).unwrap().trim()
+        );
+        fs::write(site.at("gateway.toml"), config).unwrap();
+        build(&site.programs, &site.at("card.img"), &["--config", &text(site.at("gateway.toml"))])?;
+        File::options().write(true).open(site.at("card.img")).unwrap().set_len(CARD_BYTES).unwrap();
+        Some(site)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.broker.port())
+    }
+
+    /// Pushes an image of the same programs, but with this daemon.
+    fn push(&self, name: &str, eyotd: &[u8]) -> Child {
+        let with = self.at(name);
+        fs::create_dir(&with).unwrap();
+        fs::copy(self.programs.join("eyot-init"), with.join("eyot-init")).unwrap();
+        fs::write(with.join("eyotd"), eyotd).unwrap();
+        let image = self.at(&format!("{name}.img"));
+        build(&with, &image, &[]).unwrap();
+        let mut command = Command::new(eyot());
+        command.args(["update", "push"]).arg(image).args(["--gateway", ID, "--wait", "--broker", &self.url()]);
+        command.arg("--key").arg(self.at("ada")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    fn start(&self) -> Machine {
+        Machine::start(self.dir.path(), &self.at("card.img"))
+    }
+
+    fn started(&self) -> usize {
+        started(&self.at("card.img"))
+    }
+
+    /// Nothing that waited is lost.
+    #[track_caller]
+    fn keeps_the_backlog(&self) {
+        let status = await_status(self.broker.port(), ID, "what waits", |status| {
+            status["subscribed"] == true && status["ledger"]["pending"] == READINGS
+        });
+        assert!(balances(&status), "{status}");
+    }
+}
+
+/// Waits for what the push comes to: its exit code, and what it said.
+fn ended(push: Child) -> (Option<i32>, String) {
+    let output = push.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
+    println!("{}", said.trim());
+    (output.status.code(), said)
+}
+
+#[test]
+fn a_new_system_comes_over_mqtt_and_stays_if_it_is_well_and_goes_if_it_is_not() {
+    let Some(programs) = programs() else { return };
+    let cloud = Mosquitto::persistent();
+    let good = fs::read(programs.join("eyotd")).unwrap();
+    let another = |byte: u8| [&good[..], &[byte]].concat();
+    let Some(site) = Site::new(programs, &cloud) else { return };
+    let machine = site.start();
+    machine.ready("first start");
+    await_status(site.broker.port(), ID, "a gateway that listens", |status| status["subscribed"] == true);
+    publish(&site.broker, 0..READINGS);
+    site.keeps_the_backlog();
+
+    let push = site.push("good", &another(1));
+    let console = machine.restarts();
+    assert!(console.contains("a new system is written to partition 3"), "{console}");
+    assert_eq!(site.started(), 3);
+    let machine = site.start();
+    machine.ready("on trial");
+    machine.says("is well, and stays");
+    let (code, said) = ended(push);
+    assert!(code == Some(0) && said.contains("keeps it"), "{code:?} {said}");
+    site.keeps_the_backlog();
+
+    let push = site.push("broken", &broken(good.clone()));
+    machine.restarts();
+    assert_eq!(site.started(), 2);
+    let console = site.start().restarts();
+    assert!(console.contains("taken back: eyotd ended: exit code 7"), "{console}");
+    assert_eq!(site.started(), 3, "the one before");
+    let machine = site.start();
+    machine.ready("taken back");
+    let (code, said) = ended(push);
+    assert!(code == Some(1) && said.contains("eyotd ended: exit code 7"), "{code:?} {said}");
+    site.keeps_the_backlog();
+
+    let push = site.push("unlucky", &another(2));
+    machine.restarts();
+    let machine = site.start();
+    machine.says("is on trial");
+    machine.pull_plug();
+    let console = site.start().restarts();
+    assert!(console.contains("the system on partition 3 is started next"), "{console}");
+    let machine = site.start();
+    machine.ready("after a plug that was pulled in the trial");
+    let (code, said) = ended(push);
+    assert!(code == Some(1) && said.contains("did not come as far as being well"), "{code:?} {said}");
+    site.keeps_the_backlog();
+    machine.press_button();
+}

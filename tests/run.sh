@@ -49,14 +49,17 @@ step_format() {
     (cd tests/fuzz/guided && cargo fmt --check)
 }
 
+# Off by default, and tested all the same.
+features=eyot-node/flash
+
 step_lint() {
-    cargo clippy --workspace --all-targets --quiet -- -D warnings
+    cargo clippy --workspace --all-targets --features $features --quiet -- -D warnings
     cargo clippy -p eyot-gateway --no-default-features --quiet -- -D warnings
     (cd functions && cargo clippy --workspace --all-targets --quiet -- -D warnings)
 }
 
 step_unit() {
-    EYOT_REQUIRE_WASM=1 cargo test --workspace --exclude eyot-test-e2e --exclude eyot-test-bench --exclude eyot-test-powercut --exclude eyot-test-hostile --exclude eyot-test-fuzz --quiet
+    EYOT_REQUIRE_WASM=1 cargo test --workspace --features $features --exclude eyot-test-e2e --exclude eyot-test-bench --exclude eyot-test-powercut --exclude eyot-test-hostile --exclude eyot-test-fuzz --quiet
 }
 
 step_functions() {

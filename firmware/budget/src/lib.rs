@@ -23,6 +23,8 @@ struct Mcu {
     flash_kib: u32,
     ram_kib: u32,
     stack_kib: u32,
+    #[serde(default)]
+    state_flash_kib: u32,
     function: Function,
 }
 
@@ -39,17 +41,21 @@ struct Function {
     deadline_ms: u64,
 }
 
-/// Reads `boards/<board>.toml`, beside this folder's parent, and writes `memory.x` for the linker, `heap.rs` and `limits.rs` for
-/// the program. The linker also refuses a program that leaves less than `stack_kib` for its stack.
+/// Reads `boards/<board>.toml`, beside this folder's parent, and writes `memory.x` for the linker, `heap.rs`, `limits.rs` and
+/// `state.rs`, the range of the flash for state, for the program. The linker also refuses a program that leaves less than `stack_kib` for its stack.
 ///
 /// # Panics
 /// The file is not there or not valid: a build script can do no better.
 pub fn apply(board: &str, origins: &Origins, sections: &str) {
     let path = format!("../../boards/{board}.toml");
     let text = fs::read_to_string(&path).expect("the board's file is in the repository");
-    let Mcu { flash_kib, ram_kib, stack_kib, function } =
+    let Mcu { flash_kib, ram_kib, stack_kib, state_flash_kib, function } =
         toml::from_str::<Board>(&text).expect("the board's file is valid").mcu;
     let Origins { flash, ram } = origins;
+    // The end of the flash is for state, and not for the program.
+    let end = flash_kib << 10;
+    let flash_kib = flash_kib - state_flash_kib;
+    let state = format!("{}..{end}", flash_kib << 10);
     let memory = format!(
         "MEMORY\n{{\n  FLASH : ORIGIN = {flash:#x}, LENGTH = {flash_kib}K\n  RAM : ORIGIN = {ram:#x}, LENGTH = {ram_kib}K\n}}\n\
          ASSERT(_stack_start - __euninit >= {stack_kib}K, \"less than {stack_kib} KiB are left for the stack\");\n{sections}"
@@ -57,6 +63,7 @@ pub fn apply(board: &str, origins: &Origins, sections: &str) {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     fs::write(out.join("memory.x"), memory).expect("OUT_DIR is writable");
     fs::write(out.join("heap.rs"), format!("{} << 10", function.heap_kib)).expect("OUT_DIR is writable");
+    fs::write(out.join("state.rs"), state).expect("OUT_DIR is writable");
     fs::write(out.join("limits.rs"), limits(&function)).expect("OUT_DIR is writable");
     println!("cargo:rustc-link-search={}", out.display());
     println!("cargo:rerun-if-changed={path}");

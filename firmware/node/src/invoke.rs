@@ -1,7 +1,9 @@
 //! The function: loaded under limits that fit the node, run on one sample after the other.
 
 use eyot_engine::limits::{LOAD_BYTES, LOAD_BYTES_PER_BYTE};
-use eyot_engine::{Effects, Function, Invocation, LoadError, LoadOptions, OverCeiling, StackLimits, Step, Usage};
+use eyot_engine::{
+    Effects, Function, Invocation, LoadError, LoadOptions, OverCeiling, StackLimits, State, Step, Usage,
+};
 use eyot_wire::code::Failure;
 use eyot_wire::manifest::{Limits, Manifest};
 
@@ -92,6 +94,18 @@ impl Program {
     /// The function goes, with its state.
     pub fn remove(&mut self) {
         self.loaded = None;
+    }
+
+    /// The function's state, with the SHA-256 of its module.
+    pub fn state(&self) -> Option<(&[u8; 32], &State)> {
+        self.loaded.as_ref().map(|loaded| (&loaded.sha256, &**loaded.function.state()))
+    }
+
+    /// It goes on with this state.
+    pub fn restore(&mut self, state: State) {
+        if let Some(loaded) = &mut self.loaded {
+            *loaded.function.state_mut() = state;
+        }
     }
 
     /// SHA-256 of the module.

@@ -5,20 +5,25 @@
 //! [`Node::turn`]. Functions are the modules that gateways run, by the same engine, under limits that fit a small memory.
 //!
 //! **Memory**: queue and buffers are in [`Node`] itself, with a size known at compile time. The heap holds the function: some
-//! ten times its module while it is loaded. All of a node is lost when it starts anew; see [`Ledger`] for what that means.
+//! ten times its module while it is loaded. All of a node is lost when it starts anew, see [`Ledger`] for what that means; but for
+//! its function's state, on a board with a [`Keeper`].
 //!
 //! Modules, in the order data passes through them:
 //! - [`sample`]: what is sampled, and when; [`sensors`]: drivers of the ecosystem as what is sampled.
 //! - [`invoke`]: the function.
 //! - [`queue`]: outputs until they are acknowledged.
 //! - [`link`]: the gateway's other end; [`install`]: modules that come over it.
+//! - [`keep`]: its state, over a reset; `flash`, with the feature of that name: where that is kept.
 //! - [`node`]: all of it together.
 #![no_std]
 
 extern crate alloc;
 
+#[cfg(feature = "flash")]
+pub mod flash;
 pub mod install;
 pub mod invoke;
+pub mod keep;
 pub mod link;
 pub mod node;
 pub mod queue;
@@ -29,6 +34,7 @@ pub use eyot_engine::StackLimits;
 pub use eyot_wire::link::Ledger;
 pub use eyot_wire::manifest::Limits;
 pub use invoke::NodeLimits;
+pub use keep::Keeper;
 pub use node::{Node, Options};
 pub use sample::{Channel, Sample, Sensor, SensorError};
 

@@ -1,12 +1,13 @@
 //! All of it together: one turn takes what the line has, samples what is due, and says what there is to say.
 
 use embedded_io::{Read, ReadReady, Write};
-use eyot_engine::Invocation;
+use eyot_engine::{Invocation, State};
 use eyot_wire::link::{encode, FromNode, Hello, Ledger, Status, ToNode, LINE_MAX_BYTES, WINDOW};
 use heapless::Deque;
 
 use crate::install::{cut, Installer, Text};
 use crate::invoke::{NodeLimits, Program};
+use crate::keep::{Keeper, KEEP_EVERY_MS};
 use crate::link::{Heard, Link};
 use crate::queue::{Output, Queue};
 use crate::sample::{Channel, Sample};
@@ -46,8 +47,14 @@ pub struct Node<'a, B, S, const QUEUE: usize> {
     logs: Deque<(u8, Text), LOGS_MAX>,
     /// The function failed on the last sample: said once, not each time.
     is_failing: bool,
+    keeper: Option<&'a mut dyn Keeper>,
+    keep_due_ms: u64,
+    /// What is kept, or could not be: of which function, which state.
+    kept: Option<([u8; 32], State)>,
 }
 
+/// SHA-256 of no module.
+const NOBODY: [u8; 32] = [0; 32];
 /// Levels of log lines.
 const ERROR: u8 = 0;
 const WARN: u8 = 1;
@@ -67,7 +74,16 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
             ledger: Ledger::default(),
             logs: Deque::new(),
             is_failing: false,
+            keeper: None,
+            keep_due_ms: KEEP_EVERY_MS,
+            kept: None,
         }
+    }
+
+    /// The state of its function survives a reset, as it was up to [`KEEP_EVERY_MS`] before.
+    pub fn with_keeper(mut self, keeper: &'a mut dyn Keeper) -> Self {
+        self.keeper = Some(keeper);
+        self
     }
 
     /// The account as it stands.
@@ -98,7 +114,39 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
         self.board.alive();
         let heard = self.listen();
         self.sample();
+        self.keep();
         heard.and(self.speak())
+    }
+
+    fn keep(&mut self) {
+        let now_ms = self.board.uptime_ms();
+        let Some(keeper) = self.keeper.as_mut().filter(|_| now_ms >= self.keep_due_ms) else { return };
+        self.keep_due_ms = now_ms + KEEP_EVERY_MS;
+        let Some((sha256, state)) = self.program.state() else { return };
+        if self.kept.as_ref().is_some_and(|(of, kept)| (of, kept) == (sha256, state)) {
+            return;
+        }
+        let is_kept = keeper.keep(sha256, state).is_ok();
+        self.kept = Some((*sha256, state.clone()));
+        if !is_kept {
+            self.log(WARN, cut(format_args!("the function's state is not kept: the flash failed, or it is too large")));
+        }
+    }
+
+    /// What a function kept goes with it.
+    fn forget(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            // If the flash fails, it waits for a function that may never come back.
+            let _ = keeper.keep(&NOBODY, &State::default());
+            self.kept = None;
+        }
+    }
+
+    /// A function that was here before a reset goes on with its state.
+    fn restore(&mut self, sha256: [u8; 32]) {
+        let Some(state) = self.keeper.as_mut().and_then(|keeper| keeper.load(&sha256)) else { return };
+        self.kept = Some((sha256, state.clone()));
+        self.program.restore(state);
     }
 
     fn listen(&mut self) -> Result<(), S::Error> {
@@ -140,6 +188,7 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
             }
             Some(Heard::Module(ToNode::Remove)) => {
                 self.program.remove();
+                self.forget();
                 self.installer.removed();
                 None
             }
@@ -162,6 +211,7 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
         match self.program.load(module, sha256) {
             Ok(()) => {
                 self.is_failing = false;
+                self.restore(sha256);
                 // What the account has until now is of the function before: said first, and then that there is another.
                 self.link.status_soon();
                 self.installer.done(sha256);

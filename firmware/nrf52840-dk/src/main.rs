@@ -3,9 +3,12 @@
 #![no_std]
 #![no_main]
 
+use core::ops::Range;
+
 use embassy_executor::Spawner;
 use embassy_nrf::buffered_uarte::{self, BufferedUarte};
 use embassy_nrf::gpio::{Input, Pull};
+use embassy_nrf::nvmc::Nvmc;
 use embassy_nrf::peripherals::{TWISPI0, UARTE0};
 use embassy_nrf::rng::Rng;
 use embassy_nrf::twim::{self, Twim};
@@ -13,6 +16,7 @@ use embassy_nrf::wdt::{self, Watchdog};
 use embassy_nrf::{bind_interrupts, uarte};
 use embassy_time::Delay;
 use eyot_embassy::{run, Blocking, Chip};
+use eyot_node::flash::FlashKeeper;
 use eyot_node::sensors::pin::Pin;
 use eyot_node::sensors::{Address, Sht4x};
 use eyot_node::{Channel, Limits, Node, NodeLimits, Options, StackLimits};
@@ -29,6 +33,8 @@ const RECEIVED_MAX_BYTES: usize = 2048;
 const SENT_MAX_BYTES: usize = 1024;
 /// Commands to sensors pass through memory: DMA does not reach the flash.
 const COMMAND_MAX_BYTES: usize = 16;
+/// Of the flash.
+const STATE: Range<u32> = include!(concat!(env!("OUT_DIR"), "/state.rs"));
 const HEAP_BYTES: usize = include!(concat!(env!("OUT_DIR"), "/heap.rs"));
 
 bind_interrupts!(struct Irqs {
@@ -79,6 +85,10 @@ async fn main(_spawner: Spawner) {
     let limits = include!(concat!(env!("OUT_DIR"), "/limits.rs"));
     let program = concat!("eyot-nrf52840-dk ", env!("CARGO_PKG_VERSION"));
     let options = Options { program, limits, seed: Rng::new_blocking(pins.RNG).blocking_next_u64() };
+    let mut keeper = FlashKeeper::new(Nvmc::new(pins.NVMC), STATE);
     let mut node: Node<'_, _, _, QUEUE> = Node::new(options, chip, Blocking(line), &mut channels);
+    if let Some(keeper) = &mut keeper {
+        node = node.with_keeper(keeper);
+    }
     run(&mut node).await
 }

@@ -42,6 +42,9 @@ pub struct Mcu {
     /// What its program leaves for its stack, at least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_kib: Option<u32>,
+    /// What of its flash is for the function's state, and not for the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_flash_kib: Option<u32>,
     /// Folder of the program for it, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware: Option<String>,

@@ -9,11 +9,12 @@ use crate::bench::{readings, Bench, Counter, Said, HEAP_BYTES};
 use crate::way::a_node;
 
 /// A module with this body of `eyot_handle`, and this manifest besides its name and version.
-fn module(handle: &str, manifest: &str) -> Vec<u8> {
+pub fn module(handle: &str, manifest: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
         (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
         (import "eyot" "log" (func $log (param i32 i32 i32)))
+        (import "eyot" "state_set" (func $set (param i32 i32 i32 i32) (result i32)))
         (memory (export "memory") 2048 (pagesize 1))
         (data (i32.const 16) "out/1")
         (func (export "eyot_abi") (result i32) i32.const 1)
@@ -36,12 +37,12 @@ const EMIT: &str = "\n[allow]\nemit = [\"out/#\"]";
 const ECHO: &str =
     "(call $emit (i32.const 16) (i32.const 5) (local.get 2) (local.get 3)) (call $log (i32.const 2) (i32.const 16) (i32.const 5)) (drop) (i32.const 0)";
 
-fn sha(module: &[u8]) -> [u8; 32] {
+pub fn sha(module: &[u8]) -> [u8; 32] {
     Sha256::digest(module).into()
 }
 
 /// Sends `module` as a gateway does, and returns what the node said meanwhile.
-fn install(bench: &Bench, mut turn: impl FnMut(), module: &[u8]) -> Vec<Said> {
+pub fn install(bench: &Bench, mut turn: impl FnMut(), module: &[u8]) -> Vec<Said> {
     bench.say(&ToNode::Begin { sha256: sha(module), bytes: module.len() as u32 });
     let mut said = Vec::new();
     for _ in 0..200 {

@@ -3,5 +3,6 @@
 
 mod bench;
 mod function;
+mod keep;
 mod queue;
 mod way;

@@ -13,7 +13,7 @@ use crate::canary::By;
 use crate::config::RECEIVE_MAX_DEFAULT;
 use crate::dead::Maker;
 use crate::functions::{Part, Progress, Ran};
-use crate::io::LinkId;
+use crate::io::{LinkId, Message};
 use crate::job::Parcel;
 
 /// Messages in flight before no other is taken in; each takes some 600 bytes beside its own. One function can have all that
@@ -30,6 +30,7 @@ pub(crate) struct Ticket {
     /// Where its acknowledgement stands in the line of its link; none if nobody waits for one.
     pub unacked: Option<u64>,
     pub dup: bool,
+    pub wakes: Option<u32>,
     pub qos: u8,
     /// What its functions make of it.
     pub parts: Vec<Part>,
@@ -93,16 +94,16 @@ impl Flight {
         parcel: Parcel,
         parts: Vec<Part>,
         (from, unacked): (LinkId, Option<u64>),
-        qos: u8,
-        dup: bool,
+        message: &Message,
     ) {
+        let Message { qos, dup, wakes, .. } = *message;
         let number = self.next;
         self.next += 1;
         let left = parts.iter().filter(|part| !matches!(part.progress, Progress::Done(..))).count();
         let bytes = parcel.topic.len() + parcel.payload.len() + parts.iter().map(effects_bytes).sum::<usize>();
         self.bytes += bytes;
         self.topics.entry(parcel.topic.clone()).or_default().push_back(number);
-        self.tickets.insert(number, Ticket { parcel, from, unacked, dup, qos, parts, left, bytes });
+        self.tickets.insert(number, Ticket { parcel, from, unacked, dup, wakes, qos, parts, left, bytes });
         self.see(number);
     }
 

@@ -286,7 +286,7 @@ impl<F: Clone> Forwarder<F> {
         let (Some(conn), Some(sending)) = (traffic.conn, &mut self.sending) else { return false };
         let Ok(record) = Record::decode(&sending.body) else { return true };
         let mut left = sending.passing.outputs.saturating_sub(sending.next_output as u64);
-        let (stream, rank) = (self.stream, (self.priority, self.behind == 0));
+        let (stream, rank, wakes) = (self.stream, (self.priority, self.behind == 0), record.output_wakes());
         let outputs = record.outputs().filter_map(|o| o.seq_in(stream).map(|seq| (o, seq)));
         for (output, seq) in outputs.skip(sending.next_output) {
             if !traffic.has_room(rank, now) || !traffic.may_go(now) {
@@ -303,7 +303,7 @@ impl<F: Clone> Forwarder<F> {
             let output = Refused { stream, seq, topic: topic.clone(), payload: payload.clone(), received_at_ms };
             self.in_flight.push_back(InFlight { closes, answer: None, output: Some(output) });
             let stamp = Some(Stamp { epoch: self.epoch, seq });
-            out.push_back(Publish { link, conn, token, topic, payload, retain: false, stamp, received_at_ms });
+            out.push_back(Publish { link, conn, token, topic, payload, retain: false, stamp, received_at_ms, wakes });
         }
         self.scanned = self.scanned.max(sending.passing.lsn);
         self.sending = None;

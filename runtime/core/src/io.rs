@@ -148,6 +148,8 @@ pub struct Message {
     pub qos: u8,
     /// The broker says it may have delivered this before.
     pub dup: bool,
+    /// How many messages may come of it, if it came of an output: see [`wakes`](eyot_wire::wakes).
+    pub wakes: Option<u32>,
     /// Topic name, not yet checked.
     pub topic: Bytes,
     /// Payload.
@@ -217,6 +219,8 @@ pub struct Publish {
     pub stamp: Option<Stamp>,
     /// Unix time in milliseconds at which the message that an output was made of arrived; 0 for control messages.
     pub received_at_ms: i64,
+    /// How many messages may come of it, unless that is as many as of any output.
+    pub wakes: Option<u32>,
 }
 
 /// What makes an output unique together with the gateway id.

@@ -71,7 +71,7 @@ impl Site {
             let sensor = index as usize % self.topics.len();
             let (topic, payload) = (self.topics[sensor].clone(), self.payloads[sensor].clone());
             let packet_id = (index % BURST) as u16 + 1;
-            let message = Message { conn: CONN, packet_id, qos: 1, dup: false, topic, payload };
+            let message = Message { conn: CONN, packet_id, qos: 1, dup: false, wakes: None, topic, payload };
             self.handle(Input::Message(message));
             if packet_id == BURST as u16 {
                 self.now.mono_us += 20_000;

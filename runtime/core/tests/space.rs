@@ -26,7 +26,7 @@ const PASS: &str = r#"(module
 
 fn message(packet_id: u16) -> Message {
     let payload = Bytes::from(vec![b'.'; PAYLOAD_BYTES]);
-    Message { conn: 1, packet_id, qos: 1, dup: false, topic: Bytes::from_static(b"in/x"), payload }
+    Message { conn: 1, packet_id, qos: 1, dup: false, wakes: None, topic: Bytes::from_static(b"in/x"), payload }
 }
 
 struct Machine {

@@ -45,7 +45,10 @@ fn pass(core: &mut Core<MemoryStorage>, storage: &MemoryStorage, now: &mut Now, 
 
 fn send(core: &mut Core<MemoryStorage>, now: Now) {
     let (topic, payload) = (Bytes::from_static(b"in/x"), Bytes::from_static(&[b'x'; 96]));
-    core.handle(now, Input::Message(Message { conn: 1, packet_id: 1, qos: 1, dup: false, topic, payload }));
+    core.handle(
+        now,
+        Input::Message(Message { conn: 1, packet_id: 1, qos: 1, dup: false, wakes: None, topic, payload }),
+    );
 }
 
 fn wear(core: &Core<MemoryStorage>) -> serde_json::Value {

@@ -272,8 +272,8 @@ impl<S: Storage> Driver<S> {
             self.last_from = (link, conn);
             self.take_control();
         }
-        let mqtt::Message { packet_id, qos, dup, retain: _, topic, payload, sampled_at } = message;
-        let message = Message { conn, packet_id, qos, dup, topic, payload };
+        let mqtt::Message { packet_id, qos, dup, retain: _, topic, payload, wakes, sampled_at } = message;
+        let message = Message { conn, packet_id, qos, dup, wakes, topic, payload };
         let age_ms = sampled_at.map(|at| u32::try_from(at.elapsed().as_millis()).unwrap_or(u32::MAX));
         let input = match (LinkId(link), age_ms) {
             (LinkId::INTAKE, _) => Input::Message(message),

@@ -55,9 +55,9 @@ impl Outbox {
 
     /// Sends a publish.
     pub fn publish(&mut self, publish: Publish) {
-        let Publish { link, conn, token, topic, payload, retain, stamp, received_at_ms } = publish;
+        let Publish { link, conn, token, topic, payload, retain, stamp, received_at_ms, wakes } = publish;
         let stamp = stamp.map(|s| Stamp { epoch: s.epoch, seq: s.seq });
-        let publish = mqtt::Publish { token, topic, payload, retain, stamp, received_at_ms };
+        let publish = mqtt::Publish { token, topic, payload, retain, stamp, received_at_ms, wakes };
         self.gather(link, Command::Publish { conn, publish });
     }
 

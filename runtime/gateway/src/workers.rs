@@ -295,7 +295,7 @@ mod tests {
         fn jobs(&mut self, topics: &[&'static str]) -> impl Iterator<Item = Box<Job>> {
             for topic in topics {
                 let (topic, payload) = (Bytes::from_static(topic.as_bytes()), Bytes::new());
-                let message = Message { conn: 1, packet_id: 0, qos: 0, dup: false, topic, payload };
+                let message = Message { conn: 1, packet_id: 0, qos: 0, dup: false, wakes: None, topic, payload };
                 self.0.handle(Now::default(), Input::Message(message));
             }
             let effects: Vec<_> = std::iter::from_fn(|| self.0.poll()).collect();

@@ -116,6 +116,7 @@ fn round(version: Version, rng: &mut fastrand::Rng) {
             retain: false,
             stamp,
             received_at_ms: 0,
+            wakes: None,
         };
         if session.publish(publish).is_err() || session.tick(step * 9_000_000, true).is_err() {
             return;

@@ -63,7 +63,7 @@ fn both() -> [Session; 2] {
 fn publish(token: u64, payload: &'static [u8]) -> Publish {
     let stamp = Some(Stamp { epoch: 18_446_744_073_709_551_615, seq: 40 });
     let (topic, payload) = (Bytes::from_static(b"cloud/t"), Bytes::from_static(payload));
-    Publish { token, topic, payload, retain: false, stamp, received_at_ms: 0 }
+    Publish { token, topic, payload, retain: false, stamp, received_at_ms: 0, wakes: None }
 }
 
 #[test]
@@ -157,7 +157,8 @@ fn messages_arrive_whole_and_are_acknowledged_only_when_told() {
     let packets = [&b"\x32\x08\x00\x01a\x00\x07xyz"[..], b"\x3a\x09\x00\x01a\x00\x07\x00xyz"];
     for ((mut session, packet), dup) in both().into_iter().zip(packets).zip([false, true]) {
         let (topic, payload) = (Bytes::from_static(b"a"), Bytes::from_static(b"xyz"));
-        let expected = Message { packet_id: 7, qos: 1, dup, retain: false, topic, payload, sampled_at: None };
+        let expected =
+            Message { packet_id: 7, qos: 1, dup, retain: false, topic, payload, wakes: None, sampled_at: None };
         assert_eq!(feed(&mut session, packet).unwrap(), [Event::Message(expected)]);
         assert_eq!(sent(&mut session), b"", "nothing is acknowledged before it is committed");
         session.ack(7);

@@ -133,11 +133,13 @@ pub enum DropReason {
     UplinkFull = 10,
     /// A reducer made less of the backlog, before there was no room for it.
     Reduced = 11,
+    /// As many messages as may had come of one: functions wake each other, or themselves, in a circle.
+    Loop = 12,
 }
 
 impl DropReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::DeadLetter,
         Self::NoFunction,
         Self::IntakeFull,
@@ -150,6 +152,7 @@ impl DropReason {
         Self::Expired,
         Self::UplinkFull,
         Self::Reduced,
+        Self::Loop,
     ];
 
     /// The reason with this number.
@@ -172,6 +175,7 @@ impl DropReason {
             Self::Expired => "expired",
             Self::UplinkFull => "uplink_full",
             Self::Reduced => "reduced",
+            Self::Loop => "loop",
         }
     }
 }

@@ -14,6 +14,7 @@
 //! - [`shadow`]: what became of the same messages in two versions.
 //! - [`canary`]: how a version does with its share of the messages.
 //! - [`capture`]: a message with all that a function read, to be run again elsewhere.
+//! - [`wakes`]: how many messages may come of one.
 //! - [`record`]: the commit record, one per message, as it stands in the log.
 //! - [`link`]: what gateways and nodes say to each other over a serial line.
 #![no_std]
@@ -32,3 +33,4 @@ pub mod record;
 pub mod shadow;
 pub mod system;
 pub mod topic;
+pub mod wakes;

@@ -5,10 +5,11 @@
 //! | field | type | |
 //! |---|---|---|
 //! | version | `u8` | 1 |
-//! | flags | `u8` | bit 0: a random seed follows; bit 1: a drop reason follows; bit 2: a letter of the gateway's own; bit 3: the broker said that it may have sent the message before |
+//! | flags | `u8` | bit 0: a random seed follows; bit 1: a drop reason follows; bit 2: a letter of the gateway's own; bit 3: the broker said that it may have sent the message before; bit 4: wakes follow |
 //! | received_at_ms | `i64` | Unix time the message arrived |
 //! | seed | `u64` | if flagged: seed of `random` for this message |
 //! | dropped | `u8` | if flagged: [`DropReason`] |
+//! | wakes | `u32` | if flagged: how many messages may come of this one, which came of an output |
 //! | outputs | `u32`, then that many | `topic: str, payload: bytes, routes: u8, then that many (stream: u8, seq: u64)` |
 //! | state | `u32`, then that many | `function: str, ops: u32, then that many (key: bytes, value: Option<bytes>)` |
 //!
@@ -20,12 +21,14 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::code::DropReason;
+use crate::wakes::share;
 
 const VERSION: u8 = 1;
 const HAS_SEED: u8 = 1;
 const HAS_DROP: u8 = 2;
 const IS_LETTER: u8 = 4;
 const IS_REDELIVERED: u8 = 8;
+const HAS_WAKES: u8 = 16;
 
 /// Bytes that are not a commit record of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,7 @@ pub struct Builder {
     state: Vec<u8>,
     state_count: u32,
     is_redelivered: bool,
+    wakes: Option<u32>,
     record: Vec<u8>,
 }
 
@@ -66,7 +70,7 @@ impl Builder {
         self.output_count = 0;
         self.state.clear();
         self.state_count = 0;
-        self.is_redelivered = false;
+        (self.is_redelivered, self.wakes) = (false, None);
     }
 
     /// Whether no output was added since [`clear`](Self::clear).
@@ -77,6 +81,11 @@ impl Builder {
     /// The broker marked the message as one that it may have sent before.
     pub fn redelivered(&mut self) {
         self.is_redelivered = true;
+    }
+
+    /// How many messages may come of the message, if it came of an output.
+    pub fn wakes(&mut self, wakes: Option<u32>) {
+        self.wakes = wakes;
     }
 
     /// Adds an output.
@@ -105,7 +114,8 @@ impl Builder {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         let flags = flag(seed.is_some(), HAS_SEED)
             | flag(dropped.is_some(), HAS_DROP)
-            | flag(self.is_redelivered, IS_REDELIVERED);
+            | flag(self.is_redelivered, IS_REDELIVERED)
+            | flag(self.wakes.is_some(), HAS_WAKES);
         self.write(flags, received_at_ms, seed, dropped)
     }
 
@@ -125,6 +135,9 @@ impl Builder {
         }
         if let Some(reason) = dropped {
             record.push(reason as u8);
+        }
+        if let Some(wakes) = self.wakes.filter(|_| flags & HAS_WAKES != 0) {
+            put(record, &wakes);
         }
         put(record, &self.output_count);
         record.extend_from_slice(&self.outputs);
@@ -164,6 +177,8 @@ pub struct Record<'a> {
     pub is_letter: bool,
     /// Set if the broker marked the message as one that it may have sent before.
     pub is_redelivered: bool,
+    /// How many messages may come of the message, if it came of an output.
+    pub wakes: Option<u32>,
     output_count: u32,
     rest: &'a [u8],
 }
@@ -223,7 +238,7 @@ impl<'a> Record<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut rest = bytes;
         let (version, flags): (u8, u8) = take(&mut rest)?;
-        if version != VERSION || flags & !(HAS_SEED | HAS_DROP | IS_LETTER | IS_REDELIVERED) != 0 {
+        if version != VERSION || flags & !(HAS_SEED | HAS_DROP | IS_LETTER | IS_REDELIVERED | HAS_WAKES) != 0 {
             return Err(Malformed);
         }
         let received_at_ms = take(&mut rest)?;
@@ -234,14 +249,20 @@ impl<'a> Record<'a> {
         } else {
             None
         };
+        let wakes = if flags & HAS_WAKES != 0 { Some(take(&mut rest)?) } else { None };
         let output_count = take(&mut rest)?;
         let (is_letter, is_redelivered) = (flags & IS_LETTER != 0, flags & IS_REDELIVERED != 0);
-        Ok(Self { received_at_ms, seed, dropped, is_letter, is_redelivered, output_count, rest })
+        Ok(Self { received_at_ms, seed, dropped, is_letter, is_redelivered, wakes, output_count, rest })
     }
 
     /// Whether it stands for a message whose fate its outputs decide.
     pub fn message_is_open(&self) -> bool {
         self.dropped.is_none() && !self.is_letter
+    }
+
+    /// How many messages may come of each output, unless that need not be [said](share).
+    pub fn output_wakes(&self) -> Option<u32> {
+        share(self.wakes, self.output_count)
     }
 
     /// The outputs, in the order they were emitted. Ends early if the bytes are not a record.
@@ -302,87 +323,4 @@ impl<'a> Iterator for Outputs<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec;
-
-    fn sample(builder: &mut Builder) -> Vec<u8> {
-        builder.clear();
-        builder.output("cloud/7", b"{\"t\":1}", &[Route { stream: 1, seq: 300 }, Route { stream: 2, seq: 4 }]);
-        builder.output("processed/7", b"", &[Route { stream: 0, seq: 9 }]);
-        let ops = [(&b"k"[..], Some(&b"v"[..])), (&b"gone"[..], None)];
-        builder.state("smooth", 2, ops.into_iter());
-        builder.finish(1_700_000_000_123, Some(42), Some(DropReason::DeadLetter)).to_vec()
-    }
-
-    #[test]
-    fn a_record_reads_back() {
-        let mut builder = Builder::default();
-        let bytes = sample(&mut builder);
-        let record = Record::decode(&bytes).unwrap();
-        assert_eq!((record.received_at_ms, record.seed), (1_700_000_000_123, Some(42)));
-        assert_eq!(record.dropped, Some(DropReason::DeadLetter));
-        let outputs: Vec<_> = record.outputs().collect();
-        assert_eq!((outputs[0].topic, outputs[0].payload), ("cloud/7", &b"{\"t\":1}"[..]));
-        assert_eq!((outputs[0].seq_in(1), outputs[0].seq_in(2), outputs[0].seq_in(0)), (Some(300), Some(4), None));
-        assert_eq!((outputs[1].topic, outputs[1].seq_in(0)), ("processed/7", Some(9)));
-        let state: Vec<_> = record.state().collect();
-        assert_eq!(state[0].function, "smooth");
-        let ops: Vec<_> = state[0].ops().collect();
-        assert_eq!(ops, vec![(&b"k"[..], Some(&b"v"[..])), (&b"gone"[..], None)]);
-    }
-
-    /// Format version 1, byte for byte: change it only together with the version byte.
-    #[test]
-    fn golden_bytes_of_version_1() {
-        let mut expected = vec![1, 3, 0xf6, 0xa1, 0xab, 0xfe, 0xf9, 0x62, 42, 0, 2];
-        expected.extend_from_slice(b"\x07cloud/7\x07{\"t\":1}\x02\x01\xac\x02\x02\x04");
-        expected.extend_from_slice(b"\x0bprocessed/7\x00\x01\x00\x09");
-        expected.extend_from_slice(b"\x01\x06smooth\x02\x01k\x01\x01v\x04gone\x00");
-        assert_eq!(sample(&mut Builder::default()), expected);
-    }
-
-    #[test]
-    fn golden_bytes_of_a_letter() {
-        let mut builder = Builder::default();
-        builder.output("eyot/g/dead/cloud", b"{}", &[Route { stream: 0, seq: 9 }]);
-        let bytes = builder.finish_letter(1_700_000_000_123).to_vec();
-        let mut expected = vec![1, 4, 0xf6, 0xa1, 0xab, 0xfe, 0xf9, 0x62, 1];
-        expected.extend_from_slice(b"\x11eyot/g/dead/cloud\x02{}\x01\x00\x09\x00");
-        assert_eq!(bytes, expected);
-        let record = Record::decode(&bytes).unwrap();
-        assert_eq!((record.is_letter, record.message_is_open(), record.dropped), (true, false, None));
-        let message = sample(&mut builder);
-        assert!(!Record::decode(&message).unwrap().is_letter);
-    }
-
-    #[test]
-    fn golden_bytes_of_a_message_sent_again() {
-        let mut builder = Builder::default();
-        builder.redelivered();
-        let bytes = builder.finish(1_700_000_000_123, None, None).to_vec();
-        assert_eq!(bytes, [1, 8, 0xf6, 0xa1, 0xab, 0xfe, 0xf9, 0x62, 0, 0]);
-        assert!(Record::decode(&bytes).unwrap().is_redelivered);
-        let message = sample(&mut builder);
-        assert!(!Record::decode(&message).unwrap().is_redelivered, "of the message before");
-    }
-
-    #[test]
-    fn any_cut_or_flip_is_an_error_or_a_shorter_record_but_never_a_panic() {
-        let bytes = sample(&mut Builder::default());
-        let walk = |bytes: &[u8]| {
-            if let Ok(record) = Record::decode(bytes) {
-                record.outputs().for_each(|o| o.routes().for_each(drop));
-                record.state().for_each(|s| s.ops().for_each(drop));
-            }
-        };
-        for cut in 0..bytes.len() {
-            walk(&bytes[..cut]);
-            for bit in 0..8 {
-                let mut bad = bytes.clone();
-                bad[cut] ^= 1 << bit;
-                walk(&bad);
-            }
-        }
-    }
-}
+mod tests;

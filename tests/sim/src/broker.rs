@@ -122,6 +122,7 @@ impl Broker {
             packet_id,
             qos: published.qos,
             dup,
+            wakes: None,
             topic: Bytes::from(published.topic_name()),
             payload: published.payload(),
         })

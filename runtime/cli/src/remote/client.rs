@@ -329,6 +329,7 @@ impl Open {
                 retain: out.retain,
                 stamp: None,
                 received_at_ms: 0,
+                wakes: None,
             };
             self.session.publish(publish).map_err(|e| e.to_string())?;
             out.sent = true;

@@ -12,12 +12,14 @@ struct Taken<'a> {
     payload_bytes: usize,
     received_at_ms: i64,
     dup: bool,
+    wakes: Option<u32>,
 }
 
 /// What came of it: the streams with outputs, the seed if it was used, and why it counts as dropped if it does.
 type Verdict = (u32, Option<u64>, Option<DropReason>);
 
 const MALFORMED: Verdict = (0, None, Some(DropReason::Malformed));
+const LOOP: Verdict = (0, None, Some(DropReason::Loop));
 
 impl<S: Storage> Core<S> {
     pub(super) fn message(&mut self, from: LinkId, message: &Message) {
@@ -40,12 +42,18 @@ impl<S: Storage> Core<S> {
         }
         let valid = parse_topic(&message.topic).ok();
         let valid = valid.filter(|_| message.payload.len() <= self.config.payload_max_bytes);
+        let refused = match valid {
+            None => Some(MALFORMED),
+            Some(_) if message.wakes == Some(0) => Some(LOOP),
+            Some(_) => None,
+        };
         let verdict = match valid {
-            None => {
+            _ if refused.is_some() => {
                 self.prepare();
                 self.record.clear();
-                Some(MALFORMED)
+                refused
             }
+            None => None,
             Some(topic) if from == LinkId::INTAKE || self.passes_on(from) => self.arrive(from, topic, message),
             Some(topic) => Some(self.bring_down(from, topic, message)),
         };
@@ -55,6 +63,7 @@ impl<S: Storage> Core<S> {
                 payload_bytes: message.payload.len(),
                 received_at_ms: self.now.unix_ms,
                 dup: message.dup,
+                wakes: message.wakes,
             };
             self.enter(&taken, verdict);
             self.admit(from, message);
@@ -83,7 +92,7 @@ impl<S: Storage> Core<S> {
         }
         let parcel = parcel.unwrap_or_else(|| waking.parcel());
         let place = (message.qos > 0).then(|| self.line_up(from, message)).flatten();
-        self.flight.take_off(parcel, self.functions.park(), (from, place), message.qos, message.dup);
+        self.flight.take_off(parcel, self.functions.park(), (from, place), message);
         self.send_jobs();
         None
     }
@@ -219,7 +228,13 @@ impl<S: Storage> Core<S> {
         let outlets = Outlets { streams: &self.streams, quotas: &self.quotas, gateway_id: &self.config.gateway_id };
         let outcome = self.functions.settle(&ticket.parts, &waking, &outlets, &mut self.ledger, &mut self.record);
         let verdict = self.verdict(ticket.from, &waking, outcome);
-        let taken = Taken { topic, payload_bytes: payload.len(), received_at_ms: *now_ms, dup: ticket.dup };
+        let taken = Taken {
+            topic,
+            payload_bytes: payload.len(),
+            received_at_ms: *now_ms,
+            dup: ticket.dup,
+            wakes: ticket.wakes,
+        };
         self.enter(&taken, verdict);
     }
 
@@ -269,6 +284,7 @@ impl<S: Storage> Core<S> {
         if taken.dup {
             self.record.redelivered();
         }
+        self.record.wakes(taken.wakes);
         if let Some(reason) = dropped {
             self.notices.dropped(reason, taken.topic, 1, mono_us);
         }

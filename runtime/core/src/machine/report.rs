@@ -256,5 +256,15 @@ pub(super) fn json(document: &impl serde::Serialize) -> Bytes {
 
 /// Of a control message, for whose answer nobody waits.
 fn publish<F>(link: LinkId, conn: ConnId, topic: Bytes, payload: Bytes, retain: bool) -> Effect<F> {
-    Effect::Publish(Publish { link, conn, token: 0, topic, payload, retain, stamp: None, received_at_ms: 0 })
+    Effect::Publish(Publish {
+        link,
+        conn,
+        token: 0,
+        topic,
+        payload,
+        retain,
+        stamp: None,
+        received_at_ms: 0,
+        wakes: None,
+    })
 }

@@ -323,7 +323,8 @@ impl Bench {
         let taken = self.core.accepts_messages();
         if taken {
             let topic = Bytes::from(format!("in/{topic}"));
-            let message = Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload: payload.into() };
+            let message =
+                Message { conn: 0, packet_id: 1, qos: 1, dup: false, wakes: None, topic, payload: payload.into() };
             self.handle(Input::Message(message));
             self.wait_ms(20);
         }
@@ -333,7 +334,8 @@ impl Bench {
     /// As [`message`](Self::message), a tenth of a millisecond after what came before.
     pub fn burst(&mut self, topic: &str, payload: impl Into<Bytes>) {
         let topic = Bytes::from(format!("in/{topic}"));
-        let message = Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload: payload.into() };
+        let message =
+            Message { conn: 0, packet_id: 1, qos: 1, dup: false, wakes: None, topic, payload: payload.into() };
         for _ in 0..1000 {
             self.now.mono_us += 100;
             self.handle(Input::Tick);

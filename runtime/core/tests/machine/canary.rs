@@ -112,7 +112,15 @@ fn a_canary_that_fails_is_out_with_the_next_message_and_does_not_come_again() {
         // All at once: the change cannot come between them.
         let topic = Bytes::from(format!("in/{one}"));
         let payload = Bytes::from(format!("?{number}"));
-        site.bench.step(Input::Message(Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload }));
+        site.bench.step(Input::Message(Message {
+            conn: 0,
+            packet_id: 1,
+            qos: 1,
+            dup: false,
+            wakes: None,
+            topic,
+            payload,
+        }));
     }
     site.work();
     let mut outputs = site.outputs();
@@ -164,7 +172,7 @@ fn what_wakes_only_one_of_the_two_is_for_the_version_in_force() {
     assert!(site.bench.core.subscriptions().contains(&"more/#".to_owned()));
     site.push("sum", "1.2.0", "[rollout]\ncanary = \"100%\"", SUM);
     let topic = Bytes::from("more/a");
-    let message = Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload: Bytes::from("x") };
+    let message = Message { conn: 0, packet_id: 1, qos: 1, dup: false, wakes: None, topic, payload: Bytes::from("x") };
     site.bench.handle(Input::Message(message));
     site.work();
     let told = report(&mut site, "sum");

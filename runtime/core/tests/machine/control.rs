@@ -28,7 +28,7 @@ fn bench() -> Bench {
 
 fn send(bench: &mut Bench, packet_id: u16, topic: &str, payload: impl Into<Bytes>) {
     let (conn, topic) = (bench.conn(LinkId::INTAKE), Bytes::from(format!("eyot/bench/{topic}")));
-    let message = Message { conn, packet_id, qos: 1, dup: false, topic, payload: payload.into() };
+    let message = Message { conn, packet_id, qos: 1, dup: false, wakes: None, topic, payload: payload.into() };
     bench.handle(Input::Message(message));
 }
 

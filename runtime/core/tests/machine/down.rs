@@ -14,7 +14,7 @@ fn cloud() -> Uplink {
 
 fn message(conn: u64, packet_id: u16, topic: &'static str) -> Message {
     let payload = Bytes::from_static(b"open");
-    Message { conn, packet_id, qos: 1, dup: false, topic: Bytes::from_static(topic.as_bytes()), payload }
+    Message { conn, packet_id, qos: 1, dup: false, wakes: None, topic: Bytes::from_static(topic.as_bytes()), payload }
 }
 
 fn down(bench: &mut Bench, packet_id: u16, topic: &'static str) {

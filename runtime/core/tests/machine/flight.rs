@@ -29,7 +29,7 @@ fn acked(bench: &Bench) -> Vec<u16> {
 fn publish(bench: &mut Bench, qos: u8, packet_id: u16, topic: &str, payload: &str) {
     let (topic, payload) = (Bytes::from(format!("in/{topic}")), Bytes::from(payload.to_owned()));
     let conn = bench.conn(LinkId::INTAKE);
-    bench.handle(Input::Message(Message { conn, packet_id, qos, dup: false, topic, payload }));
+    bench.handle(Input::Message(Message { conn, packet_id, qos, dup: false, wakes: None, topic, payload }));
 }
 
 fn jobs(bench: &mut Bench) -> &mut Vec<Job> {

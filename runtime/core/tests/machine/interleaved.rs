@@ -65,7 +65,7 @@ fn interleave(rng: &mut fastrand::Rng, name: &str, wat: &str) -> (Site, Vec<u32>
                 let payload = Bytes::from(format!("{kind}{number:05}"));
                 if site.bench.core.accepts_messages() {
                     sent.extend((kind != "!").then_some(number));
-                    let message = Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload };
+                    let message = Message { conn: 0, packet_id: 1, qos: 1, dup: false, wakes: None, topic, payload };
                     site.bench.step(Input::Message(message));
                 }
             }

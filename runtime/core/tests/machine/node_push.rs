@@ -215,7 +215,7 @@ fn what_was_pushed_goes_before_the_configuration_file_until_that_is_newer() {
 
 fn publish(field: &mut Field, topic: &str, packet_id: u16) {
     let (topic, payload) = (Bytes::from(topic.to_owned()), Bytes::from_static(b"a part"));
-    let message = Message { conn: 1, packet_id, qos: 1, dup: false, topic, payload };
+    let message = Message { conn: 1, packet_id, qos: 1, dup: false, wakes: None, topic, payload };
     field.bench.handle(Input::Message(message));
 }
 

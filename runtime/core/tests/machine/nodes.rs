@@ -21,7 +21,7 @@ fn bench() -> Bench {
 
 fn reading(bench: &mut Bench, packet_id: u16, topic: &'static str, payload: &'static str) {
     let (topic, payload) = (Bytes::from_static(topic.as_bytes()), Bytes::from_static(payload.as_bytes()));
-    let message = Message { conn: bench.conn(NODE), packet_id, qos: 1, dup: false, topic, payload };
+    let message = Message { conn: bench.conn(NODE), packet_id, qos: 1, dup: false, wakes: None, topic, payload };
     bench.handle(Input::Reading { link: NODE, age_ms: 1500, message });
 }
 

@@ -107,7 +107,7 @@ fn what_passes_is_not_dropped_and_leaves_no_letter() {
 fn publish(bench: &mut Bench, packet_id: u16, topic: &str, payload: &'static str) {
     let (topic, payload) = (Bytes::from(format!("in/{topic}")), Bytes::from_static(payload.as_bytes()));
     let conn = bench.conn(LinkId::INTAKE);
-    bench.handle(Input::Message(Message { conn, packet_id, qos: 1, dup: false, topic, payload }));
+    bench.handle(Input::Message(Message { conn, packet_id, qos: 1, dup: false, wakes: None, topic, payload }));
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn check(bench: &mut Bench, reason: DropReason, messages: u64, outputs: u64) {
 
 fn raw(bench: &mut Bench, topic: &'static str, payload: Bytes) {
     let topic = Bytes::from_static(topic.as_bytes());
-    bench.handle(Input::Message(Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload }));
+    bench.handle(Input::Message(Message { conn: 0, packet_id: 1, qos: 1, dup: false, wakes: None, topic, payload }));
 }
 
 /// Messages of 10 KB until the quota has made itself felt.
@@ -208,11 +208,30 @@ fn messages_that_the_broker_sent_again_are_still_counted_after_a_power_cut() {
     for (topic, dup) in [("in/up/t", true), ("in/up/t", false), ("elsewhere", true)] {
         let topic = Bytes::from_static(topic.as_bytes());
         let payload = Bytes::from_static(b"1");
-        bench.handle(Input::Message(Message { conn: 0, packet_id: 1, qos: 1, dup, topic, payload }));
+        bench.handle(Input::Message(Message { conn: 0, packet_id: 1, qos: 1, dup, wakes: None, topic, payload }));
         bench.wait_ms(20);
     }
     for life in ["before", "after"] {
         assert_eq!(bench.core.ledger().redelivered, 2, "{life} the power cut");
         bench.restart();
     }
+}
+
+/// What came of an output says how many messages may come of it; the outputs share that.
+#[test]
+fn messages_of_which_no_more_may_come_are_dropped() {
+    let mut bench = Bench::new(vec![Uplink { topics: vec!["two/#".to_owned(), "up/#".to_owned()], ..cloud() }]);
+    let topic = Bytes::from_static(b"in/two/t");
+    let shares = [(None, Some(8_191)), (Some(9), Some(4)), (Some(2), Some(0)), (Some(0), None)];
+    for (wakes, _) in shares {
+        let (topic, payload) = (topic.clone(), Bytes::from_static(b"1"));
+        bench.handle(Input::Message(Message { conn: 0, packet_id: 1, qos: 1, dup: false, wakes, topic, payload }));
+    }
+    check(&mut bench, DropReason::Loop, 1, 0);
+    bench.connect(CLOUD, 100);
+    let sent: Vec<_> = std::iter::from_fn(|| bench.take()).map(|publish| publish.wakes).collect();
+    let expected: Vec<_> = shares.iter().take(3).flat_map(|(_, share)| [*share; 2]).collect();
+    assert_eq!(sent, expected);
+    bench.message("up/t", "2");
+    assert_eq!(bench.take().unwrap().wakes, None, "it need not be said of what a sensor's message alone leads to");
 }

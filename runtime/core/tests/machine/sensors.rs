@@ -20,7 +20,7 @@ fn bench() -> Bench {
 
 fn sampled(bench: &mut Bench, topic: &'static str, payload: &'static str) {
     let (topic, payload) = (Bytes::from_static(topic.as_bytes()), Bytes::from_static(payload.as_bytes()));
-    let message = Message { conn: 0, packet_id: 0, qos: 0, dup: false, topic, payload };
+    let message = Message { conn: 0, packet_id: 0, qos: 0, dup: false, wakes: None, topic, payload };
     bench.handle(Input::Reading { link: LinkId::SENSORS, age_ms: 40, message });
 }
 

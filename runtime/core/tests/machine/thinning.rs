@@ -304,7 +304,8 @@ fn a_reducer_that_takes_long_at_the_quota_rests() {
     let mut bench = Bench::with(Config { uplinks, ..reducing() }, QUOTA_BYTES);
     let take = |bench: &mut Bench, payload: String| {
         let topic = "in/up/telemetry".into();
-        let message = Message { conn: 0, packet_id: 1, qos: 1, dup: false, topic, payload: payload.into() };
+        let message =
+            Message { conn: 0, packet_id: 1, qos: 1, dup: false, wakes: None, topic, payload: payload.into() };
         bench.now.mono_us += 20_000;
         bench.step(Input::Message(message));
     };

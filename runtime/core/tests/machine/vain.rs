@@ -21,7 +21,7 @@ fn site() -> Site {
 
 fn send(site: &mut Site, topic: &str, payload: impl Into<Bytes>) {
     let (conn, topic) = (site.bench.conn(LinkId::INTAKE), Bytes::from(format!("eyot/bench/{topic}")));
-    let message = Message { conn, packet_id: 1, qos: 1, dup: false, topic, payload: payload.into() };
+    let message = Message { conn, packet_id: 1, qos: 1, dup: false, wakes: None, topic, payload: payload.into() };
     site.bench.handle(Input::Message(message));
 }
 

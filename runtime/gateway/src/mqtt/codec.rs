@@ -12,6 +12,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::decimal::Decimal;
+use super::wakes::{self, WAKES};
 use super::{Message, Publish, Version};
 
 /// Most bytes a packet may have after its fixed header.
@@ -168,18 +169,21 @@ pub fn read_publish(version: Version, head: Head, mut frame: Bytes) -> Result<Me
     if qos > 0 && packet_id == 0 {
         return Err(Malformed::new("a PUBLISH with packet id 0"));
     }
+    let mut wakes = None;
     if version == Version::V5 {
-        // None of the properties changes what we do: aliases are announced as unsupported, expiry is the broker's work.
+        // No other property changes what we do: aliases are announced as unsupported, expiry is the broker's work.
         let properties = varint(frame.get(at..).unwrap_or_default())?;
         let (properties, bytes) = properties.ok_or_else(|| Malformed::new("a PUBLISH without properties"))?;
-        at += bytes + properties;
+        at += bytes;
+        wakes = wakes::read(frame.get(at..at + properties).unwrap_or_default());
+        at += properties;
     }
     frame.get(..at).ok_or_else(|| Malformed::new("a packet shorter than it says"))?;
     frame.advance(topic_at);
     let topic = frame.split_to(topic_bytes);
     frame.advance(at - topic_at - topic_bytes);
     let (dup, retain) = (head.first & 8 != 0, head.first & 1 != 0);
-    Ok(Message { packet_id, qos, dup, retain, topic, payload: frame, sampled_at: None })
+    Ok(Message { packet_id, qos, dup, retain, topic, payload: frame, wakes, sampled_at: None })
 }
 
 /// The number at `at`, which is behind it then.
@@ -300,7 +304,7 @@ const fn property_bytes(key: usize, value: usize) -> usize {
 
 const EPOCH: &[u8] = b"eyot-epoch";
 const SEQ: &[u8] = b"eyot-seq";
-const GATEWAY: &[u8] = b"eyot-gateway";
+pub(super) const GATEWAY: &[u8] = b"eyot-gateway";
 
 /// A PUBLISH measured and ready to be written.
 pub struct Outgoing<'a> {
@@ -308,6 +312,7 @@ pub struct Outgoing<'a> {
     gateway: &'a [u8],
     epoch: Decimal,
     seq: Decimal,
+    wakes: Option<Decimal>,
     properties: Option<usize>,
     remaining: usize,
 }
@@ -317,16 +322,18 @@ impl<'a> Outgoing<'a> {
     pub fn new(version: Version, publish: &'a Publish, gateway: &'a [u8]) -> Self {
         let (epoch, seq) = publish.stamp.map_or((0, 0), |s| (s.epoch, s.seq));
         let (epoch, seq) = (Decimal::new(epoch), Decimal::new(seq));
+        let wakes = publish.stamp.and(publish.wakes).map(|wakes| Decimal::new(wakes.into()));
         let properties = (version == Version::V5).then(|| match publish.stamp {
             None => 0,
             Some(_) => {
                 property_bytes(GATEWAY.len(), gateway.len())
                     + property_bytes(EPOCH.len(), epoch.as_bytes().len())
                     + property_bytes(SEQ.len(), seq.as_bytes().len())
+                    + wakes.as_ref().map_or(0, |wakes| property_bytes(WAKES.len(), wakes.as_bytes().len()))
             }
         });
         let head = 2 + publish.topic.len() + 2 + properties.map_or(0, |bytes| varint_bytes(bytes) + bytes);
-        Self { publish, gateway, epoch, seq, properties, remaining: head + publish.payload.len() }
+        Self { publish, gateway, epoch, seq, wakes, properties, remaining: head + publish.payload.len() }
     }
 
     /// Bytes of the whole packet; none if MQTT cannot carry it.
@@ -344,9 +351,8 @@ impl<'a> Outgoing<'a> {
         if let Some(bytes) = self.properties {
             put_varint(out, bytes);
             if bytes > 0 {
-                for (key, value) in
-                    [(GATEWAY, self.gateway), (EPOCH, self.epoch.as_bytes()), (SEQ, self.seq.as_bytes())]
-                {
+                let stamp = [(GATEWAY, self.gateway), (EPOCH, self.epoch.as_bytes()), (SEQ, self.seq.as_bytes())];
+                for (key, value) in stamp.into_iter().chain(self.wakes.iter().map(|wakes| (WAKES, wakes.as_bytes()))) {
                     out.put_u8(0x26);
                     put_string(out, key);
                     put_string(out, value);

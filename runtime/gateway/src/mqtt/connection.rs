@@ -232,8 +232,8 @@ impl<'a> Connection<'a> {
                 if let (true, Some((topic, payload))) = (self.session.is_up(), &self.link.options.will) {
                     let topic = Bytes::copy_from_slice(topic.as_bytes());
                     let payload = payload.clone();
-                    let (token, retain, stamp, received_at_ms) = (0, true, None, 0);
-                    self.session.publish(Publish { token, topic, payload, retain, stamp, received_at_ms })?;
+                    let (token, retain, stamp, received_at_ms, wakes) = (0, true, None, 0, None);
+                    self.session.publish(Publish { token, topic, payload, retain, stamp, received_at_ms, wakes })?;
                 }
             }
         }

@@ -7,6 +7,7 @@
 //! - [`codec`]: packets to bytes and back.
 //! - `options`: what a session is told.
 //! - [`session`]: the protocol over one connection, without I/O; it dies with the connection.
+//! - [`wakes`]: how many messages may still come of one that came of ours.
 //! - [`handshake`]: CONNECT and SUBSCRIBE.
 //! - [`inflight`]: which publish waits for which packet id.
 //! - [`subscriptions`]: what the broker may still be subscribed to for us.
@@ -24,6 +25,7 @@ pub mod handshake;
 pub mod inflight;
 pub mod link;
 mod options;
+pub mod wakes;
 
 pub mod queue;
 pub mod session;
@@ -59,6 +61,8 @@ pub struct Publish {
     pub stamp: Option<Stamp>,
     /// Unix time in milliseconds at which the message that an output was made of arrived. MQTT has no place for it.
     pub received_at_ms: i64,
+    /// How many messages may come of it; sent as the user property `eyot-wakes` with the stamp.
+    pub wakes: Option<u32>,
 }
 
 /// Identity of an output.
@@ -85,6 +89,8 @@ pub struct Message {
     pub topic: Bytes,
     /// Payload. One that is over [`session::Options::packet_max_bytes`] arrives cut there.
     pub payload: Bytes,
+    /// How many messages may come of it, if it came of ours.
+    pub wakes: Option<u32>,
     /// When its sample was taken, of a [node's](crate::node) reading or one of our own sensors; MQTT says nothing of that.
     pub sampled_at: Option<Instant>,
 }

@@ -136,7 +136,16 @@ mod tests {
 
     fn message(packet_id: u16, payload_bytes: usize) -> Message {
         let payload = Bytes::from(vec![0; payload_bytes]);
-        Message { packet_id, qos: 1, dup: false, retain: false, topic: Bytes::new(), payload, sampled_at: None }
+        Message {
+            packet_id,
+            qos: 1,
+            dup: false,
+            retain: false,
+            topic: Bytes::new(),
+            payload,
+            wakes: None,
+            sampled_at: None,
+        }
     }
 
     #[test]

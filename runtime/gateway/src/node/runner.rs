@@ -216,7 +216,16 @@ impl Runner {
                     let packet_id = seq as u16;
                     let now = Instant::now();
                     let sampled_at = now.checked_sub(Duration::from_millis(u64::from(age_ms))).or(Some(now));
-                    let message = Message { packet_id, qos: 1, dup: false, retain: false, topic, payload, sampled_at };
+                    let message = Message {
+                        packet_id,
+                        qos: 1,
+                        dup: false,
+                        retain: false,
+                        topic,
+                        payload,
+                        wakes: None,
+                        sampled_at,
+                    };
                     // Without room it is not taken, and comes again.
                     let queue = &self.events.messages;
                     if queue.take_room(&message).is_ok() && queue.send(self.id, state.conn, vec![message]) {

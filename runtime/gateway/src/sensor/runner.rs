@@ -113,6 +113,7 @@ impl Account {
             packet_id: 0,
             qos: 0,
             dup: false,
+            wakes: None,
             retain: false,
             topic: self.topic.clone(),
             payload: Bytes::copy_from_slice(sample.as_bytes()),

@@ -247,6 +247,7 @@ impl Client {
             retain: false,
             stamp: Some(eyot_gateway::mqtt::Stamp { epoch: 1, seq: token }),
             received_at_ms: 0,
+            wakes: None,
         };
         self.commands.try_send(Command::Publish { conn: self.conn, publish }).unwrap();
     }

@@ -107,7 +107,7 @@ impl Port {
             let received_at_ms = RECEIVED_AT_MS;
             Command::Publish {
                 conn,
-                publish: Publish { token: seq, topic, payload, retain: false, stamp, received_at_ms },
+                publish: Publish { token: seq, topic, payload, retain: false, stamp, received_at_ms, wakes: None },
             }
         });
         self.commands.try_send(Command::Batch(commands.collect())).unwrap();

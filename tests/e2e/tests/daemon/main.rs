@@ -6,6 +6,7 @@ mod bad_link;
 mod broker;
 mod canary;
 mod captures;
+mod circle;
 mod commands;
 mod deploy;
 mod dev;

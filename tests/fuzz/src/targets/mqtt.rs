@@ -78,6 +78,7 @@ pub fn session(bytes: &[u8]) -> bool {
             retain: false,
             stamp: (step % 2 == 0).then_some(Stamp { epoch: step << 40, seq: step }),
             received_at_ms: 0,
+            wakes: None,
         };
         if session.publish(publish).is_err() || session.tick(step * 1_000_000, true).is_err() {
             return taken > 0;

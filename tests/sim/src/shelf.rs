@@ -114,8 +114,9 @@ impl Shelf {
                 files.removed_commands.extend(gone);
                 None
             }
-            // There are no nodes.
+            // There are no nodes, and no system with slots.
             Task::Node { .. } | Task::Fetch { .. } => None,
+            Task::Update(_) | Task::UpdatePart { .. } | Task::System => None,
             Task::Audit { change, .. } => change.map(|change| Answer::Audited { change }),
         }
     }

@@ -312,7 +312,7 @@ fn what_waits_for_another_try_makes_room_when_no_more_fits_in_flight() {
         assert!(bench.core.accepts_messages(), "before message {packet_id}, with {} in flight", bench.core.in_flight());
         let (conn, topic) = (bench.conn(LinkId::INTAKE), Bytes::from_static(b"in/stubborn/a"));
         let payload = payload.clone();
-        bench.handle(Input::Message(Message { conn, packet_id, qos: 1, dup: false, topic, payload }));
+        bench.handle(Input::Message(Message { conn, packet_id, qos: 1, dup: false, wakes: None, topic, payload }));
     }
     assert!(bench.core.in_flight() > 10, "there are no more that go than must: {}", bench.core.in_flight());
     publish(&mut bench, count + 1, "up/t", "healthy");

@@ -32,7 +32,8 @@ fn a_supervisor_hears_that_the_gateway_is_ready_well_and_stopping() {
     assert_eq!(next(&socket), "READY=1");
     let begin = Instant::now();
     for _ in 0..3 {
-        assert_eq!(next(&socket), "WATCHDOG=1");
+        // The broker of this test is not there.
+        assert_eq!(next(&socket), "WATCHDOG=1\nSTATUS=not connected");
     }
     assert!(begin.elapsed() >= Duration::from_micros(WATCHDOG_US), "as often as wanted, and not oftener");
     assert!(daemon.terminate().success());

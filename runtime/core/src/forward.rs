@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use eyot_spool::{Lsn, ReadError, Reader, Spool, Storage, KIND_GONE};
 use eyot_wire::code::DropReason;
 use eyot_wire::record::Record;
@@ -23,35 +22,11 @@ use crate::ledger::Ledger;
 use crate::pace::{Age, Gap};
 use crate::passing::{survey, Doom, Passing};
 use crate::recover::KIND_COMMIT;
+use crate::sending::{Answer, InFlight, Sending};
 use crate::streams::Stream;
 
 /// Most log frames looked at for one stream before other work gets its turn.
 const FRAMES_PER_TURN_MAX: u32 = 512;
-
-/// A publish that waits for its answer.
-struct InFlight {
-    /// The record is done with when this is; none if more outputs of the same record follow.
-    closes: Option<Passing>,
-    answer: Option<Answer>,
-    /// What was sent, for the dead letter if it is refused; none of a record that was not sent.
-    output: Option<Refused>,
-}
-
-/// What became of one publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    Accepted,
-    Refused,
-    /// Stands for all outputs of a record, none of which was sent.
-    GivenUp(DropReason),
-}
-
-/// A record that is being sent.
-struct Sending {
-    body: Bytes,
-    passing: Passing,
-    next_output: usize,
-}
 
 /// The delivery of one stream.
 pub(crate) struct Forwarder<F> {
@@ -166,6 +141,15 @@ impl<F: Clone> Forwarder<F> {
     /// Bytes that are given up as soon as their turn comes.
     pub fn doomed_bytes(&self) -> u64 {
         self.given_up_bytes + self.doom.as_ref().map_or(0, |doom| doom.bytes)
+    }
+
+    /// Bytes that wait and are neither on their way nor about to go.
+    pub fn unread_bytes(&self, ledger: &Ledger) -> u64 {
+        let on_the_way =
+            self.in_flight.iter().filter_map(|entry| entry.output.as_ref()).map(Refused::bytes).sum::<u64>();
+        let sending = self.sending.as_ref().map_or(0, |sending| sending.passing.bytes);
+        let waiting = ledger.stream(self.stream).map_or(0, |account| account.pending_bytes);
+        waiting.saturating_sub(on_the_way + sending + self.doomed_bytes())
     }
 
     /// Gives up the oldest records that are not in flight, of `excess_bytes` if there are so many; true if the turn is

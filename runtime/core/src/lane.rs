@@ -245,6 +245,7 @@ impl<F: Clone> Lane<F> {
         &mut self,
         spool: &mut Spool<S>,
         mut excess_bytes: u64,
+        ledger: &Ledger,
     ) -> Result<bool, ReadError> {
         let mut ascending: Vec<&mut Forwarder<F>> = self.forwarders.iter_mut().collect();
         ascending.sort_by_key(|f| (f.priority, f.behind == 0, f.behind));
@@ -254,6 +255,8 @@ impl<F: Clone> Lane<F> {
                 return Ok(true);
             }
             excess_bytes = excess_bytes.saturating_sub(forwarder.doomed_bytes() - before);
+            // What is not durable cannot be read: it goes when it is, and until then nothing of a higher priority for it.
+            excess_bytes = excess_bytes.saturating_sub(forwarder.unread_bytes(ledger));
         }
         Ok(false)
     }

@@ -28,7 +28,7 @@
 //! - `streams`: which outputs go where: each route of an uplink is a stream with numbers of its own.
 //! - `backlog`: how much may wait for an uplink.
 //! - `forward`: delivers each stream from the log, in order, from its own place; `lane`: streams that share a link, the
-//!   urgent ones first; `passing`: what of a record matters to a stream; `pace`: how fast, and how old at most; `bodies`:
+//!   urgent ones first; `sending`: what is on its way; `passing`: what of a record matters to a stream; `pace`: how fast, and how old at most; `bodies`:
 //!   what of it is in memory.
 //! - `thinning`: what becomes of each output when old segments are rewritten; `gone`: what is left in its place.
 //! - [`ledger`]: accounts for every message and output.
@@ -65,6 +65,7 @@ mod notices;
 mod pace;
 mod passing;
 mod recover;
+mod sending;
 pub mod sensor;
 pub mod shadow;
 mod status;

@@ -150,7 +150,7 @@ impl<S: Storage> Core<S> {
             if quota.when_full == WhenFull::DropOldest && excess_bytes > 0 {
                 // Each gap in what is sent is a commit: on a link that is too slow there is not to be one for each message.
                 let ahead_bytes = if lane.traffic.conn.is_some() { quota.max_bytes / AHEAD_PARTS } else { 0 };
-                match lane.doom(&mut self.committer.spool, excess_bytes + ahead_bytes) {
+                match lane.doom(&mut self.committer.spool, excess_bytes + ahead_bytes, &self.ledger) {
                     Ok(more) => self.more |= more,
                     Err(error) => {
                         self.notices.storage_failed(&format!("the log cannot be read: {error}"), self.now.mono_us);

@@ -70,6 +70,32 @@ fn drop_oldest_holds_the_quota_of_an_uplink_that_is_away() {
     assert_eq!(arrived(&mut bench), (390..400).collect::<Vec<_>>());
 }
 
+/// What comes in one commit and is more than the quota cannot be read before it is durable: it goes then, and nothing of a higher
+/// priority before.
+#[test]
+fn a_burst_larger_than_the_quota_takes_nothing_of_a_higher_priority() {
+    for link in [None, Some(4)] {
+        let mut bench = Bench::new(vec![cloud(WhenFull::DropOldest)]);
+        fill(&mut bench, "up/t", 0..5);
+        if let Some(window) = link {
+            bench.connect(CLOUD, window);
+        }
+        for n in 100..500 {
+            bench.burst("up/d", format!("{n:<996}"));
+        }
+        bench.wait_ms(100);
+        assert_eq!(dropped(&bench, "cloud"), 0, "{link:?}");
+        let pending: u64 = ["cloud", "cloud/debug"].map(|name| bench.stream(name).pending_bytes).iter().sum();
+        // On a link, what goes waits behind what is in flight.
+        assert!(pending <= MAX_BYTES || link.is_some(), "{pending}");
+        bench.disconnect(CLOUD);
+        bench.connect(CLOUD, 100);
+        let arrived = arrived(&mut bench);
+        assert_eq!(arrived.iter().filter(|number| **number < 5).count(), 5, "{link:?}: {arrived:?}");
+        assert!(arrived.len() < 30, "{link:?}: {arrived:?}");
+    }
+}
+
 #[test]
 fn drop_oldest_leaves_what_is_in_flight() {
     let mut bench = Bench::new(vec![cloud(WhenFull::DropOldest)]);

@@ -123,7 +123,7 @@ fn pass_on(mut from: &TcpStream, mut to: &TcpStream, state: &AtomicU8) {
             Ok(0) => return,
             Ok(count) => {
                 passed += 1;
-                if is_lossy && passed % 5 == 0 {
+                if is_lossy && passed.is_multiple_of(5) {
                     thread::sleep(AGAIN);
                 }
                 // The link may have stalled since.

@@ -145,8 +145,9 @@ impl<S: Storage> Core<S> {
 
     fn is_past_watermark(&self) -> bool {
         let Some(reduce) = &self.config.reduce else { return false };
-        let mark_bytes = u128::from(self.max_bytes) * u128::from(reduce.at_percent) / 100;
-        u128::from(self.committer.spool.usage().bytes) >= mark_bytes
+        // Of what the log takes before it is full, which is less than the quota: else it would be full before.
+        let (filled_bytes, most_bytes) = self.committer.spool.filled();
+        u128::from(filled_bytes) * 100 >= u128::from(most_bytes) * u128::from(reduce.at_percent)
     }
 
     /// What to try, in this order: less of everything, then nothing of what matters least.

@@ -149,6 +149,23 @@ fn a_reducer_makes_less_of_the_backlog_before_anything_is_dropped() {
     assert_settled(&bench, &arrived);
 }
 
+/// The watermark is of what the log takes before it is full, which is less than its quota: with the highest there is, the quota's
+/// 95 %, it would be full before.
+#[test]
+fn the_log_is_not_full_below_the_watermark() {
+    let reduce = Some(Reduce { at_percent: 90, function: "tenth".to_owned() });
+    let mut bench = Bench::with(Config { reduce, ..reducing() }, QUOTA_BYTES);
+    fill(&mut bench, 2 * FILL);
+    for stream in ["cloud", "cloud/debug"] {
+        assert!(dropped(&bench, stream, DropReason::Reduced) > 0, "{stream}");
+        assert_eq!(dropped(&bench, stream, DropReason::SpoolFullOldest), 0, "{stream}");
+    }
+    bench.connect(CLOUD, 100);
+    let arrived = arrivals(&mut bench);
+    assert!(arrived["up/telemetry"][0] < 100, "{:?}", &arrived["up/telemetry"][..5]);
+    assert_settled(&bench, &arrived);
+}
+
 #[test]
 fn a_power_cut_right_after_a_rewrite_costs_no_account_its_balance() {
     let history = |cut_at: u64| {

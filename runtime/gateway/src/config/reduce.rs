@@ -11,7 +11,7 @@ const AT_PERCENT_DEFAULT: u8 = 80;
 /// `[spool.reduce]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reduce {
-    /// Part of `spool.max_bytes` from which on, in percent.
+    /// Part of what the log takes before it is full, from which on, in percent.
     pub at_percent: u8,
     /// Name of the function, as its module has it.
     pub function: String,

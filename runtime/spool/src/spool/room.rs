@@ -275,6 +275,14 @@ impl<S: Storage> Spool<S> {
         self.disk_full || reserved > self.options.segments_max_bytes()
     }
 
+    /// Bytes of the segments, and those beyond which the log is full: less than the quota, by what is kept in reserve.
+    pub fn filled(&self) -> (u64, u64) {
+        let reserve_bytes = (1 + RESERVE_SEGMENTS) * self.options.segment_bytes;
+        let rewriting_bytes = self.rewriting.as_ref().map_or(0, |r| r.bytes);
+        let filled_bytes = self.used_bytes() - self.spare_bytes.unwrap_or(0) - rewriting_bytes;
+        (filled_bytes, self.options.segments_max_bytes().saturating_sub(reserve_bytes))
+    }
+
     /// Shows the frames of the oldest segment, for a caller who means to acknowledge all of them: when that is durable, the
     /// segment goes. Returns the last of them; none if nothing can go but by acknowledgements of what comes later.
     pub fn show_oldest(&mut self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<Option<Lsn>, ReadError> {

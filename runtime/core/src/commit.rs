@@ -45,6 +45,8 @@ pub(crate) struct Committer<S: Storage> {
     in_flight: bool,
     open_batch: u64,
     retry_at_us: Option<u64>,
+    /// When a sync failed last.
+    sync_failed_us: Option<u64>,
     scratch: Vec<u8>,
     pub commits: u64,
     pub failed: bool,
@@ -70,6 +72,7 @@ impl<S: Storage> Committer<S> {
             in_flight: false,
             open_batch: 1,
             retry_at_us: None,
+            sync_failed_us: None,
             scratch: Vec::new(),
             commits: 0,
             failed: false,
@@ -305,7 +308,10 @@ impl<S: Storage> Committer<S> {
                 self.batch_since_us.get_or_insert(mono_us);
                 // The ledger's note went with the batch.
                 self.flush_by(mono_us);
-                self.retry_at_us = Some(mono_us);
+                // At once, but not where syncs fail again and again: each try writes the batch anew.
+                let before = self.sync_failed_us.replace(mono_us);
+                let is_again = before.is_some_and(|before| mono_us < before + 2 * STORAGE_RETRY_US);
+                self.retry_at_us = Some(if is_again { mono_us + STORAGE_RETRY_US } else { mono_us });
                 Err(error)
             }
         }

@@ -1,6 +1,7 @@
 //! The Debian package as a gateway's owner has it: installed, upgraded, removed and purged by apt, run by systemd, in a
 //! container that boots a Debian of its own. `tests/run.sh package` makes what this needs: packages of two revisions in
 //! `EYOT_PACKAGES`, and an archive of Debian's files as `EYOT_DEBIAN`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::env;
 use std::fs;

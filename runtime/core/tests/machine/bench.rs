@@ -368,6 +368,11 @@ impl Bench {
     /// The sync that was held up fails, and nothing of it is on the disk.
     pub fn fail_sync(&mut self) {
         self.hold_commits = false;
+        self.fail_held();
+    }
+
+    /// The same, and the next is held up again.
+    pub fn fail_held(&mut self) {
         if let Some(commit) = self.held.take() {
             self.handle(Input::Synced { commit: commit.id, result: Err(std::io::ErrorKind::Other.into()) });
         }

@@ -217,6 +217,32 @@ fn messages_that_the_broker_sent_again_are_still_counted_after_a_power_cut() {
     }
 }
 
+/// Each try writes the batch anew, which wears the flash.
+#[test]
+fn a_disk_whose_syncs_fail_again_and_again_is_not_asked_at_once() {
+    let mut bench = Bench::new(vec![cloud()]);
+    bench.wait_ms(100);
+    bench.hold_commits = true;
+    bench.message("up/t", "1");
+    let (mut failures, mut first_two_took_ms) = (0, 0);
+    for ms in 0..10_000 {
+        if bench.holds() {
+            bench.fail_held();
+            failures += 1;
+            first_two_took_ms = if failures == 2 { ms } else { first_two_took_ms };
+        }
+        bench.wait_ms(1);
+    }
+    assert!((8..=12).contains(&failures), "{failures}");
+    assert!(first_two_took_ms < 10, "once it is tried again at once: {first_two_took_ms}");
+    bench.hold_commits = false;
+    bench.release();
+    bench.wait_ms(2000);
+    bench.restart();
+    bench.connect(CLOUD, 100);
+    assert_eq!(bench.take().map(|publish| publish.payload), Some(Bytes::from_static(b"1")));
+}
+
 /// What came of an output says how many messages may come of it; the outputs share that.
 #[test]
 fn messages_of_which_no_more_may_come_are_dropped() {

@@ -52,7 +52,10 @@ fn all_of_it() {
     let trust = parse(&text).unwrap();
     assert!(trust.allow_unsigned);
     let [bob, ada] = &trust.grants[..] else { panic!("{trust:?}") };
-    assert_eq!((bob.expires, &bob.roles, bob.functions.len()), (None, &vec![Role::Push, Role::Command], 1));
+    assert_eq!(
+        (bob.expires, &bob.roles, bob.functions.len()),
+        (None, &vec![Role::Push, Role::Command, Role::Update], 1)
+    );
     assert_eq!((ada.key.comment(), ada.expires), ("ada@lab", Expiry::parse("2027-01-01")));
     assert_eq!(ada.roles, [Role::Push]);
     let patterns = ["celsius", "lab-*"].map(|text| Pattern::parse(text).unwrap());
@@ -76,7 +79,7 @@ fn every_mistake_is_placed_and_explained() {
         ("[[trust.key]]\nkey = \"ssh-rsa AAAA\"".to_owned(), 6, "trust.key.key", "ssh-keygen"),
         (key("expires = \"soon\""), 7, "trust.key.expires", "2027-01-01"),
         (key("expires = 2027-01-01"), 7, "trust.key.expires", "a string in quotes"),
-        (key("roles = [\"admin\"]"), 7, "trust.key.roles", "\"push\" or \"command\""),
+        (key("roles = [\"admin\"]"), 7, "trust.key.roles", "\"push\", \"command\" or \"update\""),
         (key("roles = []"), 7, "trust.key.roles", "leave it out"),
         (key("functions = [\"Lab\"]"), 7, "trust.key.functions", "lab-*"),
         (key("functions = \"lab\""), 7, "trust.key.functions", "an array of strings"),

@@ -79,9 +79,17 @@ fn row<'a>((gateway, seen): (&'a str, &'a Seen)) -> Row<'a> {
     }
 }
 
-/// What a gateway runs, and what became of pushes that it does not run: their own documents say more than the status.
+/// What a gateway runs, and what became of pushes that it does not run: their own documents say more than the status. But what
+/// it does not have is not in force, whatever was left at the broker by the card that was in it before.
 pub fn functions(seen: &Seen) -> Vec<FunctionDocument> {
     let mut all: BTreeMap<String, FunctionDocument> = seen.functions.clone();
+    if let Some(status) = seen.status.as_ref().filter(|status| status.online) {
+        all.retain(|name, document| {
+            let is_there = status.functions.iter().any(|function| function.name == *name);
+            document.active = document.active.take().filter(|_| is_there);
+            is_there || document.state == "rejected"
+        });
+    }
     for function in seen.status.iter().flat_map(|status| &status.functions) {
         let active = || InForce { version: function.version.clone(), sha256: function.sha256.clone() };
         let document = all.entry(function.name.clone()).or_insert_with(|| FunctionDocument {
@@ -146,5 +154,33 @@ pub fn style(state: &str) -> clap::builder::styling::Style {
         "active" | "unchanged" => GOOD,
         "rejected" | "rolled-back" | "quarantined" => BAD,
         _ => LABEL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(status: &str, documents: &[&str]) -> Vec<(String, String, bool)> {
+        let mut seen = Seen { status: serde_json::from_str(status).ok(), ..Seen::default() };
+        for document in documents {
+            let document: FunctionDocument = serde_json::from_str(document).unwrap();
+            seen.functions.insert(document.name.clone(), document);
+        }
+        functions(&seen).into_iter().map(|f| (f.name, f.state, f.active.is_some())).collect()
+    }
+
+    #[test]
+    fn what_a_gateway_does_not_have_is_not_in_force() {
+        let active = r#"{"name":"old","version":"1.0.0","sha256":"a","state":"active"}"#;
+        let refused = r#"{"name":"new","version":"2.0.0","sha256":"b","state":"rejected","reason":"is not signed",
+            "active":{"version":"1.0.0","sha256":"a"}}"#;
+        let row = |name: &str, state: &str, active| (name.to_owned(), state.to_owned(), active);
+        let empty = r#"{"online":true,"functions":[]}"#;
+        assert_eq!(seen(empty, &[active, refused]), [row("new", "rejected", false)]);
+        let has_it = r#"{"online":true,"functions":[{"name":"old","version":"1.0.0","sha256":"a","state":"active"}]}"#;
+        assert_eq!(seen(has_it, &[active]), [row("old", "active", false)]);
+        let away = r#"{"online":false}"#;
+        assert_eq!(seen(away, &[active, refused]), [row("new", "rejected", true), row("old", "active", false)]);
     }
 }

@@ -194,6 +194,6 @@ fn remedy(args: &Args, module: &Path) -> String {
         (Some(source), Some(module)) if args.wasm.is_none() && source > module => {
             format!("src/lib.rs is newer than the module: eyot build {}", args.dir.display())
         }
-        _ => "correct the function, or if this is right, use --update".to_owned(),
+        _ => format!("correct the function, or if this is right: eyot test {} --update", args.dir.display()),
     }
 }

@@ -64,6 +64,7 @@ pub fn load(files: &[FunctionFile], spool: &Spool, run: Run) -> Result<Vec<Loade
                         Ok(()) => continue,
                         Err(reason) => reason,
                     },
+                    Some(other) if other == path => "is named twice; leave one [[function]] out".to_owned(),
                     Some(other) => format!(
                         "is called \"{name}\" like {}; give one of them another name in its function.toml",
                         other.display()

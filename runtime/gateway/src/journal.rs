@@ -37,7 +37,7 @@ pub fn node_log(node: &str, level: u8, line: &str) {
 pub fn notice(notice: &Notice) {
     match notice {
         Notice::SpoolFull => {
-            warn!("the spool is full; when_full is in force. Check the uplinks, or raise [spool] max_bytes");
+            warn!("the spool is full; when_full is in force. Check the uplinks and the space on the disk of data_dir, or raise [spool] max_bytes");
         }
         Notice::SpoolHasRoom { dropped } => info!(dropped, "the spool has room again"),
         Notice::UplinkFull { uplink } => {
@@ -49,7 +49,7 @@ pub fn notice(notice: &Notice) {
         }
         Notice::StorageRecovered => info!("the disk works again"),
         Notice::FunctionFailed { function, failure, count } => {
-            warn!(%function, %failure, count, "a function failed; its messages went to eyot/+/dead/{function}");
+            warn!(%function, %failure, count, "a function failed; its messages went to dead/{function} of this gateway");
         }
         Notice::FunctionPassed { function, failure, count } => {
             warn!(%function, %failure, count, "a function failed; its messages pass without it, as on_error in its function.toml says");

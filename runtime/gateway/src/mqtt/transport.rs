@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 use crate::file;
@@ -206,8 +206,25 @@ impl Endpoint {
         let tcp = Prompt(tcp);
         let Some(config) = &self.tls else { return Ok(Box::new(tcp)) };
         let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
-        Ok(Box::new(TlsConnector::from(config.clone()).connect(name, tcp).await?))
+        Ok(Box::new(TlsConnector::from(config.clone()).connect(name, tcp).await.map_err(with_remedy)?))
     }
+}
+
+/// What to do about a certificate that is not trusted, where that is known.
+fn with_remedy(error: io::Error) -> io::Error {
+    let remedy = match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "name the authority that signed it in [tls] ca"
+        }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => "use the host name that it is for in url",
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => "renew it, or set the clock",
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{error}; {remedy}"))
 }
 
 /// Writes once, or flushes when there is nothing left to write: TLS may hold back what it was given. Cancelling it loses

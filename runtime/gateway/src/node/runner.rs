@@ -94,7 +94,7 @@ impl Runner {
             if told == reason {
                 debug!(node = self.name, attempt, %reason, "still no line to the node");
             } else {
-                warn!(node = self.name, %port, %reason, "no line to the node; trying again until there is");
+                warn!(node = self.name, %port, %reason, "no line to the node; trying again until there is. Check its cable and its port in [[node]]");
                 told = reason;
             }
             let wait = backoff::wait(attempt, state.random.u64(..));

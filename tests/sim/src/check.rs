@@ -54,7 +54,7 @@ pub struct Checks {
     was_offline: bool,
     /// Which version is in force.
     pub force: Force,
-    extra: Extra,
+    pub(crate) extra: Extra,
     /// Next sequence numbers by epoch, as of the last step.
     next_seqs: BTreeMap<u64, u64>,
     /// How many changes of version there had been when each message was taken in first.
@@ -178,7 +178,6 @@ impl Checks {
         let used = core.spool().usage().bytes;
         assert!(used <= max_bytes, "quota: the log uses {used} bytes of {max_bytes}");
         counts_agree(scenario, core, (downs, self.down), "state and ledger disagree");
-        self.extra.counts_along(scenario, core, self.force.has_extra());
         if scenario.faults.push_mean_ms > 0 {
             self.next_seqs.clear();
             self.next_seqs.extend(ledger.streams.iter().map(|s| (s.epoch, s.next_seq)));

@@ -242,6 +242,7 @@ impl World {
             let is_offline = self.clouds.iter().all(|cloud| cloud.conn.is_none());
             self.checks.always(&self.scenario, &gateway.core, gateway.max_bytes, &self.downs, is_offline);
         }
+        self.counts_along();
     }
 
     fn leap(&mut self) {
@@ -305,6 +306,7 @@ impl World {
                 }
                 let (versions, brokers) = ((self.version, self.operator.asked()), (&self.broker, &self.downs));
                 self.checks.booted(&self.scenario, &gateway.core, versions, brokers);
+                self.checks.extra.booted();
                 self.gateway = Some(gateway);
             }
             // The disk may be full or failing at boot; an init system tries again.

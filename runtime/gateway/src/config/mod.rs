@@ -1,11 +1,14 @@
 //! `gateway.toml`: read, checked as a whole, and turned into settings that need no further check.
 //!
-//! Keys, beside those of the contract's example:
+//! Keys, but for those of `[[uplink]]`:
 //!
 //! | key | default | what |
 //! |---|---|---|
+//! | `gateway.id` | the host name | names it on all its topics; at most 64 bytes |
 //! | `gateway.data_dir` | `/var/lib/eyot` | directory of the log, on a disk; made if it is missing |
 //! | `gateway.status_interval` | `30s` | how often the status document is renewed, at least 1s |
+//! | `broker.url` | required | `mqtt://` or `mqtts://host[:port]`; `embedded://address:port` runs a broker in this process |
+//! | `broker.protocol` | 5 | MQTT 5, or 4 for MQTT 3.1.1 |
 //! | `broker.client_id` | `eyot-<id>` | MQTT client id of the intake; deliveries add `-local` |
 //! | `broker.username`, `password_file`, `password_env` | none | login; the password is a file's content or a variable's value |
 //! | `broker.receive_max` | 8192 | most messages in the gateway that are not acknowledged yet; when so many wait for one function, others get none |
@@ -13,10 +16,12 @@
 //! | `run.workers` | the number of cores | threads that run functions which take long, 1 to 64; see [`workers`](crate::workers) |
 //! | `metrics.listen` | required in `[metrics]` | address and port, not 0, for Prometheus, see [`metrics`](crate::metrics) |
 //! | `spool.max_bytes` | `512MiB` | the log's quota, at least 512KiB and eight times the state of all functions |
-//! | `spool.wear_budget` | none | most bytes the flash should take in a day, as `"2GiB/day"`; the commit window grows to keep to it |
+//! | `spool.when_full` | `drop-oldest` | what happens at the quota: also `drop-newest`, `block` |
+//! | `spool.commit_window` | `10ms` | how long a message may wait to share a commit with others |
+//! | `spool.wear_budget` | none | most bytes the flash should take in a day, as `"2GiB/day"`, at least 16MiB; the commit window grows to keep to it |
 //! | `spool.commit_window_max` | 1s, or `commit_window` if that is longer | how long it may grow |
 //! | `spool.reduce.function` | none | name of the function that makes less of the backlog; no message wakes it |
-//! | `spool.reduce.at` | `"80%"` | from which part of `spool.max_bytes` on, 10% to 95% |
+//! | `spool.reduce.at` | `"80%"` | from which part of what the log takes before it is full on, 10% to 95% |
 //! | `run.fuel_budget` | none | fuel in a second, as `"200_000_000/s"`: functions are refused whose `[limits] fuel`, and what a new start takes, times the `rate` of their triggers, comes to more all together |
 //! | `gateway.groups` | none | groups of gateways it belongs to, as `"barns"`: it takes pushes and commands for `eyot/@barns/…` as well; at most 16 |
 //! | `deploy.staging_max` | `16MiB` | most bytes of pushes that are not whole yet, 1MiB to 1GiB |
@@ -33,9 +38,11 @@
 //! | `trust.key.expires` | never | first moment at which it is good no more: `"2027-01-01"`, UTC; refused while the clock is not set |
 //! | `trust.key.roles` | `"push"`, `"command"` | what it may be used for: these, or `"update"`: replace the system of a gateway that was flashed; `trust.keys` may do all |
 //! | `trust.key.functions` | all | names of functions, as `"celsius"` or `"lab-*"`; at most 64 |
+//! | `[[function]]` `path` | none | a module that is there from the first start on |
 //! | `[[node]]` `id` | required | name of a microcontroller, `[a-z0-9-]`; its readings come on `nodes/<id>/…`; at most 32 nodes, see [`node`](crate::node) |
 //! | `node.port` | required | its line: a device, as `"/dev/ttyUSB0"`, or `"tcp://host:port"` |
 //! | `node.baud` | 115200 | of a device: bits a second, 300 to 4,000,000 |
+//! | `node.board` | none | what it runs on, of `eyot boards`: what is pushed to it must fit that |
 //! | `node.function` | none | the module it is to run, as for `[[function]]`; without the key it is left as it is |
 //! | `[[sensor]]` `kind` | required | a sensor at the gateway: `"bme280"`, `"sht4x"`, `"ads1115"`, `"ds18b20"`, `"pin"`; at most 32, see [`sensor`](crate::sensor) |
 //! | `sensor.topic` | required | what its samples are messages on; of no other sensor, and not below `eyot/` |

@@ -47,6 +47,6 @@ pub fn reduce(spool: &mut Section<'_, '_>, r: &mut Reader<'_>) -> Option<Reduce>
 fn percent(text: &str) -> Result<u8, String> {
     let number = text.strip_suffix('%').and_then(|digits| digits.trim_end().parse::<u8>().ok());
     number.filter(|percent| AT_PERCENT.contains(percent)).ok_or_else(|| {
-        format!("\"{text}\" is not a share of max_bytes; write {}% to {}%", AT_PERCENT.start(), AT_PERCENT.end())
+        format!("\"{text}\" is not a share of the log; write {}% to {}%", AT_PERCENT.start(), AT_PERCENT.end())
     })
 }

@@ -86,6 +86,10 @@ fn what_a_rewrite_dropped_is_durably_gone_before_anything_behind_it_is_sent() {
     let mut bench = Bench::with(Config { reduce, ..Bench::config(vec![cloud()]) }, 1 << 20);
     while bench.core.ledger().rewrites == 0 {
         bench.hold = true;
+        // A disk that has just failed twice is left alone for a second.
+        while !bench.core.accepts_messages() {
+            bench.wait_ms(100);
+        }
         bench.burst("up/t", vec![b'x'; 1000]);
         while bench.holds() && bench.core.ledger().rewrites == 0 {
             bench.storage.disarm();

@@ -45,7 +45,7 @@ fn check_says_ok_or_everything_that_is_wrong() {
     let output = check(&dir.write("gateway.toml", &format!("{GOOD}{more}")));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), text.lines().count()), (Some(2), 3), "{text}");
-    for (line, words) in [(9, "greedy.wasm is refused: "), (11, "nowhere.wasm cannot be read"), (13, "called \"echo\"")]
+    for (line, words) in [(9, "greedy.wasm is refused: "), (11, "nowhere.wasm cannot be read"), (13, "is named twice")]
     {
         assert!(text.contains(&format!("gateway.toml:{line}: function.path: ")) && text.contains(words), "{text}");
     }

@@ -52,7 +52,7 @@ pub(crate) enum Gap {
 ///
 /// Ages are looked at in steps, and not from when a gap closes until a step after it has closed: in a stream that is too
 /// slow for what enters it, each output would else become too old while it waits for the gap in front of it. So nothing is
-/// sent that was too old by more than two steps and a sync.
+/// sent that was too old by more than two steps and a sync, which takes longer by `STORAGE_RETRY_US` each time the disk fails.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Age {
     /// In milliseconds; for ever if none.

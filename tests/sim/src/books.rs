@@ -7,8 +7,12 @@ use eyot_spool::Storage;
 use eyot_wire::code::DropReason;
 
 use crate::broker::Broker;
+use crate::faults::Faults;
 use crate::guest::{Failing, Long, NAME};
 use crate::scenario::Scenario;
+
+/// When the gateway asks a disk again that has failed.
+const DISK_RETRY_MS: i64 = 1000;
 
 /// The counter that a function of the simulation keeps in its state.
 pub(crate) fn counter<S: Storage>(core: &Core<S>, name: &str) -> u64 {
@@ -62,6 +66,17 @@ fn is_allowed(scenario: &Scenario, reason: DropReason) -> bool {
 
 pub(crate) fn clock_is_steady(scenario: &Scenario) -> bool {
     scenario.faults.clock_jump_mean_ms == 0 && !scenario.faults.no_rtc
+}
+
+/// What waits for a sync waits that much longer where the disk fails or is full: it is asked again after so long.
+pub(crate) fn disk_retry_ms(scenario: &Scenario) -> i64 {
+    let Faults { disk_full_mean_ms, disk_error_mean_ms, sync_error_ppm, .. } = scenario.faults;
+    let may_fail = disk_full_mean_ms + disk_error_mean_ms + u64::from(sync_error_ppm) > 0;
+    if may_fail {
+        DISK_RETRY_MS
+    } else {
+        0
+    }
 }
 
 pub(crate) fn only_allowed_drops(scenario: &Scenario, what: &str, account: &Account) {

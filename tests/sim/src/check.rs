@@ -9,7 +9,9 @@ use eyot_core::Core;
 use eyot_spool::Storage;
 use eyot_wire::code::DropReason;
 
-use crate::books::{accounts, clock_is_steady, counts_agree, excused, only_allowed_drops, waits_for_log};
+use crate::books::{
+    accounts, clock_is_steady, counts_agree, disk_retry_ms, excused, only_allowed_drops, waits_for_log,
+};
 use crate::broker::{Broker, DOWN};
 use crate::extra::Extra;
 use crate::faults::Faults;
@@ -157,7 +159,7 @@ impl Checks {
         if let (Some(ttl_ms), Some(output)) = (scenario.setup.ttl_ms, output) {
             let age_ms = now.unix_ms - self.taken_at_ms[&(output.topic, output.number)];
             assert!(
-                age_ms <= ttl_ms as i64 + TTL_SLACK_MS,
+                age_ms <= ttl_ms as i64 + TTL_SLACK_MS + disk_retry_ms(scenario),
                 "age: {output:?} is sent after {age_ms} ms, {ttl_ms} allowed"
             );
         }

@@ -486,6 +486,7 @@ impl<S: Storage> Spool<S> {
         }
         self.idle_batch = flying.batch;
         self.idle_batch.clear();
+        self.recycle(&self.acks_durable.clone());
         self.refresh_spare();
         Ok(self.durable)
     }

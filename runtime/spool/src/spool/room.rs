@@ -40,31 +40,10 @@ impl<S: Storage> Spool<S> {
         if self.done_bytes(&self.acks) < least_bytes {
             return Err(error);
         }
-        // What is given back is of no use to anybody: nothing is lost by it.
-        if self.give_back_all() {
-            match self.try_new_file(least_bytes) {
-                Err(error) if error.is_full() => {}
-                result => return result,
-            }
-        }
         // Last resort: acknowledgements that cannot be written any more make the room to write them. After a crash before
         // that, the caller finds those frames gone and unacknowledged.
         self.recycle(&self.acks.clone());
         self.try_new_file(least_bytes)
-    }
-
-    /// Gives back all that segments have reserved behind their ends, for the one that is to follow; false if that is nothing.
-    fn give_back_all(&mut self) -> bool {
-        let mut is_more = false;
-        for segment in &mut self.segments {
-            let used = segment.end.next_multiple_of(BLOCK_BYTES);
-            let trim = || self.storage.open(&segment_name(segment.id)).and_then(|file| self.storage.trim(&file, used));
-            if used < segment.bytes && trim().is_ok() {
-                (segment.bytes, segment.filled) = (used, segment.filled.min(used));
-                is_more = true;
-            }
-        }
-        is_more
     }
 
     fn try_new_file(&mut self, least_bytes: u64) -> Result<(S::File, u64, u64), CommitError> {
@@ -228,11 +207,9 @@ impl<S: Storage> Spool<S> {
         true
     }
 
-    /// Removes what is of no use any more, as the disk may have refused before, and makes the reserve for a full disk if it is
-    /// missing and there is room. Call now and then while [`is_full`](Self::is_full): it finds out whether the disk has space
-    /// again.
+    /// Makes the reserve for a full disk if it is missing and there is room. Call now and then while
+    /// [`is_full`](Self::is_full): it finds out whether the disk has space again.
     pub fn refresh_spare(&mut self) {
-        self.recycle(&self.acks_durable.clone());
         self.lacks_reserve &= !self.has_reserve();
         if self.spare_bytes.is_some()
             || self.used_bytes() + self.options.segment_bytes > self.options.segments_max_bytes()

@@ -3,7 +3,6 @@
 //! - `model`: what a log is expected to hold. `world`: a log, its disk, its readers and the model.
 //! - `random`: histories by seed, and negative controls. `sweep`: each call to the disk fails in turn.
 //! - `damage`: bytes that are not what was written. `rewrite`: old segments made smaller. `lowered`: a quota made smaller.
-//!   `full`: no room.
 //!   `files`: the real disk. `regressions`: what was once found.
 
 // These are tests: they may stop at the first surprise.
@@ -11,7 +10,6 @@
 
 mod damage;
 mod files;
-mod full;
 mod lowered;
 mod model;
 mod random;

@@ -9,7 +9,6 @@ use std::path::Path;
 use eyot_spool::memory::{Fault, Operation, Site};
 use eyot_spool::{Spool, Storage};
 
-use crate::full::about_to_note;
 use crate::model::{Check, Recorder, State};
 use crate::world::World;
 
@@ -128,39 +127,12 @@ fn blank_segments_that_stay(places: &BTreeSet<Site>) -> BTreeSet<Site> {
     failed
 }
 
-/// What segments have reserved is given back only on a full disk. What cannot be stays, and the log goes on.
-fn room_that_cannot_be_given_back(places: &BTreeSet<Site>) -> BTreeSet<Site> {
-    let mut failed = BTreeSet::new();
-    for operation in [Operation::Open, Operation::Trim] {
-        let (storage, mut spool, _) = about_to_note(SEED);
-        let before = storage.calls(operation);
-        spool.begin_commit().unwrap().unwrap();
-        let sites = storage.sites().into_iter().filter(|(site, first)| site.0 == operation && *first > before);
-        for (site, first) in sites.filter_map(|(site, first)| Some((place(places, &site)?, first))) {
-            for fault in faults(operation) {
-                let (storage, mut spool, delivered) = about_to_note(SEED);
-                storage.fail(operation, first - before, fault);
-                let commit = spool.begin_commit().unwrap().unwrap();
-                spool.end_commit(commit.id, storage.sync_data(&commit.file)).unwrap();
-                assert_eq!(
-                    (spool.acked_durably(0), spool.usage().bytes),
-                    (delivered, storage.used_bytes()),
-                    "{site:?}"
-                );
-            }
-            failed.insert(site);
-        }
-    }
-    failed
-}
-
 /// What is called only after a failure fails too: each place is made to fail where it is first called from, in a history
 /// with the faults that led there.
 #[test]
 fn every_place_that_calls_the_disk_has_failed() {
     let places = places();
     let mut failed = blank_segments_that_stay(&places);
-    failed.extend(room_that_cannot_be_given_back(&places));
     for seed in 0..2 * SEARCHED_SEEDS {
         let world = || if seed < SEARCHED_SEEDS { World::calm(seed) } else { World::new(seed) };
         let mut scout = world();

@@ -91,9 +91,18 @@ const SECTION: &str = "eyot.manifest";
 
 /// Appends the custom section `eyot.manifest`.
 pub fn with_manifest(wasm: &[u8], manifest: &str) -> Vec<u8> {
-    let mut content = leb128(SECTION.len());
-    content.extend_from_slice(SECTION.as_bytes());
-    content.extend_from_slice(manifest.as_bytes());
+    with_section(wasm, SECTION, manifest.as_bytes())
+}
+
+/// Appends a custom section that means nothing, of so many bytes with its name.
+pub fn padded(wasm: &[u8], bytes: usize) -> Vec<u8> {
+    with_section(wasm, "pad", &vec![7; bytes - 4])
+}
+
+fn with_section(wasm: &[u8], name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut content = leb128(name.len());
+    content.extend_from_slice(name.as_bytes());
+    content.extend_from_slice(bytes);
     let mut module = wasm.to_vec();
     module.push(0);
     module.extend(leb128(content.len()));

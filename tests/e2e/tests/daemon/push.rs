@@ -6,7 +6,7 @@ use std::process::Command as Process;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use eyot_test_e2e::client::Client;
-use eyot_test_e2e::guest::{echo, trapping, Manifest};
+use eyot_test_e2e::guest::{self, echo, trapping, Manifest};
 use eyot_test_e2e::site::Site;
 use eyot_test_e2e::wait::{wait_for, STEP};
 use eyot_trust::command::seal;
@@ -47,17 +47,12 @@ pub fn large(dir: &Path, version: &str) -> Vec<u8> {
     padded(dir, version, 500_000)
 }
 
-/// The same with a custom section of so many bytes; at least 16,384, and less than 2,097,152.
+/// The same with a custom section of so many bytes.
 pub fn padded(dir: &Path, version: &str, bytes: usize) -> Vec<u8> {
     let mut manifest = Manifest::new("f");
     manifest.version = version.into();
-    let mut module = std::fs::read(manifest.module(dir, &echo(&format!("out/{version}/")))).unwrap();
-    // Its length in LEB128; the name takes four bytes of it.
-    let [low, middle, high] = [bytes, bytes >> 7, bytes >> 14].map(|bits| (bits & 0x7f) as u8);
-    module.extend_from_slice(&[0, low | 0x80, middle | 0x80, high, 3]);
-    module.extend_from_slice(b"pad");
-    module.resize(module.len() + bytes - 4, 7);
-    signer(SEED).sign(&module).unwrap()
+    let module = std::fs::read(manifest.module(dir, &echo(&format!("out/{version}/")))).unwrap();
+    signer(SEED).sign(&guest::padded(&module, bytes)).unwrap()
 }
 
 pub fn function_topic(client: &mut Client, id: &str, state: &str, version: &str) -> Value {

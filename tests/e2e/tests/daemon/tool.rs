@@ -7,7 +7,7 @@ use std::process::{Command as Process, Output, Stdio};
 use eyot_test_e2e::certs::Authority;
 use eyot_test_e2e::client::Client;
 use eyot_test_e2e::daemon::Eyotd;
-use eyot_test_e2e::guest::{echo, Manifest};
+use eyot_test_e2e::guest::{self, echo, Manifest};
 use eyot_test_e2e::mosquitto::{Mosquitto, TlsFiles};
 use eyot_test_e2e::programs::eyot;
 use eyot_test_e2e::proxy::{Proxy, State};
@@ -94,15 +94,10 @@ fn a_push_ends_when_it_runs_or_with_the_reason_why_not() {
     echoes(&mut client, "1.1.0");
 }
 
-/// The same, with so many bytes besides that mean nothing; at least 128, and less than 16,384.
+/// The same, with so many bytes besides that mean nothing.
 fn padded(dir: &Path, version: &str, bytes: usize) -> String {
     let path = module(dir, version);
-    let mut wasm = fs::read(&path).unwrap();
-    // A custom section; its length in LEB128.
-    wasm.extend_from_slice(&[0, bytes as u8 | 0x80, (bytes >> 7) as u8, 3]);
-    wasm.extend_from_slice(b"pad");
-    wasm.resize(wasm.len() + bytes - 4, 7);
-    fs::write(&path, wasm).unwrap();
+    fs::write(&path, guest::padded(&fs::read(&path).unwrap(), bytes)).unwrap();
     path
 }
 

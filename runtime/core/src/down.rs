@@ -2,12 +2,10 @@
 
 use std::collections::VecDeque;
 
+use eyot_wire::control::CONTROL;
 use eyot_wire::topic::matches;
 
 use crate::io::{ConnId, LinkId};
-
-/// Topics that are the gateway's own, on every broker.
-const CONTROL: &str = "eyot/#";
 
 /// What comes down from one uplink.
 #[derive(Debug)]

@@ -27,6 +27,8 @@ use crate::system::SystemUpdate;
 
 /// Most parts of a push.
 pub const PARTS_MAX: u32 = 4096;
+/// Topics that are the gateways' own, on every broker.
+pub const CONTROL: &str = "eyot/#";
 /// Most numbers of missing parts that a report names.
 pub const MISSING_MAX: usize = 64;
 /// Largest signed command.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use eyot_core::config::{Order, Priority, Route, Uplink, WhenFull};
 use eyot_core::ledger::STREAMS_MAX;
+use eyot_wire::control::CONTROL;
 use eyot_wire::topic::{covers, overlaps, parse_filter};
 
 use super::section::{size, within, At, Reader, Section};
@@ -12,7 +13,6 @@ use super::SIZE_MAX_BYTES;
 
 const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
 const DOWN_MAX: usize = 64;
-const CONTROL: &str = "eyot/#";
 /// Less than this a single message may exceed.
 const BACKLOGS_BYTES: RangeInclusive<u64> = 64 << 10..=SIZE_MAX_BYTES;
 /// Keys that do not stand in a route.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use eyot_core::sensor::SENSORS_MAX;
+use eyot_wire::control::CONTROL;
 use eyot_wire::topic::{overlaps, parse_topic};
 
 use super::read::Walk;
@@ -15,8 +16,6 @@ const EVERY: Duration = Duration::from_secs(10);
 const EVERIES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 /// Where the kernel has the devices of its 1-Wire buses.
 const W1_DEVICES: &str = "/sys/bus/w1/devices";
-/// Control topics: what a sensor says is no command.
-const CONTROL: &str = "eyot/#";
 /// No chip of pins has more.
 const LINE_MAX: u32 = 1023;
 
@@ -57,6 +56,7 @@ impl Walk<'_> {
         };
         let reason = match parse_topic(topic.as_bytes()) {
             Err(error) => error.to_string(),
+            // What a sensor says is no command.
             Ok(topic) if overlaps(CONTROL, topic) || topic.starts_with('$') => {
                 "is not for sensors; choose one that begins with neither eyot/ nor $".to_owned()
             }

@@ -210,7 +210,7 @@ pub const REDUCER_FUEL_MAX: u64 = 10_000_000;
 /// When a function is to make less of the backlog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reduce {
-    /// Part of the spool's quota from which on, in percent.
+    /// Part of what the log takes before it is full, from which on, in percent.
     pub at_percent: u8,
     /// Name of the function. It is shown what is pending, oldest first, and wakes on nothing else.
     pub function: String,

@@ -42,18 +42,9 @@ impl<S: Storage> Core<S> {
         }
         let valid = parse_topic(&message.topic).ok();
         let valid = valid.filter(|_| message.payload.len() <= self.config.payload_max_bytes);
-        let refused = match valid {
-            None => Some(MALFORMED),
-            Some(_) if message.wakes == Some(0) => Some(LOOP),
-            Some(_) => None,
-        };
         let verdict = match valid {
-            _ if refused.is_some() => {
-                self.prepare();
-                self.record.clear();
-                refused
-            }
-            None => None,
+            None => Some(self.nothing(MALFORMED)),
+            Some(_) if message.wakes == Some(0) => Some(self.nothing(LOOP)),
             Some(topic) if from == LinkId::INTAKE || self.passes_on(from) => self.arrive(from, topic, message),
             Some(topic) => Some(self.bring_down(from, topic, message)),
         };
@@ -68,6 +59,13 @@ impl<S: Storage> Core<S> {
             self.enter(&taken, verdict);
             self.admit(from, message);
         }
+    }
+
+    /// A message that no function is to see: its record holds nothing but the verdict.
+    fn nothing(&mut self, verdict: Verdict) -> Verdict {
+        self.prepare();
+        self.record.clear();
+        verdict
     }
 
     /// Begins with the functions. If they end at once, as most do, and no message of the topic is in flight, what they did

@@ -112,7 +112,7 @@ pub fn head(input: &[u8]) -> Result<Option<Head>, Malformed> {
 }
 
 /// Value and size of the variable byte integer at the front.
-fn varint(input: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
+pub(super) fn varint(input: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
     let mut value = 0;
     for (index, byte) in input.iter().take(4).enumerate() {
         value |= usize::from(byte & 0x7f) << (7 * index);

@@ -123,9 +123,8 @@ impl<'a> Connection<'a> {
 
     /// What was answered, and what was not.
     pub fn traffic(&self) -> Traffic {
-        let mut unanswered = self.session.unanswered();
-        let first = unanswered.next();
-        Traffic { answered: self.answered, unanswered: first.iter().count() as u64 + unanswered.count() as u64, first }
+        let unanswered = self.session.unanswered().count() as u64;
+        Traffic { answered: self.answered, unanswered, first: self.session.unanswered().next() }
     }
 
     fn has_left(&self) -> bool {

@@ -2,6 +2,8 @@
 
 use eyot_wire::wakes::WAKES_MAX;
 
+use super::codec::{varint, GATEWAY};
+
 /// The user property that says it. Where there is only a stamp, it is the first.
 pub const WAKES: &[u8] = b"eyot-wakes";
 
@@ -16,10 +18,10 @@ pub fn read(mut properties: &[u8]) -> Option<u32> {
             0x23 => skip(&mut properties, 2),
             0x02 => skip(&mut properties, 4),
             0x03 | 0x08 | 0x09 => string(&mut properties).map(|_| ()),
-            0x0b => properties.iter().position(|byte| byte & 0x80 == 0).and_then(|at| skip(&mut properties, at + 1)),
+            0x0b => varint(properties).ok().flatten().and_then(|(_, bytes)| skip(&mut properties, bytes)),
             0x26 => string(&mut properties).zip(string(&mut properties)).map(|(key, value)| match key {
                 WAKES => wakes = wakes.or(number(value)),
-                super::codec::GATEWAY => is_ours = true,
+                GATEWAY => is_ours = true,
                 _ => {}
             }),
             _ => None,

@@ -111,6 +111,18 @@ impl Roster {
 /// # Errors
 /// The connection is lost and does not come back in time.
 pub async fn gather(client: &mut Client, connection: &Connection) -> Result<Roster, Error> {
+    gather_beside(client, connection, |_| {}).await
+}
+
+/// The same; what says nothing of a gateway is handed to `other`.
+///
+/// # Errors
+/// As [`gather`].
+pub async fn gather_beside(
+    client: &mut Client,
+    connection: &Connection,
+    mut other: impl FnMut(&Message),
+) -> Result<Roster, Error> {
     let mut roster = Roster::default();
     let quiet = QUIET.max(client.round_trip * QUIET_ROUND_TRIPS);
     let deadline = Instant::now() + connection.timeout;
@@ -124,9 +136,13 @@ pub async fn gather(client: &mut Client, connection: &Connection) -> Result<Rost
             Some(Event::Down(_)) => is_up = false,
             Some(Event::Published { .. }) => {}
             Some(Event::Message(message)) => {
+                let is_taken = roster.take(&message);
                 // What comes of itself is no sign that there is more to come.
-                if roster.take(&message) && !message.retained && is_up {
+                if is_taken && !message.retained && is_up {
                     continue;
+                }
+                if !is_taken {
+                    other(&message);
                 }
             }
         }

@@ -40,7 +40,13 @@ fn commands_are_done_or_refused_with_the_reason() {
     let ran = run(&site, &["promote", "f", "--json"], 0).json();
     assert_eq!((&ran["command"], &ran["answers"][0]["state"]), (&"promote".into(), &"done".into()), "{ran}");
     echoes(&mut client, "1.1.0");
-    run(&site, &["config", "set", "f", "unit=K", "rh_max=90"], 0);
+    let strange = run(&site, &["config", "set", "f", "unit=K"], 2).stderr;
+    assert!(strange.contains("f: has no \"unit\" in its [config]") && strange.contains("--new"), "{strange}");
+    run(&site, &["config", "set", "f", "unit=K", "rh_max=90", "--new"], 0);
+    let slip = run(&site, &["config", "set", "f", "rhmax=80"], 2).stderr;
+    assert!(slip.contains("did you mean \"rh_max\"?"), "{slip}");
+    run(&site, &["config", "set", "f", "unit=F"], 0);
+    run(&site, &["config", "set", "f", "unit=K"], 0);
     let shown = run(&site, &["config", "get", "f"], 0).stdout;
     assert!(shown.contains("unit=K  set here") && shown.contains("rh_max=90"), "{shown}");
     assert_eq!(run(&site, &["config", "get", "f", "unit"], 0).stdout, "K\n");

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{channel, Receiver};
+use std::time::Duration;
 
 use eyot_test_e2e::client::Client;
 use eyot_test_e2e::guest::{echo, Manifest};
@@ -15,6 +16,9 @@ use rustix::process::{kill_process, Pid, Signal};
 use crate::push::site;
 use crate::tool::tool;
 
+/// Patience with cargo, which compiles what functions are made of for the first time here.
+const BUILD: Duration = Duration::from_secs(240);
+
 /// A running `eyot dev`, with the lines it writes.
 struct Dev {
     child: Child,
@@ -23,8 +27,11 @@ struct Dev {
 
 impl Dev {
     fn start(site: &Site, args: &[&str]) -> Self {
-        let args = [&["dev", "f", "--wasm", "out.wasm"], args].concat();
-        let mut child = tool(site, &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::run(tool(site, &[&["dev", "f", "--wasm", "out.wasm"], args].concat()))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let more = sender.clone();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -36,15 +43,15 @@ impl Dev {
     /// Waits for a line with all of these.
     #[track_caller]
     fn says(&self, needles: &[&str]) {
-        self.says_all(&[needles]);
+        self.says_all(&[needles], STEP);
     }
 
     /// Waits for lines like that in any order, as one may be on standard output and the other on standard error.
     #[track_caller]
-    fn says_all(&self, lines: &[&[&str]]) {
+    fn says_all(&self, lines: &[&[&str]], patience: Duration) {
         let (mut missing, mut seen) = (lines.to_vec(), Vec::new());
         while !missing.is_empty() {
-            let Ok(line) = self.lines.recv_timeout(STEP) else {
+            let Ok(line) = self.lines.recv_timeout(patience) else {
                 panic!("waited for {missing:?}, in vain: {seen:#?}");
             };
             missing.retain(|needles| !needles.iter().all(|needle| line.contains(needle)));
@@ -105,7 +112,7 @@ fn what_is_written_runs_when_its_cases_come_out_on_a_gateway_of_its_own() {
 
     // Not what its case says: it stays what it is, until that says so too.
     write(&site, "out/2/");
-    dev.says_all(&[&["- emit   out/1/in/a"], &["1 of 1 cases do not come out"]]);
+    dev.says_all(&[&["- emit   out/1/in/a"], &["1 of 1 cases do not come out"]], STEP);
     client.publish("in/a", "two");
     dev.says(&["out/1/in/a", "two"]);
     case(&site, "out/2/in/a");
@@ -149,5 +156,42 @@ fn a_gateway_elsewhere_takes_each_build_and_then_the_release() {
     let dev = Dev::start(&site, &["--gateway", "field", "--no-test"]);
     dev.says(&["pushed f 1.0.1-dev."]);
     dev.says(&["field: active"]);
+    dev.interrupted();
+}
+
+/// A crate whose word a function emits.
+fn word(site: &Site, word: &str) {
+    fs::create_dir_all(site.dir().join("words/src")).unwrap();
+    let source = format!("#![no_std]\npub const WORD: &str = \"{word}\";\n");
+    fs::write(site.dir().join("words/src/lib.rs"), source).unwrap();
+}
+
+#[test]
+fn a_crate_that_a_function_depends_on_by_its_path_is_watched_too() {
+    let site = site("unused");
+    crate::tool::run(&site, &["new", "f"], 0);
+    fs::remove_dir_all(site.dir().join("f/tests")).unwrap();
+    let manifest = "[package]\nname = \"words\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[lib]\n";
+    word(&site, "once");
+    fs::write(site.dir().join("words/Cargo.toml"), manifest).unwrap();
+    let mut cargo = fs::read_to_string(site.dir().join("f/Cargo.toml")).unwrap();
+    cargo = cargo.replace("[dependencies]\n", "[dependencies]\nwords = { path = \"../words\" }\n");
+    fs::write(site.dir().join("f/Cargo.toml"), cargo).unwrap();
+    fs::write(site.dir().join("f/function.toml"), Manifest::new("f").text()).unwrap();
+    let source = "#![no_std]\nuse eyot_sdk::prelude::*;\neyot_sdk::function!(handle);\n\
+                  fn handle(_: &Message<'_>) -> Result<(), Error> { emit(\"out/word\", words::WORD.as_bytes()) }\n";
+    fs::write(site.dir().join("f/src/lib.rs"), source).unwrap();
+    let port = free_port();
+    let mut command = tool(&site, &["dev", "f", "--no-test", "--port", &port.to_string()]);
+    command.env("CARGO_TARGET_DIR", site.dir().join("target"));
+    let dev = Dev::run(command);
+    dev.says_all(&[&["dev: active"]], BUILD);
+    let mut client = Client::connect(port, "sensor");
+    client.publish("in/a", "one");
+    dev.says(&["out/word", "once"]);
+    word(&site, "twice");
+    dev.says_all(&[&["dev: active"]], BUILD);
+    client.publish("in/a", "two");
+    dev.says(&["out/word", "twice"]);
     dev.interrupted();
 }

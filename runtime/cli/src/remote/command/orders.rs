@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use eyot_wire::control::{Command, NodeAct};
+use eyot_wire::manifest::is_name;
 
 use super::order::Order;
 use super::values::{self, Get};
@@ -87,6 +88,7 @@ pub struct Config {
 const CONFIG_EXAMPLES: &str = "\
 Examples:
   eyot config set greenhouse rh_max=90 factor=2 --gateway barn-7 --key ada
+  eyot config set greenhouse debug=1 --new --gateway barn-7 --key ada
   eyot config unset greenhouse rh_max --group barns --key ada
   eyot config get greenhouse --gateway barn-7";
 
@@ -106,6 +108,9 @@ struct Set {
     /// What to set.
     #[arg(required = true, value_name = "KEY=VALUE", value_parser = key_value)]
     values: Vec<(String, String)>,
+    /// Also what is in no [config] yet: the function reads it, and its manifest does not say so.
+    #[arg(long)]
+    new: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -157,10 +162,14 @@ pub fn remove(args: &Remove) -> Result<(), Error> {
 pub fn config(args: &Config) -> Result<(), Error> {
     match &args.change {
         Change::Get(get) => values::get(get),
-        Change::Set(Set { name, values, common }) => {
+        Change::Set(Set { name, values, new, common }) => {
             let set: BTreeMap<String, String> = values.iter().cloned().collect();
             if set.len() < values.len() {
                 return Err(Error::bad_input("config", "a key is given twice", "give each once"));
+            }
+            // What no function can be called is refused with the command.
+            if !new && is_name(name) {
+                super::super::run(values::check_keys(common, name, &set))?;
             }
             give(common, Command::Config { function: name.clone(), set, unset: Vec::new() })
         }

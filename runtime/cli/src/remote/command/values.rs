@@ -1,12 +1,21 @@
-//! `eyot config get`: what the configuration of a function is on a gateway, as that has left it at the broker.
+//! What the configuration of a function is on a gateway, as that has left it at the broker: `eyot config get` shows it, and
+//! `eyot config set` refuses keys that are not in it.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use eyot_wire::control::ConfigReport;
 
 use crate::error::Error;
 use crate::output::{self, shown, LABEL};
-use crate::remote::client::Client;
+use crate::remote::client::{Client, Message};
+use crate::remote::documents::split;
 use crate::remote::options::{self, Connection};
-use crate::remote::roster::retained;
+use crate::remote::roster::{gather_beside, retained, GATEWAYS_MAX};
+
+use super::Common;
+
+/// A key with one wrong letter in so many is taken for a slip of the pen.
+const CHARS_PER_TYPO: usize = 3;
 
 /// Show what the configuration of a function is on a gateway: the manifest's, and what was set there in its place.
 #[derive(clap::Args)]
@@ -78,4 +87,52 @@ fn describe(report: &ConfigReport) -> String {
         text.push_str(&format!("{}  {LABEL}left out: too long{LABEL:#}\n", shown(key.as_bytes())));
     }
     text
+}
+
+/// Refuses keys that the function has on none of the gateways that are meant. Those that have told nothing of it answer for
+/// themselves.
+///
+/// # Errors
+/// There is such a key, or the broker cannot be reached.
+pub async fn check_keys(common: &Common, name: &str, set: &BTreeMap<String, String>) -> Result<(), Error> {
+    let id = common.target.id()?;
+    let from = id.from();
+    let filters = vec![format!("eyot/{from}/status"), format!("eyot/{from}/function/{name}/config")];
+    let mut client = Client::connect(&common.connection, filters).await?;
+    let mut reports: BTreeMap<String, ConfigReport> = BTreeMap::new();
+    let take = |message: &Message| {
+        let Some((gateway, _)) = split(&message.topic) else { return };
+        if let (Ok(report), true) = (serde_json::from_slice(&message.payload), reports.len() < GATEWAYS_MAX) {
+            reports.insert(gateway.to_owned(), report);
+        }
+    };
+    let roster = gather_beside(&mut client, &common.connection, take).await;
+    client.close().await;
+    let roster = roster?;
+    reports.retain(|gateway, _| roster.is_member(&id, gateway));
+    let known: BTreeSet<&str> = reports.values().flat_map(keys).collect();
+    match set.keys().find(|key| !known.contains(key.as_str())) {
+        Some(key) if !reports.is_empty() => Err(unknown_key(name, key, &known)),
+        _ => Ok(()),
+    }
+}
+
+fn keys(report: &ConfigReport) -> impl Iterator<Item = &str> {
+    report.values.keys().chain(&report.left_out).map(String::as_str)
+}
+
+fn unknown_key(name: &str, key: &str, known: &BTreeSet<&str>) -> Error {
+    let reason = format!("has no \"{}\" in its [config]", shown(key.as_bytes()));
+    let near = known.iter().map(|known| (strsim::damerau_levenshtein(known, key), *known)).min();
+    let there_is = match near {
+        Some((distance, near)) if distance * CHARS_PER_TYPO <= near.len() => {
+            format!("did you mean \"{}\"?", shown(near.as_bytes()))
+        }
+        Some(_) => {
+            let all = known.iter().copied().collect::<Vec<_>>().join(", ");
+            format!("there are: {}", shown(all.as_bytes()))
+        }
+        None => "it has none".to_owned(),
+    };
+    Error::bad_input(name, reason, format!("{there_is} If it reads that all the same, give --new"))
 }

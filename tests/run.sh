@@ -70,12 +70,13 @@ step_functions() {
 # its size. What does not fit the board's file does not link.
 step_node() {
     cargo build -p eyot-engine --no-default-features --quiet
-    for folder in budget embassy mps2-an505 pico-2 nrf52840-dk; do
+    for folder in budget embassy mps2-an505 pico-2 nrf52840-dk esp32-c6; do
         (cd "firmware/$folder" && cargo fmt --check)
     done
     build_firmware mps2-an505 thumbv8m.main-none-eabihf mps2-an505
     build_firmware pico-2 thumbv8m.main-none-eabihf mps2-an505
     build_firmware nrf52840-dk thumbv7em-none-eabihf nrf52840-dk
+    build_firmware esp32-c6 riscv32imac-unknown-none-elf esp32-c6
 }
 
 # Builds a firmware for a processor, in the folder that has that processor's builds, and says what it takes of flash, and of
@@ -83,13 +84,13 @@ step_node() {
 build_firmware() {
     with_target "$2" sh -c 'cd "firmware/$0" && cargo build --release --locked --quiet "$@"' "$1"
     flash=0 memory=0
-    while read -r kind _ at _ in_file in_memory _; do
-        [ "$kind" = LOAD ] || continue
-        flash=$((flash + in_file))
-        case $at in 0x2* | 0x38*) memory=$((memory + in_memory)) ;; esac
-    done << SEGMENTS
-$(readelf -lW "firmware/$3/target/$2/release/eyot-$1")
-SEGMENTS
+    while read -r name type at _ size _ flags _; do
+        case $flags in *A*) ;; *) continue ;; esac
+        [ "$type" = NOBITS ] || flash=$((flash + 0x$size))
+        case $name:$at in .stack:*) ;; *:2* | *:38* | *:408*) memory=$((memory + 0x$size)) ;; esac
+    done << SECTIONS
+$(readelf -SW "firmware/$3/target/$2/release/eyot-$1" | sed -n 's/^ *\[ *[0-9]*\] //p')
+SECTIONS
     echo "$1: $((flash / 1024)) KiB of flash, $((memory / 1024)) KiB of memory with its heap"
 }
 

@@ -5,9 +5,9 @@
 #
 # - mosquitto and its clients: the broker of the end-to-end tests.
 # - e2fsprogs, mount and util-linux: the file system, the loop devices and the mount namespace of the power-cut rig.
-# - Rust's standard library for wasm32-unknown-unknown (functions), thumbv8m.main-none-eabihf and thumbv7em-none-eabihf (nodes):
-#   from rustup, or, where rustup cannot download, built from Debian's packages into a toolchain of its own,
-#   ${XDG_CACHE_HOME:-$HOME/.cache}/eyot/sysroot.
+# - Rust's standard library for wasm32-unknown-unknown (functions), thumbv8m.main-none-eabihf, thumbv7em-none-eabihf and
+#   riscv32imac-unknown-none-elf (nodes): from rustup, or, where rustup cannot download, built from Debian's packages into a
+#   toolchain of its own, ${XDG_CACHE_HOME:-$HOME/.cache}/eyot/sysroot.
 # - qemu-system-arm: the microcontroller of the end-to-end tests.
 # - qemu-user-static and aarch64-unknown-linux-musl: the processor that results are compared on. Where rustup cannot download
 #   that target, the comparison is left out.
@@ -18,7 +18,7 @@
 # RUSTUP_TOOLCHAIN=$HOME/.cache/eyot/sysroot. EYOT_WASM_TOOLCHAIN names another toolchain for functions.
 set -eu
 
-targets="wasm32-unknown-unknown thumbv8m.main-none-eabihf thumbv7em-none-eabihf"
+targets="wasm32-unknown-unknown thumbv8m.main-none-eabihf thumbv7em-none-eabihf riscv32imac-unknown-none-elf"
 quiet=no
 for argument in "$@"; do
     case $argument in

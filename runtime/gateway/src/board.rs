@@ -239,6 +239,15 @@ impl Board {
     }
 }
 
+/// What a function with this manifest and module needs on any gateway.
+pub fn on_any_gateway(manifest: &Manifest, module_bytes: usize) -> [Demand; 2] {
+    let (bytes, fuel) = (module_bytes as u64, manifest.limits.fuel);
+    [
+        Demand { of: "module bytes", needs: bytes, has: MODULE_MAX_BYTES as u64, sum: String::new() },
+        Demand { of: "fuel", needs: fuel, has: Limits::CEILING.fuel, sum: String::new() },
+    ]
+}
+
 fn on_gateway(ram_mib: u32, manifest: &Manifest, module_bytes: usize) -> Vec<Demand> {
     let (bytes, limits) = (module_bytes as u64, manifest.limits);
     let sum = format!(
@@ -248,11 +257,8 @@ fn on_gateway(ram_mib: u32, manifest: &Manifest, module_bytes: usize) -> Vec<Dem
     );
     let needs = LOAD_BYTES_PER_BYTE * bytes + limits.memory_bytes + limits.output_bytes + limits.state_bytes;
     let has = u64::from(ram_mib).saturating_sub(SYSTEM_MIB) << 20;
-    vec![
-        Demand { of: "module bytes", needs: bytes, has: MODULE_MAX_BYTES as u64, sum: String::new() },
-        Demand { of: "memory bytes", needs, has, sum },
-        Demand { of: "fuel", needs: limits.fuel, has: Limits::CEILING.fuel, sum: String::new() },
-    ]
+    let [module, fuel] = on_any_gateway(manifest, module_bytes);
+    vec![module, Demand { of: "memory bytes", needs, has, sum }, fuel]
 }
 
 /// What the board of a node grants functions.
@@ -294,7 +300,7 @@ mod tests {
         let all = Board::all();
         assert_eq!(all.len(), FILES.len());
         let of = |id: &str| all.iter().find(|board| board.id == id).unwrap().demands(&manifest(""), 1000).len();
-        assert_eq!([of("rpi-5"), of("mps2-an505"), of("pico-2"), of("esp32-c6")], [3, 3, 3, 0]);
+        assert_eq!([of("rpi-5"), of("mps2-an505"), of("esp32-c6"), of("nucleo-f446re")], [3, 3, 3, 0]);
         let small = on_gateway(100, &manifest("memory = \"5MiB\""), 1000);
         assert!(!small[1].is_met(), "{}", small[1]);
     }

@@ -115,6 +115,8 @@ impl Default for Config {
 pub struct Node {
     /// Its name in topics, status and logs.
     pub id: String,
+    /// Its board, by the name of its file, if the configuration names it.
+    pub board: Option<String>,
     /// What the configuration file gives it to run, if that is a function; what is pushed to it goes before that.
     pub configured: Option<Configured>,
 }

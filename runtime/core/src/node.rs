@@ -83,6 +83,8 @@ pub(crate) struct Node {
 #[derive(Serialize)]
 pub(crate) struct NodeStatus<'a> {
     pub node: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board: Option<&'a str>,
     /// What it is to run, or what became of that.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub deployed: Option<NodeFunction>,
@@ -109,6 +111,7 @@ pub(crate) struct NodeFunction {
 /// The version that is in force on a node.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct NodeActive {
+    pub name: String,
     pub version: String,
     pub sha256: String,
 }

@@ -29,6 +29,7 @@ use crate::mqtt::inflight::WINDOW_MAX;
 use crate::mqtt::link::Events;
 use crate::mqtt::queue::queue;
 use crate::mqtt::transport::Endpoint;
+use crate::node;
 use crate::outbox::Outbox;
 use crate::sensor::{self, Sensor};
 use crate::store::Store;
@@ -281,7 +282,7 @@ fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result
     let configured = loaded.iter().zip(&config.functions).map(|(loaded, file)| (loaded.sha256, file.path.clone()));
     let on_nodes = config.nodes.iter().filter_map(|node| node.module.as_ref());
     let configured = configured.chain(on_nodes.map(|(module, path)| (module.sha256, path.clone())));
-    let nodes = config.nodes.iter().map(|node| (node.id.as_str(), node.board));
+    let nodes = config.nodes.iter().map(|node| (node.id.as_str(), node.board.as_ref().map(|(_, budget)| *budget)));
     let store = Store::open(&config.data_dir, config.trust.clone(), ids, configured.collect());
     let updates = Updates::new(config.system.clone());
     let store = store.map(|store| store.with_updates(updates));
@@ -314,7 +315,7 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         fuel_budget_per_s: config.run.fuel_budget_per_s,
         version: env!("CARGO_PKG_VERSION"),
         uplinks: config.uplinks.iter().map(|u| u.delivery.clone()).collect(),
-        nodes: config.nodes.iter().map(|n| Node { id: n.id.clone(), configured: n.configured() }).collect(),
+        nodes: config.nodes.iter().map(node).collect(),
         sensors: config.sensors.iter().map(Sensor::report).collect(),
         when_full: config.spool.when_full,
         reduce: config.spool.reduce.as_ref().map(reduce),
@@ -330,6 +331,11 @@ fn core_config(config: &Config) -> eyot_core::config::Config {
         status_interval_us: micros(config.status_interval),
         ack_flush_us: micros(ACK_FLUSH),
     }
+}
+
+fn node(node: &node::Node) -> Node {
+    let board = node.board.as_ref().map(|(id, _)| id.clone());
+    Node { id: node.id.clone(), board, configured: node.configured() }
 }
 
 fn reduce(reduce: &Reduce) -> eyot_core::config::Reduce {

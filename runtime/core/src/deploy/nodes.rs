@@ -21,8 +21,10 @@ const QUICK_US: u64 = 10_000_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub function: String,
-    /// What the node runs is `active`; what it is to run and has not confirmed is `trial`.
+    /// What the node runs is `active`; what it is to run and has not confirmed is `trial`. Nothing is confirmed of what the
+    /// configuration file alone speaks of, and it is `active` here.
     pub entry: Entry,
+    pub is_logged: bool,
 }
 
 impl Standing {
@@ -63,13 +65,13 @@ impl Registry {
     pub(crate) fn standing(&self, node: &Configuration) -> Option<Standing> {
         let runs = |(_, entry): &(&str, &Entry)| entry.active.is_some() || entry.trial.is_some();
         if let Some((function, entry)) = self.of_node(&node.id).find(runs) {
-            return Some(Standing { function: function.to_owned(), entry: entry.clone() });
+            return Some(Standing { function: function.to_owned(), entry: entry.clone(), is_logged: true });
         }
         let configured = node.configured.as_ref()?;
         // What was removed by a command stays so.
         let is_removed = self.nodes.contains_key(&key(&node.id, &configured.name));
-        let standing = || Standing { function: configured.name.clone(), entry: Entry::of(configured.build.clone()) };
-        (!is_removed).then(standing)
+        let entry = Entry::of(configured.build.clone());
+        (!is_removed).then(|| Standing { function: configured.name.clone(), entry, is_logged: false })
     }
 
     /// What its link is to be told.
@@ -88,8 +90,8 @@ impl Registry {
         let Some(configured) = &node.configured else { return };
         let is_other = self.standing(node).is_some_and(|standing| standing.function != configured.name);
         let entry = self.nodes.get_mut(&key(&node.id, &configured.name)).filter(|_| !is_other);
-        if let Some(entry) = entry.filter(|entry| entry.is_older_than(&configured.build)) {
-            entry.advance(configured.build.clone());
+        if let Some(entry) = entry.filter(|entry| entry.is_behind(&configured.build)) {
+            entry.stage(configured.build.clone());
         }
     }
 
@@ -105,6 +107,12 @@ impl Registry {
 }
 
 impl Entry {
+    /// Whether this build is higher than all that were in force, and than what the node is to have next.
+    fn is_behind(&self, build: &Build) -> bool {
+        let is_higher = |trial: &Trial| build.version.cmp_precedence(&trial.build.version).is_gt();
+        self.is_older_than(build) && self.trial.as_ref().is_none_or(is_higher)
+    }
+
     /// A build is kept for its node, which is to have it next.
     pub(crate) fn stage(&mut self, build: Build) {
         self.taken_back.take_if(|back| back.build.content_sha256 == build.content_sha256);
@@ -175,6 +183,8 @@ pub(crate) struct Watch {
     counted: Baseline,
     /// When the node began with it, last time; none while it does not run it.
     since_us: Option<u64>,
+    /// The node said that it runs it.
+    is_seen: bool,
     session: u32,
     ledger: Ledger,
     restarts: u32,
@@ -186,7 +196,12 @@ impl Watch {
     pub fn begin(&mut self, build: &Build, baseline: Option<Baseline>, mono_us: u64) {
         self.sha256 = Some(build.sha256);
         self.guard = baseline.map(|baseline| Guard::new(baseline, mono_us));
-        (self.counted, self.quick_starts) = (Baseline::default(), 0);
+        (self.counted, self.quick_starts, self.is_seen) = (Baseline::default(), 0, false);
+    }
+
+    /// Whether the node said that it runs this version, since this gateway started.
+    pub fn has_seen(&self, build: &Build) -> bool {
+        self.is_seen && self.sha256 == Some(build.sha256)
     }
 
     /// How it did until now.
@@ -209,6 +224,7 @@ impl Watch {
             self.since_us = None;
         }
         if runs {
+            self.is_seen = true;
             self.since_us.get_or_insert(mono_us);
             self.counted.messages = self.counted.messages.saturating_add(invoked + failures);
             self.counted.failures = self.counted.failures.saturating_add(failures);

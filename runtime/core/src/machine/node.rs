@@ -1,6 +1,7 @@
 //! Nodes, and sensors of our own: their readings on the way to the log, and what is published of them.
 
 use super::*;
+use crate::deploy::nodes::Standing;
 use crate::deploy::plan::Document;
 use crate::deploy::registry::Build;
 use crate::io::SensorReport;
@@ -77,13 +78,19 @@ impl<S: Storage> Core<S> {
     pub(super) fn node_status<'a>(&self, node: &'a Node) -> NodeStatus<'a> {
         let (deployed, reason) = self.node_function(node);
         let unmet = node.report.refused.as_ref().map(|(_, reason)| reason.clone());
-        NodeStatus { node: node.id(), deployed, reason: reason.or(unmet), report: &node.report }
+        let board = node.configuration.board.as_deref();
+        NodeStatus { node: node.id(), board, deployed, reason: reason.or(unmet), report: &node.report }
     }
 
     fn node_function(&self, node: &Node) -> (Option<NodeFunction>, Option<String>) {
         let standing = self.deployer.registry.standing(&node.configuration);
-        let active = standing.as_ref().and_then(|standing| standing.entry.active.as_ref());
-        let runs = active.map(|a| NodeActive { version: a.version.to_string(), sha256: hex::encode(a.sha256) });
+        let active = standing.as_ref().and_then(|standing| Some((standing, standing.entry.active.as_ref()?)));
+        let word = active.map_or("", |(standing, active)| word(node, standing, active));
+        let runs = active.filter(|_| word == "active").map(|(standing, active)| NodeActive {
+            name: standing.function.clone(),
+            version: active.version.to_string(),
+            sha256: hex::encode(active.sha256),
+        });
         if let Some(document) = &node.rejected {
             let Document { name, version, sha256, state, reason } = document.clone();
             return (Some(NodeFunction { name, version, sha256, state, active: runs }), reason);
@@ -99,8 +106,19 @@ impl<S: Storage> Core<S> {
         match (&standing.entry.trial, standing.taken_back(), active) {
             (Some(trial), _, _) => (Some(function(&trial.build, "staged", runs)), None),
             (None, Some(back), _) => (Some(function(&back.build, "rolled-back", runs)), Some(back.reason.clone())),
-            (None, None, Some(active)) => (Some(function(active, "active", None)), None),
+            (None, None, Some((_, active))) => (Some(function(active, word, None)), None),
             (None, None, None) => (None, None),
         }
+    }
+}
+
+/// What becomes of a build of which nothing is on trial and nothing was taken back. What the configuration file names is
+/// meant for the node, and no more than that until the node says that it runs it.
+fn word(node: &Node, standing: &Standing, active: &Build) -> &'static str {
+    let is_refused = node.report.refused.as_ref().is_some_and(|(sha256, _)| *sha256 == active.sha256);
+    match standing.is_logged || node.watch.has_seen(active) {
+        true => "active",
+        false if is_refused => "rejected",
+        false => "staged",
     }
 }

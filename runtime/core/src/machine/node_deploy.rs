@@ -120,7 +120,7 @@ impl<S: Storage> Core<S> {
     /// The node said how it is: what follows from that.
     pub(super) fn tend_node(&mut self, place: usize, does_worse: Option<String>) {
         let Some(node) = self.nodes.get(place) else { return };
-        let Some(Standing { function, mut entry }) = self.deployer.registry.standing(&node.configuration) else {
+        let Some(Standing { function, mut entry, .. }) = self.deployer.registry.standing(&node.configuration) else {
             return;
         };
         let by = format!("{ON_NODE}{}", node.id());

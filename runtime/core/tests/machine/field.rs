@@ -71,12 +71,14 @@ impl Field {
     }
 
     pub fn with(configured: Option<Configured>) -> Self {
-        let node = Node { id: "north".to_owned(), configured };
+        let node = Node { id: "north".to_owned(), configured, ..Node::default() };
         let mut bench = Bench::with(Config { nodes: vec![node], ..Bench::config(Vec::new()) }, 64 << 20);
+        let mut modules = Modules::default();
+        bench.core.restore(&mut modules);
         bench.connect(LinkId::INTAKE, 1000);
         bench.connect(NODE, 1);
         let report = NodeReport { online: true, session: 1, ..NodeReport::default() };
-        let mut field = Self { bench, modules: Modules::default(), next: 1, report };
+        let mut field = Self { bench, modules, next: 1, report };
         field.says(|_| {});
         field
     }

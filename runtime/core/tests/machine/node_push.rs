@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use eyot_core::config::Configured;
 use eyot_core::io::{Answer, Input, Message};
-use eyot_core::task::{Part, Task};
+use eyot_core::task::{Part, Refusal, Taken, Task};
 use eyot_wire::control::NodeAct;
 
 use crate::field::{build, Field};
@@ -195,9 +195,10 @@ fn what_was_pushed_goes_before_the_configuration_file_until_that_is_newer() {
     let configured = |version: &str, byte| Some(Configured { name: "trim".to_owned(), build: build(version, byte) });
     let mut field = Field::with(configured("1.0.0", 101));
     field.modules.kept.extend([101, 102]);
-    field.stands("active", "1.0.0", "", "");
+    field.stands("staged", "1.0.0", "", "");
     assert_eq!(field.installed(), None, "the link knows it");
     field.runs(101);
+    field.stands("active", "1.0.0", "", "");
     let first = field.push("trim", "1.1.0");
     field.runs(first);
     field.restart();
@@ -207,10 +208,82 @@ fn what_was_pushed_goes_before_the_configuration_file_until_that_is_newer() {
     field.bench.configure_node(configured("1.2.0", 102));
     field.restart();
     assert_eq!(field.installed(), Some(Some(102)));
+    field.stands("staged", "1.2.0", "1.0.0", "");
+    field.runs(102);
     field.stands("active", "1.2.0", "", "");
     assert!(field.order("nonce-two", "trim", NodeAct::Remove).done);
     field.restart();
     assert_eq!(field.installed(), Some(None), "what a command removed stays so");
+}
+
+#[test]
+fn what_the_configuration_file_names_is_staged_until_the_node_runs_it() {
+    let mut field = Field::with(Some(Configured { name: "trim".to_owned(), build: build("1.0.0", 101) }));
+    field.modules.kept.insert(101);
+    field.says(|report| report.refused = Some(([101; 32], "no room".to_owned())));
+    field.stands("rejected", "1.0.0", "", "no room");
+    let unwanted = field.push("other", "1.0.0");
+    field.is_refused(unwanted, "`eyot remove trim --node north`");
+    field.stands("rejected", "1.0.0", "", "remove trim");
+    field.runs(101);
+    field.says(|report| (report.online, report.function) = (false, None));
+    field.stands("rejected", "1.0.0", "1.0.0", "remove trim");
+    field.restart();
+    field.stands("staged", "1.0.0", "", "");
+    field.says(|report| report.online = true);
+    field.runs(101);
+    field.says(|report| (report.online, report.function) = (false, None));
+    field.stands("active", "1.0.0", "", "");
+}
+
+#[test]
+fn what_the_configuration_file_names_does_not_replace_a_higher_version_that_waits_for_the_node() {
+    let configured = |version: &str, byte| Some(Configured { name: "trim".to_owned(), build: build(version, byte) });
+    let mut field = Field::new();
+    let first = field.push("trim", "1.0.0");
+    field.runs(first);
+    let second = field.push("trim", "1.2.0");
+    field.bench.configure_node(configured("1.1.0", 101));
+    field.modules.kept.insert(101);
+    field.restart();
+    field.stands("staged", "1.2.0", "1.0.0", "");
+    assert_eq!(field.installed(), Some(Some(second)));
+    field.bench.configure_node(configured("1.3.0", 101));
+    field.restart();
+    field.stands("staged", "1.3.0", "1.0.0", "");
+    field.says(|report| report.refused = Some(([101; 32], "no room".to_owned())));
+    field.stands("rolled-back", "1.3.0", "1.0.0", "no room");
+    field.restart();
+    field.stands("rolled-back", "1.3.0", "1.0.0", "no room");
+}
+
+#[test]
+fn what_no_trusted_key_signed_changes_nothing_of_the_node_s_topic() {
+    let mut field = Field::new();
+    let first = field.push("trim", "1.0.0");
+    field.runs(first);
+    field.stands("active", "1.0.0", "", "");
+    let before = field.bench.retained.clone();
+    let refuse = |field: &mut Field, byte: u8, is_authorized| {
+        let release = Some(("trim".to_owned(), "9.0.0".to_owned()));
+        let refusal = Refusal { release, is_authorized, reason: "why".to_owned() };
+        let answer = match byte % 2 {
+            0 => Answer::Taken { push: [byte; 32], result: Taken::Refused(refusal) },
+            _ => Answer::Refused { ticket: 0, push: [byte; 32], refusal },
+        };
+        field.store_says(answer);
+        field.work();
+        field.is_refused(byte, "why");
+    };
+    for byte in [8, 9] {
+        refuse(&mut field, byte, false);
+        let changed: Vec<_> =
+            field.bench.retained.iter().filter(|(topic, said)| before.get(*topic) != Some(said)).collect();
+        assert!(changed.is_empty(), "{changed:?}");
+    }
+    field.stands("active", "1.0.0", "", "");
+    refuse(&mut field, 10, true);
+    field.stands("rejected", "9.0.0", "1.0.0", "why");
 }
 
 fn publish(field: &mut Field, topic: &str, packet_id: u16) {

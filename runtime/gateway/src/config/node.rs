@@ -26,7 +26,7 @@ impl Walk<'_> {
             let id = self.node_id(&mut section, &nodes);
             let port = self.node_port(&mut section);
             let board = self.node_board(&mut section);
-            let module = self.node_module(&mut section, board);
+            let module = self.node_module(&mut section, board.as_ref().map(|(_, budget)| budget));
             section.finish(&mut self.reader);
             if let Some(port) = port {
                 nodes.push(Node { id, port, board, module });
@@ -90,10 +90,10 @@ impl Walk<'_> {
         section.whole(&mut self.reader, "baud", BAUDS, BAUD)
     }
 
-    fn node_board(&mut self, section: &mut Section<'_, '_>) -> Option<FunctionBudget> {
+    fn node_board(&mut self, section: &mut Section<'_, '_>) -> Option<(String, FunctionBudget)> {
         let At { value: board, span } = section.string(&mut self.reader, "board")?;
         match board::find(board) {
-            Ok(budget) => Some(budget),
+            Ok(budget) => Some((board.to_owned(), budget)),
             Err(reason) => {
                 self.reader.problem(&span, section.key("board"), reason);
                 None
@@ -104,13 +104,13 @@ impl Walk<'_> {
     fn node_module(
         &mut self,
         section: &mut Section<'_, '_>,
-        board: Option<FunctionBudget>,
+        board: Option<&FunctionBudget>,
     ) -> Option<(Module, PathBuf)> {
         let At { value: path, span } = section.string(&mut self.reader, "function")?;
         let path = self.base.join(path);
         let module = Module::load(&path).and_then(|module| {
             board
-                .map_or(Ok(()), |board| module.fit(&board))
+                .map_or(Ok(()), |board| module.fit(board))
                 .map_err(|reason| format!("{} does not fit: {reason}", path.display()))?;
             Ok(module)
         });

@@ -30,8 +30,8 @@ pub struct Node {
     pub id: String,
     /// Where it is.
     pub port: Port,
-    /// What its board grants functions, if the configuration names the board.
-    pub board: Option<FunctionBudget>,
+    /// Its board and what that grants functions, if the configuration names it.
+    pub board: Option<(String, FunctionBudget)>,
     /// What it is to run, from which file; none to leave it as it is.
     pub module: Option<(Module, PathBuf)>,
 }

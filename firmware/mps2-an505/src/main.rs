@@ -4,19 +4,11 @@
 #![no_std]
 #![no_main]
 
-mod board;
-mod sensor;
-mod uart;
-
-use core::panic::PanicInfo;
-
-use cortex_m::peripheral::SCB;
 use cortex_m_rt::entry;
+use eyot_mps2_an505::board::Mps2;
+use eyot_mps2_an505::sensor::Simulated;
+use eyot_mps2_an505::uart::Uart;
 use eyot_node::{Channel, Limits, Node, NodeLimits, Options, StackLimits};
-
-use crate::board::Mps2;
-use crate::sensor::Simulated;
-use crate::uart::Uart;
 
 /// Outputs that wait for a gateway: 13 seconds' worth at the rate below.
 const QUEUE: usize = 128;
@@ -39,10 +31,4 @@ fn main() -> ! {
         // Until the next millisecond, or the next byte.
         cortex_m::asm::wfi();
     }
-}
-
-/// Whatever goes wrong, memory among it: start anew. The gateway sees that the session is another.
-#[panic_handler]
-fn panic(_: &PanicInfo<'_>) -> ! {
-    SCB::sys_reset()
 }

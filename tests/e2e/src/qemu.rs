@@ -1,6 +1,7 @@
 //! A node: the firmware of `firmware/mps2-an505` on a microcontroller that QEMU emulates, its serial line on a TCP port.
 
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::port::free_port;
@@ -9,6 +10,8 @@ use crate::wait::{wait_for, STEP};
 
 const EMULATOR: &str = "qemu-system-arm";
 const FIRMWARE: &str = "firmware/mps2-an505/target/thumbv8m.main-none-eabihf/release/eyot-mps2-an505";
+/// Longest measurement, in seconds.
+const FIGURES_MAX_S: &str = "300";
 
 /// A running node. It is switched off when dropped.
 #[derive(Debug)]
@@ -35,6 +38,41 @@ pub fn firmware(test: &str) -> Option<PathBuf> {
         "SKIPPED {test}: it needs {EMULATOR}, and the firmware that tests/run.sh node builds; nothing was tested"
     );
     None
+}
+
+/// What the program beside the firmware measures: a line for each function, in heap, instructions and fuel.
+///
+/// It is ended after [`FIGURES_MAX_S`].
+///
+/// # Panics
+/// When the emulator does not start.
+pub fn figures(firmware: &Path) -> Vec<String> {
+    let mut child = Command::new("timeout")
+        .args([FIGURES_MAX_S, EMULATOR])
+        // An instruction takes a nanosecond.
+        .args([
+            "-machine",
+            "mps2-an505",
+            "-icount",
+            "shift=0",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-serial",
+            "stdio",
+        ])
+        .arg("-kernel")
+        .arg(firmware.with_file_name("figures"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the emulator is there");
+    let output = child.stdout.take().expect("it was asked for");
+    let lines = BufReader::new(output).lines().map_while(Result::ok).take_while(|line| line != "end").collect();
+    let _ = child.kill();
+    let _ = child.wait();
+    lines
 }
 
 impl Qemu {

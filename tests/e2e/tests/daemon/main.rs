@@ -21,6 +21,7 @@ mod long;
 mod memory;
 mod metrics;
 mod node;
+mod node_figures;
 mod node_push;
 mod payloads;
 mod push;

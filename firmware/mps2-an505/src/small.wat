@@ -1,0 +1,10 @@
+(module
+  (import "eyot" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2048 (pagesize 1))
+  (data (i32.const 16) "small/out")
+  (func (export "eyot_abi") (result i32) i32.const 1)
+  (func (export "eyot_alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "eyot_handle") (param i32 i32 i32 i32) (result i32)
+    (drop (call $emit (i32.const 16) (i32.const 9) (local.get 2) (local.get 3)))
+    i32.const 0)
+  (@custom "eyot.manifest" "name = \"small\"\nversion = \"1.0.0\"\n[[trigger]]\nmqtt = \"sensors/+/raw\"\n[allow]\nemit = [\"small/#\"]\n"))

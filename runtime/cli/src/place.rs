@@ -1,14 +1,16 @@
-//! `eyot place`: on which boards a function fits, with the arithmetic.
+//! `eyot place`: on which boards a function fits, or on which of a gateway and its nodes, with the arithmetic.
 
 use std::path::PathBuf;
 
 use eyot_gateway::board::{Board, Demand, Runs};
 use eyot_trust::verify::Module;
+use eyot_wire::manifest::Manifest;
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::output::{self, BAD, GOOD, LABEL};
-use crate::{build, guest};
+use crate::remote::options::Connection;
+use crate::{build, guest, remote};
 
 /// Say on which boards of gateways and nodes a function fits, and why not on the others.
 #[derive(clap::Args)]
@@ -20,9 +22,14 @@ pub struct Args {
     /// Only this board; may be given several times. `eyot boards` lists them.
     #[arg(long, value_name = "ID")]
     board: Vec<String>,
+    /// Instead of boards, this gateway that runs, and its nodes, by what they have left.
+    #[arg(long, short, value_name = "ID", conflicts_with = "board")]
+    gateway: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 const EXAMPLES: &str = "\
@@ -30,10 +37,13 @@ Examples:
   eyot place greenhouse
   eyot place trim.wasm --board mps2-an505 --board rpi-4b
   eyot place trim.wasm --json | jq -r '.boards[] | select(.fits) | .board'
+  eyot place trim.wasm --gateway barn-7
+  eyot place trim.wasm --gateway barn-7 --json | jq -r '.places[] | select(.fits) | .name'
 
-A gateway refuses by the same arithmetic what is pushed to a node whose [[node]] names its board. What a function takes while it
-is loaded is an upper bound.
-Exit codes: 0 it fits all boards that are named, or one if none is, 1 it does not, 2 bad usage or bad input.";
+A gateway refuses by the same arithmetic what is pushed to it, and to a node whose [[node]] names its board. What a function
+takes while it is loaded is an upper bound. With --gateway, versions and signatures are not looked at.
+Exit codes: 0 it fits all boards that are named, or one, or the gateway or one of its nodes, 1 it does not, 2 bad usage or bad
+input.";
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -65,13 +75,34 @@ impl Place {
     }
 
     fn text(&self) -> String {
-        let verdict = match (self.fits, self.runs) {
-            (true, _) => format!("{GOOD}fits{GOOD:#}        "),
-            (false, Some(_)) => format!("{BAD}does not fit{BAD:#}"),
-            (false, None) => return format!("{:17} {:8} nothing runs on it yet\n", self.board, ""),
-        };
+        let Some(runs) = self.runs else { return format!("{:17} {:8} nothing runs on it yet\n", self.board, "") };
         let demands: Vec<String> = self.demands.iter().map(Demand::to_string).collect();
-        format!("{:17} {:8} {verdict}  {}\n", self.board, self.runs.unwrap_or_default(), demands.join("; "))
+        format!("{:17} {runs:8} {}  {}\n", self.board, verdict(self.fits), demands.join("; "))
+    }
+}
+
+/// In one column.
+pub fn verdict(fits: bool) -> String {
+    match fits {
+        true => format!("{GOOD}fits{GOOD:#}        "),
+        false => format!("{BAD}does not fit{BAD:#}"),
+    }
+}
+
+/// The first line of a report.
+pub fn head(manifest: &Manifest, module: &[u8]) -> String {
+    format!("{LABEL}{}{LABEL:#} {}  {} bytes\n", manifest.name, manifest.version, module.len())
+}
+
+/// Fails if it fits nowhere; a report says so already.
+///
+/// # Errors
+/// So it is.
+pub fn ended(manifest: &Manifest, fits: bool) -> Result<(), Error> {
+    let remedy = "build it smaller, lower its [limits], or use a larger board";
+    match fits {
+        true => Ok(()),
+        false => Err(Error::failed(&manifest.name, "does not fit", remedy).in_report()),
     }
 }
 
@@ -82,6 +113,9 @@ pub fn execute(args: &Args) -> Result<(), Error> {
     };
     let module = guest::read_module(&path)?;
     let manifest = Module::read(&module).map_err(|e| Error::unusable(path.display(), e))?.manifest().clone();
+    if let Some(gateway) = &args.gateway {
+        return remote::place::execute(&args.connection, gateway, &manifest, &module, args.json);
+    }
     let all = Board::all();
     if let Some(unknown) = args.board.iter().find(|id| !all.iter().any(|board| board.id == **id)) {
         let thing = format!("--board {}", output::shown(unknown.as_bytes()));
@@ -91,18 +125,11 @@ pub fn execute(args: &Args) -> Result<(), Error> {
     let place = |board: &Board| Place::new(board, board.demands(&manifest, module.len()));
     let boards: Vec<Place> = all.iter().filter(is_meant).map(place).collect();
     let fits = if args.board.is_empty() { boards.iter().any(|b| b.fits) } else { boards.iter().all(|b| b.fits) };
-    let (name, version) = (manifest.name.as_str(), manifest.version.to_string());
     if args.json {
+        let (name, version) = (manifest.name.as_str(), manifest.version.to_string());
         output::json(&Report { name, version, module_bytes: module.len(), boards })?;
     } else {
-        let head = format!("{LABEL}{name}{LABEL:#} {version}  {} bytes\n", module.len());
-        output::print(&boards.iter().fold(head, |text, place| text + &place.text()))?;
+        output::print(&boards.iter().fold(head(&manifest, &module), |text, place| text + &place.text()))?;
     }
-    match fits {
-        true => Ok(()),
-        false => {
-            Err(Error::failed(name, "does not fit", "build it smaller, lower its [limits], or use a larger board")
-                .in_report())
-        }
-    }
+    ended(&manifest, fits)
 }

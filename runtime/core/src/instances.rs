@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use eyot_engine::{Effects, Function, State};
+use eyot_wire::manifest::Manifest;
 
 use crate::job::Replica;
+use crate::needs::Need;
 
 /// One instance at first. A function that keeps no state gets others when messages wait for it.
 pub(crate) struct Instances {
@@ -19,6 +21,8 @@ pub(crate) struct Instances {
     count: usize,
     replica: Option<Replica>,
     uses_state: bool,
+    state_max_bytes: u64,
+    start_fuel: u64,
     /// It has run for a message that is not in the log yet, and keeps state: what it runs next must see that state, and
     /// come behind it in the log.
     is_held: bool,
@@ -35,6 +39,7 @@ pub(crate) enum Free {
 impl Instances {
     pub fn new(function: Function, replica: Option<Replica>) -> Self {
         let uses_state = function.uses_state();
+        let Need { state_bytes: state_max_bytes, start_fuel, .. } = Need::of(&function);
         Self {
             home: Some(Box::new(function)),
             kept: Arc::default(),
@@ -42,6 +47,8 @@ impl Instances {
             count: 1,
             replica: replica.filter(|_| !uses_state),
             uses_state,
+            state_max_bytes,
+            start_fuel,
             is_held: false,
         }
     }
@@ -56,9 +63,9 @@ impl Instances {
         self.uses_state
     }
 
-    /// The first instance, if it is here.
-    pub fn home(&self) -> Option<&Function> {
-        self.home.as_deref()
+    /// What the function may need, wherever its instances are.
+    pub fn need<'a>(&self, manifest: &'a Manifest) -> Need<'a> {
+        Need { manifest, state_bytes: self.state_max_bytes, start_fuel: self.start_fuel }
     }
 
     /// Takes the first one out for good, with what makes more of it.

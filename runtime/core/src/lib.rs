@@ -32,7 +32,7 @@
 //!   what of it is in memory.
 //! - `thinning`: what becomes of each output when old segments are rewritten; `gone`: what is left in its place.
 //! - [`ledger`]: accounts for every message and output.
-//! - `notice`, `notices`, `status`: what operators get to read.
+//! - `notice`, `notices`, `status`, `capacity`: what operators get to read.
 
 pub mod config;
 pub mod finished;
@@ -44,6 +44,7 @@ mod backlog;
 mod bodies;
 mod breaker;
 pub mod canary;
+mod capacity;
 mod capture;
 mod commit;
 mod dead;

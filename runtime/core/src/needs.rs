@@ -26,6 +26,22 @@ impl<'a> Need<'a> {
             start_fuel: function.start_fuel(),
         }
     }
+
+    /// Messages in an hour that its triggers expect; or one that does not say how many.
+    fn messages_per_h(&self) -> Result<u128, &'a str> {
+        let rates = self.manifest.triggers.iter();
+        rates.map(|trigger| trigger.rate.map(|rate| u128::from(rate.per_h)).ok_or(trigger.mqtt.as_str())).sum()
+    }
+
+    /// Fuel for so many messages, in a second: after a message that fails the function starts anew.
+    fn fuel_for(&self, messages_per_h: u128) -> u128 {
+        ((u128::from(self.manifest.limits.fuel) + u128::from(self.start_fuel)) * messages_per_h).div_ceil(3600)
+    }
+
+    /// Fuel in a second that it may come to; none if a trigger does not say how many messages it expects.
+    pub fn fuel_per_s(&self) -> Option<u128> {
+        self.messages_per_h().ok().map(|messages_per_h| self.fuel_for(messages_per_h))
+    }
 }
 
 /// What all functions so far come to.
@@ -43,6 +59,26 @@ impl Needs {
         Self { spool_max_bytes, fuel_budget_per_s, state_bytes: 0, fuel_per_s: 0 }
     }
 
+    /// Of functions that come to this.
+    pub fn with(self, state_bytes: u64, fuel_per_s: u128) -> Self {
+        Self { state_bytes, fuel_per_s, ..self }
+    }
+
+    /// Bytes of state that all of them may come to keep.
+    pub fn state_bytes(&self) -> u64 {
+        self.state_bytes
+    }
+
+    /// Most of them that the log takes.
+    pub fn state_max_bytes(&self) -> u64 {
+        self.spool_max_bytes / STATE_PARTS
+    }
+
+    /// Fuel in a second that all of them may come to, as far as there is a budget.
+    pub fn fuel_per_s(&self) -> u128 {
+        self.fuel_per_s
+    }
+
     /// Adds a function.
     ///
     /// # Errors
@@ -56,7 +92,7 @@ impl Needs {
     fn add_state(&mut self, bytes: u64) -> Result<(), String> {
         let of_others = self.state_bytes;
         self.state_bytes = of_others.saturating_add(bytes);
-        let (all, allowed) = (self.state_bytes, self.spool_max_bytes / STATE_PARTS);
+        let (all, allowed) = (self.state_bytes, self.state_max_bytes());
         if bytes == 0 || all <= allowed {
             return Ok(());
         }
@@ -70,20 +106,13 @@ impl Needs {
 
     fn add_fuel(&mut self, need: &Need<'_>, budget: u64) -> Result<(), String> {
         let Need { manifest, start_fuel, .. } = *need;
-        let mut messages_per_h = 0;
-        for trigger in &manifest.triggers {
-            let rate = trigger.rate.ok_or_else(|| {
-                format!(
-                    "does not say how many messages its trigger \"{}\" expects, and [run] fuel_budget is set; write for \
-                     example rate = \"10/s\" there in its function.toml",
-                    trigger.mqtt
-                )
-            })?;
-            messages_per_h += u128::from(rate.per_h);
-        }
-        // After a message that fails the function starts anew.
-        let fuel = manifest.limits.fuel;
-        let fuel_per_s = ((u128::from(fuel) + u128::from(start_fuel)) * messages_per_h).div_ceil(3600);
+        let messages_per_h = need.messages_per_h().map_err(|trigger| {
+            format!(
+                "does not say how many messages its trigger \"{trigger}\" expects, and [run] fuel_budget is set; write for \
+                 example rate = \"10/s\" there in its function.toml"
+            )
+        })?;
+        let (fuel, fuel_per_s) = (manifest.limits.fuel, need.fuel_for(messages_per_h));
         let of_others = self.fuel_per_s;
         self.fuel_per_s += fuel_per_s;
         let all = self.fuel_per_s;

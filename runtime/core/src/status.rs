@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::active::Active;
 use crate::canary::Canary;
+use crate::capacity::{Capacity, Share};
 use crate::deploy::plan::Document;
 use crate::deploy::registry::Build;
 use crate::finished::Finished;
@@ -36,6 +37,7 @@ pub(crate) struct Status<'a> {
     pub unix_ms: i64,
     pub uptime_s: u64,
     pub functions: FunctionList<'a>,
+    pub capacity: Capacity,
     /// Messages whose functions have not ended, or that wait for others of their topic.
     pub in_flight: usize,
     pub spool: SpoolStatus,
@@ -251,6 +253,9 @@ struct FunctionStatus<'a> {
     waiting: usize,
     emits_refused: u64,
     state_bytes: usize,
+    /// What of the capacity it has; none of a reducer.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    share: Option<Share>,
     /// The version that runs as its shadow.
     #[serde(skip_serializing_if = "Option::is_none")]
     shadow: Option<InForce>,
@@ -280,9 +285,12 @@ impl Serialize for FunctionList<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut list = s.serialize_seq(None)?;
         let fuel = self.0.iter().chain(self.1).map(|active| active.fuel).sum::<u64>();
-        for active in self.0.iter().chain(self.1) {
-            let shadow = self.0.shadows.of(&active.name).map(InForce::of);
-            list.serialize_element(&FunctionStatus { shadow, ..function(active, fuel) })?;
+        for active in self.0.iter() {
+            let (shadow, share) = (self.0.shadows.of(&active.name).map(InForce::of), Some(Share::of(active)));
+            list.serialize_element(&FunctionStatus { shadow, share, ..function(active, fuel) })?;
+        }
+        if let Some(reducer) = self.1 {
+            list.serialize_element(&function(reducer, fuel))?;
         }
         list.end()
     }
@@ -305,6 +313,7 @@ fn function(active: &Active, all_fuel: u64) -> FunctionStatus<'_> {
         waiting: active.waiting(),
         emits_refused: active.emits_refused,
         state_bytes: active.instances.state().bytes(),
+        share: None,
         shadow: None,
         canary: active.canary.as_deref().map(CanaryStatus::new),
     }

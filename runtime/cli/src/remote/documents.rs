@@ -20,6 +20,7 @@ pub struct Status {
     pub subscribed: bool,
     #[serde(default)]
     pub functions: Vec<FunctionStatus>,
+    pub capacity: Option<Capacity>,
     #[serde(default)]
     pub uplinks: Vec<Uplink>,
     #[serde(default)]
@@ -28,6 +29,13 @@ pub struct Status {
     pub wear: Option<Wear>,
     pub ledger: Option<Ledger>,
     pub system: Option<SystemStatus>,
+}
+
+/// What all functions together may come to, at most.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Capacity {
+    pub functions: usize,
+    pub fuel_per_s: Option<u64>,
 }
 
 /// What the system of a gateway that was flashed says of itself.
@@ -73,6 +81,10 @@ pub struct FunctionStatus {
     pub waiting: u64,
     #[serde(default)]
     pub state_bytes: u64,
+    /// What of the capacity it has; none of a reducer.
+    pub state_max_bytes: Option<u64>,
+    /// The same; none if its triggers do not say how many messages they expect.
+    pub fuel_per_s: Option<u64>,
     pub canary: Option<Canary>,
 }
 
@@ -159,7 +171,15 @@ pub struct FunctionDocument {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct NodeDocument {
     pub node: String,
+    /// None if the configuration of its gateway does not name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board: Option<String>,
     pub online: bool,
+    /// 0 if it was never here.
+    #[serde(default)]
+    pub heap_bytes: u64,
+    #[serde(default)]
+    pub heap_used_bytes: u64,
     /// What it is to run, or what became of that; none if nothing is known of it.
     #[serde(flatten)]
     pub deployed: Option<FunctionDocument>,
@@ -168,6 +188,9 @@ pub struct NodeDocument {
 /// A version in force.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct InForce {
+    /// Of a node, whose document may be about another function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub version: String,
     pub sha256: String,
 }

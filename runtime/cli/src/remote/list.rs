@@ -91,7 +91,7 @@ pub fn functions(seen: &Seen) -> Vec<FunctionDocument> {
         });
     }
     for function in seen.status.iter().flat_map(|status| &status.functions) {
-        let active = || InForce { version: function.version.clone(), sha256: function.sha256.clone() };
+        let active = || InForce { name: None, version: function.version.clone(), sha256: function.sha256.clone() };
         let document = all.entry(function.name.clone()).or_insert_with(|| FunctionDocument {
             name: function.name.clone(),
             version: function.version.clone(),

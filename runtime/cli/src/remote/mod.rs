@@ -5,6 +5,7 @@
 //! - `client`: one connection to the broker, made again when it is cut; what was not acknowledged is sent again;
 //! - `documents`: what gateways publish, as far as it is read here; `roster`: which gateways there are;
 //! - `list`, `status`: who runs what, and how it goes;
+//! - `place`: whether a function fits one and its nodes;
 //! - `push`: a function on its way, and what became of it;
 //! - `command`: rollback, promote, remove, config, capture: signed, and followed once;
 //! - `update`: a new system for a gateway that was flashed;
@@ -18,6 +19,7 @@ pub mod documents;
 pub mod list;
 pub mod logs;
 pub mod options;
+pub mod place;
 pub mod push;
 pub mod roster;
 pub mod status;

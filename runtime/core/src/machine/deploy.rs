@@ -172,10 +172,8 @@ impl<S: Storage> Core<S> {
     fn has_means(&self, name: &str, loaded: &Loaded) -> Result<(), String> {
         let mut needs = Needs::new(self.max_bytes, self.config.fuel_budget_per_s);
         for active in self.functions.iter().filter(|active| *active.name != *name) {
-            if let Some(function) = active.instances.home() {
-                // Those that are here were admitted before.
-                let _ = needs.add(&Need::of(function));
-            }
+            // Those that are here were admitted before.
+            let _ = needs.add(&active.instances.need(&active.manifest));
         }
         needs.add(&Need::of(&loaded.function))
     }

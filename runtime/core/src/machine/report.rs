@@ -5,6 +5,7 @@ use eyot_wire::control::ConfigReport;
 use eyot_wire::shadow::ShadowReport;
 
 use super::*;
+use crate::capacity::Capacity;
 use crate::deploy::plan::Document;
 use crate::status::{
     AccountStatus, AuditLine, BacklogStatus, FinishedStatus, FunctionList, FunctionReport, InForce, LedgerStatus,
@@ -218,6 +219,7 @@ impl<S: Storage> Core<S> {
             unix_ms: self.now.unix_ms,
             uptime_s: (self.now.mono_us - self.started_us) / 1_000_000,
             functions: FunctionList(&self.functions, self.reducer.as_ref()),
+            capacity: Capacity::new(self.max_bytes, self.config.fuel_budget_per_s),
             in_flight: self.in_flight(),
             spool: SpoolStatus {
                 epoch: self.committer.spool.epoch(),

@@ -24,6 +24,7 @@ mod node;
 mod node_figures;
 mod node_push;
 mod payloads;
+mod place;
 mod push;
 mod quota;
 mod reduce;

@@ -1,6 +1,7 @@
 //! Commit: records gather in a batch, one sync makes the batch durable, and only then is anything acknowledged.
 
 use eyot_spool::{AppendError, Commit, CommitError, Lsn, Spool, Storage};
+use eyot_wire::record::Record;
 
 use crate::ledger::Ledger;
 use crate::recover::{encode_checkpoint, encode_ledger, Kept, KIND_AUDIT, KIND_COMMIT, KIND_DEPLOYED, KIND_LEDGER};
@@ -251,7 +252,11 @@ impl<S: Storage> Committer<S> {
         if !due {
             return Step::Nothing;
         }
-        match self.begin(ledger, kept) {
+        let begun = match self.begin(ledger, kept) {
+            Err(error) if error.is_full() => self.begin_after_acks(ledger, error),
+            begun => begun,
+        };
+        match begun {
             Ok(Some(commit)) => {
                 self.in_flight = true;
                 self.open_batch += 1;
@@ -283,8 +288,32 @@ impl<S: Storage> Committer<S> {
             return self.spool.begin_commit();
         }
         self.prepare(ledger, kept);
+        self.begin_with(ledger)
+    }
+
+    fn begin_with(&mut self, ledger: &Ledger) -> Result<Option<Commit<S::File>>, CommitError> {
         encode_ledger(ledger, &mut self.scratch);
         self.spool.begin_commit_with(KIND_LEDGER, &self.scratch)
+    }
+
+    /// A batch found no room on the disk: tries again if what was delivered makes it, once that is durable. What is in the batch
+    /// is not, so the ledger that is written down for that must not know of it yet.
+    fn begin_after_acks(
+        &mut self,
+        ledger: &Ledger,
+        error: CommitError,
+    ) -> Result<Option<Commit<S::File>>, CommitError> {
+        let mut before = ledger.clone();
+        self.spool.show_batch(&mut |_, kind, body| {
+            if let Some(record) = Record::decode(body).ok().filter(|_| kind == KIND_COMMIT) {
+                before.leave(&record);
+            }
+        });
+        encode_ledger(&before, &mut self.scratch);
+        match self.spool.commit_acks(KIND_LEDGER, &self.scratch)? {
+            true => self.begin_with(ledger),
+            false => Err(error),
+        }
     }
 
     /// Try again without waiting: room was made.

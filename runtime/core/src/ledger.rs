@@ -83,11 +83,32 @@ impl Account {
         self.delivered += moved;
     }
 
+    fn take_back_pending(&mut self) {
+        take_back(&mut self.pending, &mut self.received);
+    }
+
+    fn take_back_delivered(&mut self) {
+        take_back(&mut self.delivered, &mut self.received);
+    }
+
+    fn take_back_dropped(&mut self, reason: DropReason) {
+        if let Some(slot) = self.dropped.get_mut(reason as usize) {
+            take_back(slot, &mut self.received);
+        }
+    }
+
     pub(crate) fn add_dropped(&mut self, reason: DropReason, count: u64) {
         if let Some(slot) = self.dropped.get_mut(reason as usize) {
             *slot += count;
         }
     }
+}
+
+/// One less came in. What damage took may have been guessed to be this one; then it stays.
+fn take_back(slot: &mut u64, received: &mut u64) {
+    let moved = (*slot).min(1);
+    *slot -= moved;
+    *received -= moved;
 }
 
 /// The outputs of one route of an uplink.
@@ -314,6 +335,32 @@ impl Ledger {
         }
         if mask != 0 && record.message_is_open() {
             self.messages.drop_pending(DropReason::Malformed, 1);
+        }
+    }
+
+    /// Takes back what a record that is not durable yet brought with it: as if it had not entered.
+    pub(crate) fn leave(&mut self, record: &Record<'_>) {
+        let mut mask = 0;
+        for output in record.outputs() {
+            for route in output.routes() {
+                mask |= bit(route.stream);
+                let Some(account) = self.stream_mut(route.stream) else { continue };
+                account.outputs.take_back_pending();
+                account.shed(output.bytes());
+                account.next_seq = account.next_seq.min(route.seq);
+            }
+        }
+        if record.is_letter {
+            return;
+        }
+        self.redelivered = self.redelivered.saturating_sub(u64::from(record.is_redelivered));
+        match record.dropped {
+            Some(reason) => self.messages.take_back_dropped(reason),
+            None if mask == 0 => {
+                self.messages.take_back_delivered();
+                self.without_output = self.without_output.saturating_sub(1);
+            }
+            None => self.messages.take_back_pending(),
         }
     }
 

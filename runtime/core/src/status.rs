@@ -75,6 +75,8 @@ pub(crate) struct SpoolStatus {
     pub bytes_written: u64,
     pub commits: u64,
     pub sync_failures: u64,
+    /// Segments of no more use that the disk did not remove, each time it was asked, since the start.
+    pub removal_failures: u64,
 }
 
 /// What the flash took, by estimate: over the life of the log, and in this day of 24 hours.

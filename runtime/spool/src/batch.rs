@@ -1,6 +1,8 @@
 //! Frames that wait for their commit, already in the form they will have on disk.
 
-use crate::format::{checked_body, encode_frame, peek_frame, SegmentHeader, KIND_CHECKPOINT, KIND_CLOSING};
+use crate::format::{
+    checked_body, encode_frame, peek_frame, FrameHeader, SegmentHeader, KIND_CHECKPOINT, KIND_CLOSING,
+};
 use crate::Lsn;
 
 /// Where a batch will be written; fixed when its first frame is added, because frames are salted with the segment.
@@ -88,6 +90,18 @@ impl Batch {
         self.frames.truncate(bytes);
     }
 
+    /// As it is, but for a new place.
+    pub fn aim_anew(&mut self, target: Target) {
+        let has_checkpoint = self.has_checkpoint;
+        self.follow(&Self::default(), target);
+        self.has_checkpoint = has_checkpoint;
+    }
+
+    /// Shows its frames.
+    pub fn show(&self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) {
+        each(&self.frames, self.target, |header, body| visit(header.lsn, header.kind, body));
+    }
+
     /// After a failure: puts the frames of `earlier` in front of these and aims all of them at a new place. The
     /// checkpoint is given up, because it describes a moment between the two; closing notes and acknowledgements, because
     /// they are written with every commit until one succeeds.
@@ -103,11 +117,19 @@ impl Batch {
 }
 
 fn resalt(frames: &[u8], from: Option<Target>, to: Target, out: &mut Vec<u8>) {
-    let Some(from) = from else { return };
-    let mut rest = frames;
-    while let Some(header) = peek_frame(rest, from.salt) {
-        if let Some(body) = checked_body(rest, &header).filter(|_| header.kind < KIND_CLOSING) {
+    each(frames, from, |header, body| {
+        if header.kind < KIND_CLOSING {
             encode_frame(out, to.salt, to.batch, header.kind, header.lsn, body);
+        }
+    });
+}
+
+fn each(frames: &[u8], target: Option<Target>, mut visit: impl FnMut(&FrameHeader, &[u8])) {
+    let Some(target) = target else { return };
+    let mut rest = frames;
+    while let Some(header) = peek_frame(rest, target.salt) {
+        if let Some(body) = checked_body(rest, &header) {
+            visit(&header, body);
         }
         rest = rest.get(header.span()..).unwrap_or_default();
     }

@@ -293,6 +293,8 @@ pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
 
 /// File name of the reserve for a full disk.
 pub(crate) const SPARE_NAME: &str = "spare.log";
+/// File name of the reserve for acknowledgements.
+pub(crate) const ACKS_NAME: &str = "acks.log";
 /// File name of a segment that is not durable yet.
 pub(crate) const NEXT_NAME: &str = "next.log";
 /// File name of a segment that is being rewritten.

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::format::FRAME_HEADER_BYTES;
+use crate::spool::ACKS_BYTES;
 use crate::Lsn;
 
 /// Sizes, all in bytes.
@@ -11,7 +12,7 @@ pub struct Options {
     /// A segment is closed when less than a batch's room is left of this.
     pub segment_bytes: u64,
     /// All files together, with the spare. Only a frame of more than a sixteenth of this may go beyond. A log that holds more
-    /// than fifteen sixteenths of this when it is opened grows by two segments for notes at most, each as large as the first
+    /// than fifteen sixteenths of this, less 16 KiB, when it is opened grows by two segments for notes at most, each as large as the first
     /// batch in it, until it holds less.
     pub max_bytes: u64,
     /// Largest body of a frame.
@@ -32,9 +33,10 @@ impl Options {
     }
 
     /// What segments of the usual size may take together; the rest of the quota is for what the last of them may be
-    /// larger.
+    /// larger, and for acknowledgements on a full disk.
     pub(crate) fn segments_max_bytes(&self) -> u64 {
-        self.max_bytes - (self.max_bytes / 16).min(self.frame_max_bytes as u64 + FRAME_HEADER_BYTES as u64)
+        let larger_bytes = (self.max_bytes / 16).min(self.frame_max_bytes as u64 + FRAME_HEADER_BYTES as u64);
+        self.max_bytes - larger_bytes - ACKS_BYTES
     }
 
     /// How much of a segment must be left for another batch to go there.
@@ -69,6 +71,8 @@ pub struct Usage {
     pub syncs: u64,
     /// Syncs that failed since start.
     pub sync_failures: u64,
+    /// Segments of no more use that the disk did not remove, since start: each is tried again.
+    pub removal_failures: u64,
 }
 
 /// Why a frame is not taken.

@@ -10,11 +10,11 @@ use std::io;
 
 use crate::format::{
     decode_acks, decode_gone, parse_segment_name, peek_salt, segment_name, Acks, FrameHeader, RewriteHeader,
-    SegmentHeader, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_ACK, KIND_CHECKPOINT, KIND_GONE, KIND_NOTES, KIND_RESERVED,
-    NEXT_NAME, REWRITE_NAME, SPARE_NAME,
+    SegmentHeader, ACKS_NAME, FRAME_HEADER_BYTES, HEADER_BYTES, KIND_ACK, KIND_CHECKPOINT, KIND_GONE, KIND_NOTES,
+    KIND_RESERVED, NEXT_NAME, REWRITE_NAME, SPARE_NAME,
 };
 use crate::reader::{Parsed, Scanner};
-use crate::spool::{give_back, Found, Segment};
+use crate::spool::{give_back, has_acks_file, Found, Segment};
 use crate::{Lsn, Options, Spool, Storage};
 
 /// This many segments without a readable byte are no torn beginning but a destroyed log.
@@ -135,12 +135,17 @@ impl<S: Storage> Spool<S> {
             // There is none, or it is of no use: what is not counted must not take room.
             let _ = storage.unlink(SPARE_NAME);
         }
+        let has_acks_file = has_acks_file(&storage);
+        if !has_acks_file {
+            let _ = storage.unlink(ACKS_NAME);
+        }
         let epoch = old.iter().find_map(|s| s.header.as_ref()).map_or(fresh, |h| h.epoch);
         let found = Found {
             epoch,
             segments: old.iter().map(Old::segment).collect(),
             next_segment,
             spare_bytes,
+            has_acks_file,
             next_lsn: replayed.last_lsn + 1,
             checkpoint_segment: replayed.checkpoint_segment,
             acks: replayed.acks,

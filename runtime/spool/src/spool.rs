@@ -8,16 +8,18 @@ use std::ops::Range;
 
 use crate::batch::{Batch, Target};
 use crate::format::{
-    encode_acks, salt, segment_name, Acks, SegmentHeader, HEADER_BYTES, KIND_ACK, KIND_CLOSING, KIND_NOTES,
-    KIND_RESERVED, NEXT_NAME, REWRITE_NAME, SPARE_NAME,
+    encode_acks, encode_frame, salt, segment_name, Acks, SegmentHeader, ACKS_NAME, HEADER_BYTES, KIND_ACK,
+    KIND_CLOSING, KIND_NOTES, KIND_RESERVED, NEXT_NAME, REWRITE_NAME, SPARE_NAME,
 };
 use crate::options::{AppendError, CommitError, Options, Usage};
 use crate::reader::{ReadError, Reader};
 use crate::{wear, Storage};
 
+mod acks;
 mod rewrite;
 mod room;
 
+pub(crate) use acks::{has_acks_file, ACKS_BYTES};
 use rewrite::Rewriting;
 pub(crate) use room::give_back;
 
@@ -87,7 +89,10 @@ pub struct Spool<S: Storage> {
     spare_bytes: Option<u64>,
     /// Of the spare's, how many were ever written.
     spare_filled: u64,
+    has_acks_file: bool,
     disk_full: bool,
+    /// What the batch takes that found no room; 0 if there is none.
+    missing_bytes: u64,
     /// The log was opened with less room than the reserve takes: its quota was lowered.
     lacks_reserve: bool,
     open: Batch,
@@ -121,6 +126,7 @@ pub(crate) struct Found {
     pub segments: VecDeque<Segment>,
     pub next_segment: u64,
     pub spare_bytes: Option<u64>,
+    pub has_acks_file: bool,
     pub next_lsn: Lsn,
     pub checkpoint_segment: u64,
     pub acks: Acks,
@@ -142,7 +148,9 @@ impl<S: Storage> Spool<S> {
             next_segment: found.next_segment,
             spare_bytes: found.spare_bytes,
             spare_filled: 0,
+            has_acks_file: found.has_acks_file,
             disk_full: false,
+            missing_bytes: 0,
             lacks_reserve: false,
             open: Batch::default(),
             idle_batch: Batch::default(),
@@ -486,7 +494,6 @@ impl<S: Storage> Spool<S> {
         }
         self.idle_batch = flying.batch;
         self.idle_batch.clear();
-        self.recycle(&self.acks_durable.clone());
         self.refresh_spare();
         Ok(self.durable)
     }
@@ -499,7 +506,7 @@ impl<S: Storage> Spool<S> {
     /// What the log uses and has seen.
     pub fn usage(&self) -> Usage {
         Usage {
-            bytes: self.used_bytes(),
+            bytes: self.used_bytes() + if self.has_acks_file { ACKS_BYTES } else { 0 },
             segments: self.segments.len() as u64,
             oldest_lsn: self.segments.front().map_or(self.next_lsn, |s| s.base_lsn),
             has_spare: self.spare_bytes.is_some(),

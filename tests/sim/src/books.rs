@@ -57,9 +57,8 @@ fn is_allowed(scenario: &Scenario, reason: DropReason) -> bool {
         DropReason::UplinkFull => setup.backlog.is_some_and(|(_, when_full)| when_full != WhenFull::Block),
         DropReason::Expired => setup.ttl_ms.is_some(),
         DropReason::Reduced => setup.reduce_at_percent.is_some(),
-        // Where the disk fails or is full, the oldest segment goes unread, or before the ledger that says so is written; and
-        // a log gives up what was delivered before that is durable.
-        DropReason::Corrupt => scenario.faults.disk_full_mean_ms + scenario.faults.disk_error_mean_ms > 0,
+        // Nothing is, wherever the disk fails or is full: what goes, goes when it is durable why.
+        DropReason::Corrupt => false,
         _ => false,
     }
 }
@@ -88,15 +87,6 @@ pub(crate) fn only_allowed_drops(scenario: &Scenario, what: &str, account: &Acco
             reason.word()
         );
     }
-}
-
-/// Of what was dropped, how much need not have arrived.
-pub(crate) fn excused(scenario: &Scenario, account: &Account) -> u64 {
-    let delivered_after_all = match scenario.setup.when_full {
-        WhenFull::DropOldest => 0,
-        _ => account.dropped(DropReason::Corrupt),
-    };
-    account.dropped_total() - delivered_after_all
 }
 
 pub(crate) fn accounts(ledger: &Ledger) -> impl Iterator<Item = (&str, Account)> {

@@ -236,6 +236,7 @@ impl<S: Storage> Core<S> {
                 bytes_written: usage.bytes_written,
                 commits: self.committer.commits,
                 sync_failures: usage.sync_failures,
+                removal_failures: usage.removal_failures,
             },
             wear: self.wear.report(),
             uplinks: uplinks.collect(),

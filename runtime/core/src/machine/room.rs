@@ -82,7 +82,7 @@ impl<S: Storage> Core<S> {
                 self.effects.push_back(Effect::Sync(commit));
             }
             Step::Failed(error)
-                if error.is_full() && self.config.when_full == WhenFull::DropOldest && self.evict_at_once() =>
+                if error.is_full() && self.config.when_full == WhenFull::DropOldest && self.give_up_more() =>
             {
                 self.committer.retry_now();
                 self.more = true;
@@ -177,6 +177,12 @@ impl<S: Storage> Core<S> {
                 self.room = self.committer.room();
             }
         }
+    }
+
+    /// A batch found no room on the disk. Acknowledgements that have room of their own are made durable before anything goes.
+    fn give_up_more(&mut self) -> bool {
+        let can_note = self.committer.spool.has_acks_room();
+        can_note && matches!(self.condemn(), Ok(true)) || self.evict_at_once()
     }
 
     /// The ledger gives up what is in the oldest segment. When that is durable the segment goes: before, a power cut would

@@ -9,6 +9,7 @@ mod control;
 mod down;
 mod field;
 mod flight;
+mod full;
 mod gaps;
 mod interleaved;
 mod letters;

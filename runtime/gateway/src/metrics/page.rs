@@ -125,6 +125,7 @@ pub fn render(status: &[u8]) -> Option<String> {
         ("bytes_written", "Bytes written to the log since the start"),
         ("commits", "Commits since the start"),
         ("sync_failures", "Failed syncs since the start"),
+        ("removal_failures", "Old segments that the disk did not remove when it was asked, since the start"),
     ] {
         page.counter(&format!("spool_{name}"), help, one(&format!("/spool/{name}")));
     }

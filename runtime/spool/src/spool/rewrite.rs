@@ -358,7 +358,6 @@ impl<S: Storage> Spool<S> {
             self.disk_full = false;
         }
         // Those before hold nothing that counts any more.
-        self.recycle(&self.acks_durable.clone());
         self.refresh_spare();
         Ok(Some(Rewritten { first_lsn: rewriting.base_lsn, last_lsn: done.last_lsn, is_durable }))
     }

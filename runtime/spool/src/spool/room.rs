@@ -13,8 +13,8 @@ const BLOCK_BYTES: u64 = 4096;
 /// again and again, must not fill its quota with that.
 pub(crate) fn give_back<S: Storage>(storage: &S, options: &Options, id: u64, end: u64, bytes: u64) -> u64 {
     let used = end.next_multiple_of(BLOCK_BYTES);
-    // One that ended in its time has less left, and is worth more as a spare.
-    if bytes.saturating_sub(used) < options.batch_room() {
+    // One that ended in its time has less left, and is worth more as a spare. So is the place of acknowledgements.
+    if bytes.saturating_sub(used) < options.batch_room() || bytes == ACKS_BYTES {
         return bytes;
     }
     // If the disk refuses, it stays reserved, and counted.
@@ -33,17 +33,10 @@ impl<S: Storage> Spool<S> {
         // Left over from a commit that failed, or not there.
         let _ = self.storage.unlink(NEXT_NAME);
         let least_bytes = bytes.next_multiple_of(BLOCK_BYTES);
-        let error = match self.try_new_file(least_bytes) {
-            Err(error) if error.is_full() => error,
-            result => return result,
-        };
-        if self.done_bytes(&self.acks) < least_bytes {
-            return Err(error);
-        }
-        // Last resort: acknowledgements that cannot be written any more make the room to write them. After a crash before
-        // that, the caller finds those frames gone and unacknowledged.
-        self.recycle(&self.acks.clone());
-        self.try_new_file(least_bytes)
+        let result = self.try_new_file(least_bytes);
+        let is_full = result.as_ref().is_err_and(CommitError::is_full);
+        self.missing_bytes = if is_full { least_bytes } else { 0 };
+        result
     }
 
     fn try_new_file(&mut self, least_bytes: u64) -> Result<(S::File, u64, u64), CommitError> {
@@ -91,7 +84,7 @@ impl<S: Storage> Spool<S> {
     }
 
     /// What the oldest segments take that every stream is done with.
-    fn done_bytes(&self, acks: &Acks) -> u64 {
+    pub(super) fn done_bytes(&self, acks: &Acks) -> u64 {
         let done = self.done(acks);
         let followed = self.segments.iter().zip(self.segments.iter().skip(1));
         let go = followed.take_while(|(s, next)| s.id < self.checkpoint_segment && next.base_lsn <= done + 1);
@@ -187,7 +180,7 @@ impl<S: Storage> Spool<S> {
         }
     }
 
-    /// Removes a segment, into the spare if there is none; false if the disk refuses.
+    /// Removes a segment, into what is missing of the reserves; false if the disk refuses.
     fn remove(&mut self, index: usize) -> bool {
         let Some(segment) = self.segments.get(index) else { return false };
         if self.rewriting.as_ref().is_some_and(|r| r.covers(segment.id)) {
@@ -199,7 +192,10 @@ impl<S: Storage> Spool<S> {
         if keep && self.storage.rename(&name, SPARE_NAME).is_ok() {
             self.spare_bytes = Some(segment.bytes);
             self.spare_filled = segment.filled;
+        } else if !self.has_acks_file && segment.bytes == ACKS_BYTES && self.storage.rename(&name, ACKS_NAME).is_ok() {
+            self.has_acks_file = true;
         } else if self.storage.unlink(&name).is_err() {
+            self.usage.removal_failures += 1;
             return false;
         }
         self.segments.remove(index);
@@ -207,9 +203,16 @@ impl<S: Storage> Spool<S> {
         true
     }
 
-    /// Makes the reserve for a full disk if it is missing and there is room. Call now and then while
-    /// [`is_full`](Self::is_full): it finds out whether the disk has space again.
+    /// Removes what is of no use any more, as the disk may have refused that before, and makes the reserves for a full disk if
+    /// they are missing and there is room. Call now and then while [`is_full`](Self::is_full): it finds out whether the disk has
+    /// space again.
     pub fn refresh_spare(&mut self) {
+        self.recycle(&self.acks_durable.clone());
+        if !self.has_acks_file {
+            // One of another size, or not there.
+            let _ = self.storage.unlink(ACKS_NAME);
+            self.has_acks_file = self.storage.create(ACKS_NAME, ACKS_BYTES).is_ok();
+        }
         self.lacks_reserve &= !self.has_reserve();
         if self.spare_bytes.is_some()
             || self.used_bytes() + self.options.segment_bytes > self.options.segments_max_bytes()
@@ -260,11 +263,18 @@ impl<S: Storage> Spool<S> {
         (filled_bytes, self.options.segments_max_bytes().saturating_sub(reserve_bytes))
     }
 
-    /// Shows the frames of the oldest segment, for a caller who means to acknowledge all of them: when that is durable, the
-    /// segment goes. Returns the last of them; none if nothing can go but by acknowledgements of what comes later.
+    /// Shows the frames of the oldest segment that is not acknowledged yet, for a caller who means to acknowledge all of them:
+    /// when that is durable, the segment goes. Returns the last of them; none if nothing can go but by acknowledgements of what
+    /// comes later.
     pub fn show_oldest(&mut self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<Option<Lsn>, ReadError> {
-        let Some(first) = self.segments.front() else { return Ok(None) };
-        let next_base = self.segments.get(1).map_or(self.next_lsn, |next| next.base_lsn);
+        let done = self.done(&self.acks);
+        let followers = self.segments.iter().skip(1);
+        self.show(followers.take_while(|next| next.base_lsn <= done + 1).count(), visit)
+    }
+
+    fn show(&mut self, index: usize, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<Option<Lsn>, ReadError> {
+        let Some(first) = self.segments.get(index) else { return Ok(None) };
+        let next_base = self.segments.get(index + 1).map_or(self.next_lsn, |next| next.base_lsn);
         let can_go = first.id < self.checkpoint_segment || self.wants_checkpoint() && self.has_room_for_notes();
         if !can_go || next_base == first.base_lsn || next_base > self.durable + 1 {
             return Ok(None);
@@ -290,7 +300,7 @@ impl<S: Storage> Spool<S> {
         let (id, has_frames) = (first.id, second.base_lsn > first.base_lsn);
         if has_frames {
             // What cannot be read cannot be shown; it must go all the same.
-            let _ = self.show_oldest(visit);
+            let _ = self.show(0, visit);
         }
         if self.remove(0) {
             Ok(true)

@@ -91,7 +91,7 @@ pub struct Model {
     /// By stream: acknowledged as of the last durable commit, and as asked for last.
     pub acks_durable: BTreeMap<u8, Lsn>,
     pub acks: BTreeMap<u8, Lsn>,
-    /// Frames up to here may be gone: evicted, or acknowledged by all streams.
+    /// Frames up to here may be gone: evicted, or durably acknowledged by all streams.
     pub gone: Lsn,
     /// Every frame ever taken and every state ever passed through, also those that a crash cut off.
     pub written: HashSet<(Lsn, u8, Vec<u8>)>,
@@ -172,9 +172,9 @@ impl Model {
         self.events.push(event);
     }
 
-    /// The frames every stream is done with, or every durable one if there are no streams.
-    pub fn acked_by_all(&self) -> Lsn {
-        self.acks.values().copied().min().unwrap_or(self.durable_lsn())
+    /// The frames every stream is durably done with, or every durable one if there are no streams.
+    pub fn acked_durably_by_all(&self) -> Lsn {
+        self.acks_durable.values().copied().min().unwrap_or(self.durable_lsn())
     }
 
     /// Takes what recovery found for the truth, if it may be.

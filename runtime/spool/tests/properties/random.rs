@@ -31,7 +31,7 @@ fn reported(seed: u64, result: Check, world: &World) {
 
 #[test]
 fn nothing_promised_is_lost_and_nothing_is_invented() {
-    let (mut crashes, mut commits, mut rewrites) = (0, 0, 0);
+    let (mut crashes, mut commits, mut rewrites, mut acks_alone) = (0, 0, 0, 0);
     let count = number("EYOT_SPOOL_SEEDS").unwrap_or(700);
     for seed in 0..count {
         let mut world = World::new(seed);
@@ -40,9 +40,12 @@ fn nothing_promised_is_lost_and_nothing_is_invented() {
         crashes += u64::from(world.crashes);
         commits += u64::from(world.commits);
         rewrites += u64::from(world.rewrites);
+        acks_alone += u64::from(world.acks_alone);
     }
-    println!("{count} histories, {crashes} power cuts, {commits} commits, {rewrites} rewrites");
-    let is_busy = crashes > 2 * count && commits > 10 * count && 2 * rewrites > count;
+    println!(
+        "{count} histories, {crashes} power cuts, {commits} commits, {rewrites} rewrites, {acks_alone} last resorts"
+    );
+    let is_busy = crashes > 2 * count && commits > 10 * count && 2 * rewrites > count && acks_alone > 0;
     assert!(is_busy, "the histories are too quiet to show anything");
 }
 

@@ -6,9 +6,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use eyot_spool::memory::{Fault, Operation, Site};
+use eyot_spool::memory::{Fault, MemoryStorage, Operation, Site};
 use eyot_spool::{Spool, Storage};
 
+use crate::full::{check, stuck};
 use crate::model::{Check, Recorder, State};
 use crate::world::World;
 
@@ -77,7 +78,7 @@ fn places() -> BTreeSet<Site> {
         (Operation::SyncData, ".sync_data("),
     ];
     let mut found = BTreeSet::new();
-    for file in ["spool.rs", "spool/room.rs", "spool/rewrite.rs", "recover.rs", "reader.rs"] {
+    for file in ["spool.rs", "spool/acks.rs", "spool/room.rs", "spool/rewrite.rs", "recover.rs", "reader.rs"] {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file)).unwrap();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
             let here = calls.iter().filter(|(_, call)| line.contains(call));
@@ -127,12 +128,42 @@ fn blank_segments_that_stay(places: &BTreeSet<Site>) -> BTreeSet<Site> {
     failed
 }
 
+/// What a last resort calls, and what it calls when that failed: [`crate::full`] says what must hold then.
+fn last_resorts(places: &BTreeSet<Site>) -> BTreeSet<Site> {
+    let mut failed = BTreeSet::new();
+    // First those that are called if all goes well, then those after a failed rename.
+    for before in [None, Some(Operation::Rename)] {
+        let begin = |storage: &MemoryStorage, spool: &mut Spool<MemoryStorage>| {
+            before.into_iter().for_each(|operation| storage.fail(operation, 1, Fault::Error(io::ErrorKind::Other)));
+            let _ = spool.commit_acks(0x60, &[0; 8]);
+        };
+        for operation in Operation::ALL {
+            let (scout, mut spool, _) = stuck(SEED);
+            let earlier = scout.calls(operation);
+            begin(&scout, &mut spool);
+            let sites = scout.sites().into_iter().filter(|(site, first)| site.0 == operation && *first > earlier);
+            for (site, first) in sites.filter_map(|(site, first)| Some((place(places, &site)?, first))) {
+                for fault in faults(operation) {
+                    let (storage, mut spool, delivered) = stuck(SEED);
+                    storage.fail(operation, first - earlier, fault);
+                    begin(&storage, &mut spool);
+                    drop(spool);
+                    check(&storage, delivered, false, &format!("{site:?} with {fault:?}"));
+                }
+                failed.insert(site);
+            }
+        }
+    }
+    failed
+}
+
 /// What is called only after a failure fails too: each place is made to fail where it is first called from, in a history
 /// with the faults that led there.
 #[test]
 fn every_place_that_calls_the_disk_has_failed() {
     let places = places();
     let mut failed = blank_segments_that_stay(&places);
+    failed.extend(last_resorts(&places));
     for seed in 0..2 * SEARCHED_SEEDS {
         let world = || if seed < SEARCHED_SEEDS { World::calm(seed) } else { World::new(seed) };
         let mut scout = world();

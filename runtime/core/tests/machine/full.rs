@@ -1,0 +1,120 @@
+//! A disk that something else has filled: what was delivered makes room, and a power cut takes no knowledge of it.
+
+use std::io::ErrorKind;
+
+use eyot_core::config::{Uplink, WhenFull};
+use eyot_spool::memory::{Fault, Operation};
+use eyot_spool::{Options, Storage};
+use eyot_wire::code::DropReason;
+
+use crate::bench::{Bench, CLOUD};
+
+const MESSAGE_BYTES: usize = 3000;
+
+/// A log of a few segments, with nothing left of the disk and no reserve, and how many messages it holds.
+fn stuck(when_full: WhenFull) -> (Bench, u64) {
+    let cloud = Uplink { name: "cloud".to_owned(), topics: vec!["up/#".to_owned()], ..Uplink::default() };
+    let mut bench = Bench::sized(vec![cloud], when_full, Options::MAX_BYTES_MIN);
+    let mut count = 0;
+    while bench.core.spool().usage().segments < 4 {
+        assert!(bench.message("up/t", vec![b'x'; MESSAGE_BYTES]));
+        count += 1;
+    }
+    bench.storage.unlink("spare.log").unwrap();
+    bench.storage.sync_dir().unwrap();
+    bench.restart();
+    bench.storage.set_capacity(Some(bench.storage.used_bytes()));
+    (bench, count)
+}
+
+/// After a power cut: what arrived is known, but for what was not written down, and all else arrives.
+fn check(bench: &mut Bench, taken: u64, count: u64, what: &str) {
+    bench.restart();
+    let ledger = bench.core.ledger().clone();
+    assert_eq!(
+        (ledger.messages.received, ledger.messages.pending),
+        (count, count - ledger.messages.delivered),
+        "{what}"
+    );
+    let account = bench.stream("cloud").clone();
+    assert!(account.outputs.delivered == 0 || account.outputs.delivered == taken, "{what}: {account:?}");
+    assert_eq!(account.next_seq, count + 1, "{what}: what was not durable has taken no number");
+    bench.storage.set_capacity(None);
+    bench.connect(CLOUD, 1000);
+    let arrived = bench.drain().len() as u64;
+    assert_eq!(arrived, count - account.outputs.delivered, "{what}");
+    let account = bench.stream("cloud");
+    assert_eq!((account.outputs.delivered, account.outputs.dropped(DropReason::Corrupt)), (count, 0), "{what}");
+    assert_eq!((bench.core.ledger().messages.delivered, account.pending_bytes), (count, 0), "{what}");
+}
+
+#[test]
+fn what_was_delivered_is_known_when_it_has_made_room() {
+    let mut made_room = 0;
+    for taken in 1..80 {
+        let (mut bench, count) = stuck(WhenFull::Block);
+        bench.hold_commits = true;
+        bench.connect(CLOUD, 1000);
+        let oldest = bench.core.spool().usage().oldest_lsn;
+        for _ in 0..taken.min(count) {
+            bench.take();
+        }
+        // Taken in, and neither durable nor acknowledged.
+        let acked = bench.acked.len();
+        bench.message("up/t", vec![b'y'; MESSAGE_BYTES]);
+        bench.wait_ms(100);
+        assert_eq!(bench.acked.len(), acked);
+        made_room += u64::from(bench.core.spool().usage().oldest_lsn > oldest);
+        check(&mut bench, taken.min(count), count, &format!("{taken} of {count} taken"));
+    }
+    assert!(made_room > 20, "{made_room}: this shows nothing");
+}
+
+/// The oldest goes when it is durable that it was given up, on a full disk as at the quota.
+#[test]
+fn what_a_full_disk_gives_up_has_its_reason_after_a_power_cut() {
+    let (mut given_up, mut held) = (0, 0);
+    for messages in 1..40 {
+        let (mut bench, count) = stuck(WhenFull::DropOldest);
+        bench.hold_commits = true;
+        for _ in 0..messages {
+            bench.message("up/t", vec![b'y'; MESSAGE_BYTES]);
+            if bench.holds() && messages % 2 == 0 {
+                bench.release();
+            }
+        }
+        held += u64::from(bench.holds());
+        bench.restart();
+        bench.storage.set_capacity(None);
+        bench.connect(CLOUD, 1000);
+        let arrived = bench.drain().len() as u64;
+        let account = bench.stream("cloud");
+        let dropped = account.outputs.dropped(DropReason::SpoolFullOldest);
+        given_up += dropped;
+        assert_eq!(account.outputs.dropped(DropReason::Corrupt), 0, "{messages} messages");
+        assert_eq!(arrived + dropped, account.outputs.received, "{messages} messages");
+        assert!(account.outputs.received >= count, "{messages} messages");
+        assert_eq!(bench.core.ledger().messages.pending, 0);
+    }
+    assert!(given_up > 0 && held > 10, "{given_up} given up, {held} times held: this shows nothing");
+}
+
+/// A disk that would not remove what was delivered is asked again, though nothing is under way.
+#[test]
+fn a_log_that_is_full_of_what_the_disk_would_not_remove_gets_empty() {
+    let cloud = Uplink { name: "cloud".to_owned(), topics: vec!["up/#".to_owned()], ..Uplink::default() };
+    let mut bench = Bench::sized(vec![cloud], WhenFull::Block, Options::MAX_BYTES_MIN);
+    while bench.message("up/t", vec![b'x'; MESSAGE_BYTES]) {}
+    (1..200).for_each(|nth| bench.storage.fail(Operation::Unlink, nth, Fault::Error(ErrorKind::Other)));
+    bench.connect(CLOUD, 1000);
+    bench.drain();
+    bench.wait_ms(500);
+    assert!(!bench.core.accepts_messages(), "{:?}", bench.core.spool().usage());
+    assert!(bench.core.spool().usage().removal_failures > 0);
+    bench.wait_ms(3000);
+    let failures = bench.core.spool().usage().removal_failures;
+    assert!(failures < 40, "it is not asked all the time: {failures}");
+    bench.storage.disarm();
+    bench.wait_ms(3000);
+    assert!(bench.core.accepts_messages() && bench.message("up/t", "x"), "{:?}", bench.core.spool().usage());
+}

@@ -96,6 +96,12 @@ impl<F: Clone> Forwarder<F> {
         self.in_flight.len()
     }
 
+    /// Whether it is a backlog that has nothing more to send, and waits for no answer.
+    pub fn is_delivered(&self, ledger: &Ledger) -> bool {
+        let is_idle = self.behind > 0 && self.in_flight.is_empty() && self.sending.is_none();
+        is_idle && ledger.stream(self.stream).is_some_and(|account| account.outputs.pending == 0)
+    }
+
     /// Back to the first record the stream is not done with.
     pub fn rewind<S: Storage<File = F>>(&mut self, ledger: &Ledger, spool: &Spool<S>) {
         let passed = ledger.passed(self.stream);

@@ -238,10 +238,10 @@ impl Ledger {
         Some(number)
     }
 
-    /// Adds the backlogs that are done with to the streams that took their place, but for those that `still_take` outputs.
-    /// Returns their numbers.
-    pub(crate) fn retire(&mut self, still_take: &[u8]) -> Vec<u8> {
-        let is_done = |s: &StreamAccount| s.is_behind() && s.outputs.pending == 0 && !still_take.contains(&s.stream);
+    /// Adds the backlogs that are done with, of those that `may_go`, to the streams that took their place. Returns their
+    /// numbers.
+    pub(crate) fn retire(&mut self, may_go: impl Fn(u8) -> bool) -> Vec<u8> {
+        let is_done = |s: &StreamAccount| s.is_behind() && s.outputs.pending == 0 && may_go(s.stream);
         let (gone, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.streams).into_iter().partition(is_done);
         self.streams = stay;
         for old in &gone {

@@ -48,7 +48,7 @@ mod thin;
 mod trial;
 mod values;
 
-use live::Succession;
+use live::{Retirement, Succession};
 use open::EPOCHS;
 use room::FullEpisode;
 use thin::Thinner;
@@ -86,6 +86,7 @@ pub struct Core<S: Storage> {
     node_changes: VecDeque<NodeChange>,
     lanes: Vec<Lane<S::File>>,
     successions: Vec<Succession>,
+    retirements: Vec<Retirement>,
     record: Builder,
     rng: fastrand::Rng,
     now: Now,
@@ -331,6 +332,7 @@ impl<S: Storage> Core<S> {
             // Nothing is sent behind what it dropped.
             return;
         }
+        let mut delivered = Vec::new();
         for lane in &mut self.lanes {
             match lane.pump(&mut self.committer.spool, &mut self.ledger, &mut self.publishes, self.now) {
                 Ok(more) => self.more |= more,
@@ -353,8 +355,12 @@ impl<S: Storage> Core<S> {
                 if std::mem::take(&mut forwarder.waits_for_gap) {
                     self.committer.hurry_ledger(self.now.mono_us);
                 }
+                if forwarder.is_delivered(&self.ledger) {
+                    delivered.push(forwarder.stream);
+                }
             }
         }
+        delivered.into_iter().for_each(|stream| self.is_delivered(stream));
     }
 }
 

@@ -67,7 +67,7 @@ impl Streams {
         end: Lsn,
         mut fresh: impl FnMut() -> u64,
     ) -> Result<Self, TooMany> {
-        ledger.retire(&[]);
+        ledger.retire(|_| true);
         let mut planned = plan(uplinks);
         ledger.streams.retain(|s| planned.iter().any(|p| p.name == s.name) || s.outputs.pending > 0);
         for Planned { name, stream } in &mut planned {

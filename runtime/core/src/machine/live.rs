@@ -14,10 +14,16 @@ pub(super) struct Succession {
     batch: u64,
 }
 
+/// A backlog that is delivered. It goes when that is durable: what it no longer holds back may go with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retirement {
+    stream: u8,
+    batch: u64,
+}
+
 impl<S: Storage> Core<S> {
     /// A link is up, and nothing is in flight on it.
     pub(super) fn begin_live(&mut self, link: LinkId, window: usize) {
-        self.retire();
         let candidates: Vec<u8> = self.streams.live_first(link).collect();
         for old in candidates {
             let Some(account) = self.ledger.stream(old) else { continue };
@@ -47,14 +53,25 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Backlogs that are delivered go; what they came to is counted with the stream that came after them.
-    fn retire(&mut self) {
-        // Until recovery knows the new stream, what is new still goes to the old one.
-        let still_take: Vec<u8> = self.successions.iter().map(|s| s.old).collect();
-        let gone = self.ledger.retire(&still_take);
+    /// A backlog has nothing more to deliver.
+    pub(super) fn is_delivered(&mut self, stream: u8) {
+        if self.retirements.iter().any(|r| r.stream == stream) {
+            return;
+        }
+        self.committer.ledger_changed(self.now.mono_us);
+        self.retirements.push(Retirement { stream, batch: self.committer.open_batch() });
+    }
+
+    /// Backlogs whose delivery is on disk go; what they came to is counted with the stream that came after them.
+    pub(super) fn retire(&mut self, durable: u64) {
+        let (due, later) = std::mem::take(&mut self.retirements).into_iter().partition(|r| r.batch <= durable);
+        self.retirements = later;
+        let due: Vec<Retirement> = due;
+        let gone = self.ledger.retire(|stream| due.iter().any(|r| r.stream == stream));
         if gone.is_empty() {
             return;
         }
+        self.status_due_us = self.now.mono_us;
         self.streams.remove(&gone);
         for lane in &mut self.lanes {
             lane.remove(&gone);

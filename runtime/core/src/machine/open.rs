@@ -95,6 +95,7 @@ impl<S: Storage> Core<S> {
             node_changes: VecDeque::new(),
             lanes,
             successions: Vec::new(),
+            retirements: Vec::new(),
             record: Builder::default(),
             rng,
             now,

@@ -32,6 +32,7 @@ impl<S: Storage> Core<S> {
         match self.committer.synced(commit, result, self.now.mono_us) {
             Ok(durable) => {
                 self.succeed(durable);
+                self.retire(durable);
                 self.thinner.committed(durable);
                 self.evicting_until = self.evicting_until.filter(|batch| *batch > durable);
                 let took_us = self.now.mono_us.saturating_sub(self.sync_since_us);

@@ -184,7 +184,7 @@ impl<S: Storage> Core<S> {
             active.is_frozen = is_frozen;
         }
         if !is_frozen {
-            self.functions.set_leaving(place, false);
+            self.functions.set_leaving(place, None);
             self.go_on(place);
             self.land();
         }

@@ -162,7 +162,11 @@ impl<S: Storage> Core<S> {
                 }
                 self.set_state(place, state);
             }
-            (Some(place), None) => self.functions.remove(place),
+            (Some(place), None) => {
+                for ticket in self.functions.remove(place) {
+                    self.flight.goes_without(ticket, place);
+                }
+            }
             (None, None) => {}
         }
     }

@@ -12,6 +12,7 @@ mod flight;
 mod full;
 mod gaps;
 mod interleaved;
+mod leaving;
 mod letters;
 mod live;
 mod node_push;

@@ -51,7 +51,7 @@ pub(crate) fn encode_checkpoint(ledger: &Ledger, kept: &Kept<'_>, out: &mut Vec<
     out.clear();
     let taken = std::mem::take(out);
     let checkpoint = Checkpoint { version: CHECKPOINT_VERSION, ledger, states: &kept.states };
-    let registry = (kept.registry, &kept.registry.nodes);
+    let registry = (kept.registry, &kept.registry.nodes, &kept.registry.earlier);
     let whole = (checkpoint, &ledger.wear, ledger.rewrites, &ledger.finished, registry);
     if let Ok(grown) = postcard::to_extend(&whole, taken) {
         *out = grown;
@@ -90,7 +90,8 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, Tail)> {
     let (rewrites, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
     let (finished, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
     let (registry, rest) = postcard::take_from_bytes::<Registry>(rest).unwrap_or_default();
-    let registry = Registry { nodes: postcard::from_bytes(rest).unwrap_or_default(), ..registry };
+    let (nodes, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
+    let registry = Registry { nodes, earlier: postcard::from_bytes(rest).unwrap_or_default(), ..registry };
     Some((value, Tail { wear, rewrites, finished, registry }))
 }
 
@@ -202,7 +203,7 @@ impl Recovery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deploy::registry::Entry;
+    use crate::deploy::registry::{Build, Entry, StateChange};
 
     #[test]
     fn the_tail_is_read_where_there_is_one() {
@@ -211,7 +212,14 @@ mod tests {
         ledger.keep_finished(&StreamAccount::new(1, "cloud~7".to_owned(), 7, 0));
         let (mut checkpoint, mut note) = (Vec::new(), Vec::new());
         let nodes = BTreeMap::from([("north/trim".to_owned(), Entry::default())]);
-        let registry = Registry { number: 9, nodes, ..Registry::default() };
+        let mut registry = Registry { number: 9, nodes, ..Registry::default() };
+        for (number, reason) in [(10, "one"), (11, "another")] {
+            let build = Build { version: "1.0.0".parse().unwrap(), sha256: [number; 32], content_sha256: [number; 32] };
+            let mut entry = Entry::of(Build { sha256: [1; 32], content_sha256: [1; 32], ..build.clone() });
+            entry.reject(&build, reason);
+            registry.apply(&Deployed::new(u64::from(number), "f", Some(entry), None, StateChange::Keep));
+        }
+        assert_eq!(registry.earlier.reason("f", &[10; 32]), Some("one"));
         encode_checkpoint(
             &ledger,
             &Kept { states: BTreeMap::new(), registry: &registry, audits: &Audits::default() },

@@ -9,6 +9,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::deploy::guard::Baseline;
+use crate::deploy::rejected::Earlier;
 use crate::functions::States;
 use crate::task::Overrides;
 
@@ -167,6 +168,9 @@ pub struct Registry {
     /// Of nodes, by node and name: `<node>/<name>`. It stands behind the rest in the log, which is older.
     #[serde(skip)]
     pub nodes: BTreeMap<String, Entry>,
+    /// What was taken back before what its function's entry has. Behind that.
+    #[serde(skip)]
+    pub earlier: Earlier,
     /// Commands that were done, with the Unix time in seconds when each expires.
     pub nonces: BTreeMap<String, u64>,
     /// Number of the last change.
@@ -285,7 +289,11 @@ impl Registry {
         }
         let (entries, name) = match deployed.name.strip_prefix(ON_NODE) {
             Some(name) => (&mut self.nodes, name),
-            None => (&mut self.functions, deployed.name.as_str()),
+            None => {
+                let before = self.functions.get(&deployed.name);
+                self.earlier.follow(&deployed.name, before, deployed.entry.as_ref());
+                (&mut self.functions, deployed.name.as_str())
+            }
         };
         match &deployed.entry {
             Some(entry) => drop(entries.insert(name.to_owned(), entry.clone())),

@@ -97,6 +97,11 @@ impl<S: Storage> Core<S> {
                 self.report_push(push, PushState::Unchanged, Some((&name, &version)), None);
             }
             Ok(eyot_trust::release::Admission::Replaces) => {
+                if let Some(reason) = self.deployer.registry.earlier.reason(&name, &content_sha256) {
+                    let reason =
+                        format!("was rejected or rolled back here before: {reason}; push it under a higher version");
+                    return self.refuse(&name, &version, &origin, &reason);
+                }
                 match self.has_place(&name).and_then(|()| self.way_in(&manifest, build)) {
                     Ok(change) => self.load(&name, change, origin),
                     Err(reason) => self.refuse(&name, &version, &origin, &reason),

@@ -1,6 +1,7 @@
 //! The machine as a whole, on memory storage, without faults: what each promise of the configuration comes to.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod again;
 mod backlog;
 mod bench;
 mod canary;

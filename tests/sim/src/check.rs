@@ -298,7 +298,7 @@ impl Checks {
                 assert_eq!(account.name, "archive", "half of a message: {first:?} is followed by {second:?}");
             }
         }
-        self.every_message_arrived(scenario, ledger, [broker, downs]);
+        self.every_message_arrived(ledger, [broker, downs]);
         self.every_refusal_has_its_letter(ledger);
         self.in_order(ledger, broker);
         if scenario.setup.failing == Failing::Never {
@@ -319,7 +319,7 @@ impl Checks {
     }
 
     /// Every message the gateway acknowledged came to all it should, or to a dead letter, or the ledger has it as dropped.
-    fn every_message_arrived(&self, scenario: &Scenario, ledger: &Ledger, brokers: [&Broker; 2]) {
+    fn every_message_arrived(&self, ledger: &Ledger, brokers: [&Broker; 2]) {
         let [local, cloud, archive] = ["local", "cloud", "archive"].map(|uplink| self.arrived_at(uplink));
         let has_archive = ledger.streams.iter().any(|s| s.name == "archive");
         let absent: Vec<_> = brokers

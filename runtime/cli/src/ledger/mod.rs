@@ -39,6 +39,10 @@ pub struct Args {
     /// are left out.
     #[arg(long, value_name = "NAME")]
     uplink: Option<String>,
+    /// Name what is missing before the first record of the dump, too, from number 1 on. Without it, a receiver that came
+    /// later than the gateway is audited from the first record it had.
+    #[arg(long)]
+    from_start: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -50,12 +54,14 @@ Examples:
   eyot ledger --from dump.ndjson
   mosquitto_sub -t eyot/barn-7/status -C 1 > status.json
   eyot ledger --from dump.ndjson --status status.json --uplink cloud
+  eyot ledger --from dump.ndjson --from-start
   zcat dump-*.gz | eyot ledger --from - --json | jq '.streams[] | select(.unexplained > 0)'
 
 A record is a JSON object with the stamp of one output: the MQTT 5 user properties eyot-gateway, eyot-epoch and \
 eyot-seq, as mosquitto_sub -F %j prints them or as members of their own, or the envelope of envelope = \"json\". Use %j: %J \
 leaves out payloads that are not JSON. For each gateway and epoch outputs count from 1 without gaps; each uplink, and each \
-route of one, has an epoch of its own, and the status says which. Save the status before the dump ends: what is delivered \
+route of one, has an epoch of its own, and the status says which. A dump that begins later is audited from there, and the \
+report says so: --from-start is for one that must have all. Save the status before the dump ends: what is delivered \
 after the dump ended is missing from it, and what is sent after the status can only be checked for gaps.
 
 Exit codes: 0 nothing is missing, or all of it is pending or dropped by the gateway's ledger; 1 gaps without explanation, \
@@ -76,7 +82,7 @@ pub fn execute(args: &Args) -> Result<(), Error> {
         .into_iter()
         .partition(|stream| asked.is_none_or(|asked| statuses.iter().all(|status| status.is_of(&stream.key, asked))));
     report.other_uplinks += others.iter().map(|stream| stream.records).sum::<u64>();
-    report.findings = findings(ours, &statuses, asked)?;
+    report.findings = findings(ours, &statuses, args)?;
     report.print(args.json)?;
     report.verdict()
 }
@@ -100,7 +106,7 @@ fn read_statuses(args: &Args) -> Result<Vec<Status>, Error> {
 
 fn read_dump(args: &Args) -> Result<(Vec<Stream>, Report<'_>), Error> {
     let mut lines = Lines::open(&args.from)?;
-    let mut report = Report::of(&args.from);
+    let mut report = Report::of(&args.from, args.from_start);
     let mut audit = Audit::default();
     while let Some(line) = lines.next()? {
         if line.is_empty() {
@@ -134,17 +140,19 @@ fn too_much(lines: &Lines<'_>, full: &Full) -> Error {
 }
 
 /// Each stream with what its gateway says; one that should be there and is not has a place as well.
-fn findings(mut streams: Vec<Stream>, statuses: &[Status], asked: Option<&str>) -> Result<Vec<Finding>, Error> {
+fn findings(mut streams: Vec<Stream>, statuses: &[Status], args: &Args) -> Result<Vec<Finding>, Error> {
     for status in statuses {
         let arrived: Vec<Key> = streams.iter().map(|stream| stream.key.clone()).collect();
-        let expected = status.expected(asked, &arrived)?;
+        let expected = status.expected(args.uplink.as_deref(), &arrived)?;
         let has = |key: &Key| arrived.iter().any(|a| a.gateway == key.gateway && a.epoch == key.epoch);
         streams.extend(expected.into_iter().filter(|key| !has(key)).map(Stream::new));
     }
     let finding = |stream: Stream| {
         let status = statuses.iter().find(|status| status.covers(&stream.key));
-        let reconciled = status.and_then(|status| status.reconcile(&stream));
-        Finding { stream, reconciled }
+        // Of one that nothing arrived of, nobody knows where the dump begins.
+        let start = stream.arrived.first().filter(|_| !args.from_start).unwrap_or(1);
+        let reconciled = status.and_then(|status| status.reconcile(&stream, start));
+        Finding { stream, start, reconciled }
     };
     Ok(streams.into_iter().map(finding).collect())
 }

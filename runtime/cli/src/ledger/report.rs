@@ -20,6 +20,8 @@ const COLUMN_GAP: usize = 2;
 /// One stream, and its account if there is a status of it.
 pub struct Finding {
     pub stream: Stream,
+    /// The first number that is audited.
+    pub start: u64,
     pub reconciled: Option<Reconciled>,
 }
 
@@ -31,7 +33,17 @@ impl Finding {
     }
 
     fn missing(&self) -> u64 {
-        self.end() - self.stream.arrived.count()
+        self.stream.arrived.missing(self.start, self.end())
+    }
+
+    /// Numbers that are not audited: the dump begins behind them.
+    fn before_start(&self) -> u64 {
+        self.start.saturating_sub(1)
+    }
+
+    /// First and last number of each gap, in order.
+    fn gaps(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.stream.arrived.gaps(self.end()).filter(|(_, last)| *last >= self.start)
     }
 
     fn unexplained(&self) -> u64 {
@@ -52,6 +64,7 @@ impl Finding {
 /// The whole audit.
 pub struct Report<'a> {
     from: &'a Path,
+    from_start: bool,
     pub lines: u64,
     pub empty_lines: u64,
     /// Records left out because they name another uplink.
@@ -63,6 +76,7 @@ pub struct Report<'a> {
 struct Document<'a> {
     from: String,
     ok: bool,
+    from_start: bool,
     lines: u64,
     empty_lines: u64,
     other_uplinks: u64,
@@ -75,6 +89,8 @@ struct StreamView<'a> {
     epoch: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     uplink: Option<&'a str>,
+    /// Audited from here on.
+    start_seq: u64,
     first_seq: Option<u64>,
     last_seq: Option<u64>,
     records: u64,
@@ -108,11 +124,11 @@ struct ConflictView {
 impl<'a> From<&'a Finding> for StreamView<'a> {
     fn from(finding: &'a Finding) -> Self {
         let stream = &finding.stream;
-        let gaps = || stream.arrived.gaps(finding.end());
         Self {
             gateway: &stream.key.gateway,
             epoch: stream.key.epoch,
             uplink: stream.key.uplink.as_deref(),
+            start_seq: finding.start,
             first_seq: stream.arrived.first(),
             last_seq: stream.arrived.last(),
             records: stream.records,
@@ -122,8 +138,8 @@ impl<'a> From<&'a Finding> for StreamView<'a> {
             duplicates_not_compared: stream.forgotten,
             out_of_order: stream.out_of_order,
             missing: finding.missing(),
-            missing_ranges: gaps().take(GAPS_JSON_MAX).map(|(first, last)| RangeView { first, last }).collect(),
-            missing_ranges_total: gaps().count() as u64,
+            missing_ranges: finding.gaps().take(GAPS_JSON_MAX).map(|(first, last)| RangeView { first, last }).collect(),
+            missing_ranges_total: finding.gaps().count() as u64,
             unexplained: finding.unexplained(),
             conflicts: stream.conflicts,
             conflicts_named: stream.named.iter().map(|c| ConflictView { seq: c.seq, line: c.line }).collect(),
@@ -134,8 +150,8 @@ impl<'a> From<&'a Finding> for StreamView<'a> {
 
 impl<'a> Report<'a> {
     /// Of a dump that is still to be read.
-    pub fn of(from: &'a Path) -> Self {
-        Self { from, lines: 0, empty_lines: 0, other_uplinks: 0, findings: Vec::new() }
+    pub fn of(from: &'a Path, from_start: bool) -> Self {
+        Self { from, from_start, lines: 0, empty_lines: 0, other_uplinks: 0, findings: Vec::new() }
     }
 
     /// Prints it.
@@ -149,6 +165,7 @@ impl<'a> Report<'a> {
         output::json(&Document {
             from: self.from.display().to_string(),
             ok: self.verdict().is_ok(),
+            from_start: self.from_start,
             lines: self.lines,
             empty_lines: self.empty_lines,
             other_uplinks: self.other_uplinks,
@@ -203,8 +220,10 @@ impl<'a> Report<'a> {
     fn remedy(&self) -> &'static str {
         if self.findings.iter().any(|f| f.unexplained() > 0 && f.reconciled.is_none()) {
             "give the status of each gateway and epoch with --status: it says what is pending or dropped"
-        } else {
+        } else if self.from_start {
             "make sure that the dump begins with the first record and ends after the status was saved"
+        } else {
+            "make sure that the dump ends after the status was saved"
         }
     }
 
@@ -217,11 +236,12 @@ impl<'a> Report<'a> {
             let _ = writeln!(text, "{} records of other uplinks are left out", self.other_uplinks);
         }
         match self.verdict() {
-            Ok(()) if self.findings.iter().all(|f| f.missing() == 0) => {
-                let _ = writeln!(text, "{GOOD}nothing is missing{GOOD:#}");
-            }
             Ok(()) => {
-                let _ = writeln!(text, "{GOOD}all that is missing is pending or dropped{GOOD:#}");
+                let is_all = self.findings.iter().all(|f| f.missing() == 0);
+                let what = if is_all { "nothing is missing" } else { "all that is missing is pending or dropped" };
+                let is_late = self.findings.iter().any(|f| f.before_start() > 0);
+                let whence = if is_late { ", from where the dump begins" } else { "" };
+                let _ = writeln!(text, "{GOOD}{what}{whence}{GOOD:#}");
             }
             Err(_) => {}
         }
@@ -293,10 +313,15 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 fn details(finding: &Finding, text: &mut String) {
     let stream = &finding.stream;
     let uneventful = finding.missing() == 0 && stream.conflicts == 0 && stream.forgotten == 0;
-    if uneventful && finding.reconciled.is_none() {
+    if uneventful && finding.reconciled.is_none() && finding.before_start() == 0 {
         return;
     }
     let _ = writeln!(text, "{}", finding.name());
+    if finding.before_start() > 0 {
+        let (start, before) = (finding.start, finding.before_start());
+        let said = format!("the dump begins with seq {start}: {before} before it not audited (see --from-start)");
+        line(text, "begins", said);
+    }
     if finding.missing() > 0 {
         line(text, "missing", gaps(finding));
     }
@@ -320,9 +345,8 @@ fn details(finding: &Finding, text: &mut String) {
 
 fn gaps(finding: &Finding) -> String {
     let range = |(first, last)| if first == last { format!("{first}") } else { format!("{first}-{last}") };
-    let all = || finding.stream.arrived.gaps(finding.end());
-    let shown: Vec<String> = all().take(GAPS_SHOWN_MAX).map(range).collect();
-    let more = match all().count().saturating_sub(GAPS_SHOWN_MAX) {
+    let shown: Vec<String> = finding.gaps().take(GAPS_SHOWN_MAX).map(range).collect();
+    let more = match finding.gaps().count().saturating_sub(GAPS_SHOWN_MAX) {
         0 => String::new(),
         more => format!(", and {more} more gaps"),
     };

@@ -171,22 +171,25 @@ impl Status {
         Error::bad_input(thing, reason, "say with --uplink which of them the dump is from")
     }
 
-    /// Sets `stream` against its account; none if this document has none of it.
-    pub fn reconcile(&self, stream: &Stream) -> Option<Reconciled> {
+    /// Sets `stream` from number `start` on, with which its first record came or an earlier one, against its account; none if
+    /// this document has none of it. What was dropped before that may be taken for what is missing behind it.
+    pub fn reconcile(&self, stream: &Stream, start: u64) -> Option<Reconciled> {
         let uplink = self.stream(&stream.key)?;
         let account = &uplink.account;
         let arrived = &stream.arrived;
         let numbered = uplink.next_seq.saturating_sub(1);
         let settled = numbered.saturating_sub(account.pending);
-        let missing_pending = arrived.missing(settled.saturating_add(1), numbered);
-        let missing_settled = arrived.missing(1, settled);
+        let missing_pending = arrived.missing(start.max(settled.saturating_add(1)), numbered);
+        let missing_settled = arrived.missing(start, settled);
         let last = arrived.last().unwrap_or(0);
-        let missing_after = arrived.missing(uplink.next_seq.max(1), last);
+        let missing_after = arrived.missing(start.max(uplink.next_seq), last);
         // What the log had no room for is dropped as well, but its numbers were given to others.
         let dropped_numbered = account.dropped.saturating_sub(account.received.saturating_sub(numbered));
         let missing_dropped = missing_settled.min(dropped_numbered);
         let explained = missing_pending + missing_dropped;
-        let arrived_within = numbered - missing_pending - missing_settled;
+        let before_start = start.saturating_sub(1).min(numbered);
+        let arrived_within = numbered - before_start - missing_pending - missing_settled;
+        let unacknowledged = account.pending.saturating_add(dropped_numbered).saturating_sub(explained);
         Some(Reconciled {
             uplink: uplink.name.clone(),
             account: account.clone(),
@@ -194,7 +197,7 @@ impl Status {
             missing_pending,
             missing_dropped,
             unexplained: missing_settled - missing_dropped + missing_after,
-            arrived_unacknowledged: account.pending.saturating_add(dropped_numbered).saturating_sub(explained),
+            arrived_unacknowledged: unacknowledged.saturating_sub(before_start),
             after_status: arrived.count() - arrived_within,
             fault: account.fault(),
         })
@@ -225,7 +228,7 @@ mod tests {
         for number in numbers {
             stream.arrived.insert(number);
         }
-        let r = status.reconcile(&stream).unwrap();
+        let r = status.reconcile(&stream, 1).unwrap();
         (r.missing_pending, r.missing_dropped, r.unexplained, r.arrived_unacknowledged, r.after_status)
     }
 
@@ -248,6 +251,25 @@ mod tests {
         assert_eq!(reconciled([1, 5, 6, 7, 8, 9, 10], &status), (0, 2, 1, 2, 0), "what arrived early excuses no loss");
         assert_eq!(reconciled([1, 2, 5, 6, 7, 8, 9, 10, 11, 13], &status), (0, 2, 1, 2, 2), "12 is nowhere");
         assert_eq!(reconciled([], &status), (2, 2, 6, 0, 0), "nothing arrived at all");
+    }
+
+    #[test]
+    fn what_came_before_the_dump_is_not_missed() {
+        let from = |start: u64, numbers: &[u64], status: &Status| {
+            let mut stream = Stream::new(key(1));
+            for number in numbers {
+                stream.arrived.insert(*number);
+            }
+            let r = status.reconcile(&stream, start).unwrap();
+            (r.missing_pending, r.missing_dropped, r.unexplained, r.arrived_unacknowledged, r.after_status)
+        };
+        let all = status(11, [10, 10, 0, 0]);
+        assert_eq!(from(4, &[4, 5, 7, 8, 9, 10], &all), (0, 0, 1, 0, 0), "6 is missing, 1 to 3 are not asked for");
+        assert_eq!(from(1, &[4, 5, 7, 8, 9, 10], &all), (0, 0, 4, 0, 0));
+        let some = status(11, [10, 6, 2, 2]);
+        assert_eq!(from(4, &[4, 5, 6, 7, 8], &some), (2, 0, 0, 0, 0), "9 and 10 wait; what was dropped was before");
+        assert_eq!(from(10, &[10], &some), (0, 0, 0, 0, 0), "sent, and not acknowledged, or all of it before");
+        assert_eq!(from(14, &[14, 16], &some), (0, 0, 1, 0, 2), "it begins after the status");
     }
 
     #[test]
@@ -300,7 +322,7 @@ mod tests {
         let most = u64::MAX;
         assert_eq!(reconciled([1], &status(0, [0; 4])), (0, 0, 0, 0, 1));
         assert_eq!(reconciled([most], &status(most, [most; 4])).1, 0, "all that is missing is pending");
-        let r = status(0, [most; 4]).reconcile(&Stream::new(key(1))).unwrap();
+        let r = status(0, [most; 4]).reconcile(&Stream::new(key(1)), 1).unwrap();
         assert!(r.fault.unwrap().contains("accounted for"));
     }
 

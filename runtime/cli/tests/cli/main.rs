@@ -5,6 +5,7 @@ mod build;
 mod examples;
 mod harness;
 mod inspect;
+mod ledger;
 mod new;
 mod place;
 mod replay;

@@ -16,6 +16,7 @@ mod interleaved;
 mod leaving;
 mod letters;
 mod live;
+mod means;
 mod node_push;
 mod nodes;
 mod probation;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use eyot_engine::{Function, LoadOptions};
 use eyot_gateway::board::{Board, Demand, Runs};
 use eyot_trust::verify::Module;
 use eyot_wire::manifest::Manifest;
@@ -61,24 +62,37 @@ struct Place {
     runs: Option<&'static str>,
     fits: bool,
     demands: Vec<Demand>,
+    /// Why it is not loaded there, though the demands may be met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 impl Place {
-    fn new(board: &Board, demands: Vec<Demand>) -> Self {
-        let runs = match board.runs {
-            Runs::Gateway { .. } => Some("gateway"),
-            Runs::Node(_) => Some("node"),
-            Runs::Nothing => None,
+    fn new(board: &Board, manifest: &Manifest, module: &[u8]) -> Result<Self, Error> {
+        let (runs, options) = match board.runs {
+            Runs::Gateway { .. } => (Some("gateway"), Some(LoadOptions::default())),
+            Runs::Node(budget) => (Some("node"), Some(budget.load_options())),
+            Runs::Nothing => (None, None),
         };
-        let fits = runs.is_some() && demands.iter().all(Demand::is_met);
-        Self { board: board.id.clone(), runs, fits, demands }
+        let demands = board.demands(manifest, module.len());
+        let reason = options.map(|options| load(module, options)).transpose()?.and_then(Result::err);
+        let fits = runs.is_some() && reason.is_none() && demands.iter().all(Demand::is_met);
+        Ok(Self { board: board.id.clone(), runs, fits, demands, reason })
     }
 
     fn text(&self) -> String {
         let Some(runs) = self.runs else { return format!("{:17} {:8} nothing runs on it yet\n", self.board, "") };
-        let demands: Vec<String> = self.demands.iter().map(Demand::to_string).collect();
-        format!("{:17} {runs:8} {}  {}\n", self.board, verdict(self.fits), demands.join("; "))
+        let words: Vec<String> = self.demands.iter().map(Demand::to_string).chain(self.reason.clone()).collect();
+        format!("{:17} {runs:8} {}  {}\n", self.board, verdict(self.fits), words.join("; "))
     }
+}
+
+/// As a gateway, or a node's, loads it; why not, if not.
+///
+/// # Errors
+/// There is no thread for it.
+pub fn load(module: &[u8], options: LoadOptions<'_>) -> Result<Result<Function, String>, Error> {
+    guest::on_guest_thread(|| Ok(Function::load(module, options).map_err(|error| format!("is refused: {error}"))))
 }
 
 /// In one column.
@@ -122,8 +136,8 @@ pub fn execute(args: &Args) -> Result<(), Error> {
         return Err(Error::bad_input(thing, "there is no such board", "`eyot boards` lists them"));
     }
     let is_meant = |board: &&Board| args.board.is_empty() || args.board.contains(&board.id);
-    let place = |board: &Board| Place::new(board, board.demands(&manifest, module.len()));
-    let boards: Vec<Place> = all.iter().filter(is_meant).map(place).collect();
+    let place = |board: &Board| Place::new(board, &manifest, &module);
+    let boards: Vec<Place> = all.iter().filter(is_meant).map(place).collect::<Result<_, _>>()?;
     let fits = if args.board.is_empty() { boards.iter().any(|b| b.fits) } else { boards.iter().all(|b| b.fits) };
     if args.json {
         let (name, version) = (manifest.name.as_str(), manifest.version.to_string());

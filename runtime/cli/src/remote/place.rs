@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::output::{self, shown};
-use crate::place::{ended, head, verdict};
+use crate::place::{ended, head, load, verdict};
+use crate::remote;
 use crate::remote::client::Client;
 use crate::remote::documents::{NodeDocument, Status};
 use crate::remote::options::{self, Connection};
 use crate::remote::roster::{gather, unknown, Seen};
-use crate::{guest, remote};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -101,13 +101,6 @@ async fn find(connection: &Connection, gateway: &str) -> Result<(String, Seen), 
 }
 
 impl Guest<'_> {
-    /// As a gateway, or a node's, loads it; why not, if not.
-    fn load(&self, options: LoadOptions<'_>) -> Result<Result<Function, String>, Error> {
-        guest::on_guest_thread(|| {
-            Ok(Function::load(self.module, options).map_err(|error| format!("is refused: {error}")))
-        })
-    }
-
     fn on_gateway<'a>(&self, id: &'a str, status: &'a Status) -> Result<Place<'a>, Error> {
         let board = status.system.as_ref().map(|system| system.board.as_str());
         let known = board.and_then(|id| Board::all().into_iter().find(|board| board.id == id));
@@ -115,7 +108,7 @@ impl Guest<'_> {
             Some(board) => board.demands(self.manifest, self.module.len()),
             None => board::on_any_gateway(self.manifest, self.module.len()).into(),
         };
-        let reason = match self.load(LoadOptions::default())? {
+        let reason = match load(self.module, LoadOptions::default())? {
             Ok(function) => self.add_needs(&function, status, &mut demands),
             Err(reason) => Some(reason),
         };
@@ -169,7 +162,7 @@ impl Guest<'_> {
             heap.needs
         });
         let other = running(node).filter(|other| *other != self.manifest.name);
-        let reason = match (other, self.load(budget.load_options())?) {
+        let reason = match (other, load(self.module, budget.load_options())?) {
             (Some(other), _) => Some(format!(
                 "it runs \"{other}\", and a node runs one function: remove that first, with `eyot remove {other} --node {name}`"
             )),

@@ -5,7 +5,7 @@
 #   tests/run.sh NAME...     only these steps: format lint unit functions node hostile fuzz powercut e2e demo bench
 #   tests/run.sh image       a card for QEMU, booted and cut off; not part of the whole: five minutes
 #   tests/run.sh package     a Debian package, tried under systemd in a container; not part of the whole, as root: ten minutes
-#   tests/run.sh cross       the programs of a 64-bit Arm, tried in an emulator; not part of the whole: ten minutes
+#   tests/run.sh cross       the programs of a 64-bit and a 32-bit Arm, tried in an emulator; not part of the whole: a quarter of an hour
 #
 # Each step stops the run when it fails. Tests that this machine cannot run say SKIPPED and why.
 set -eu
@@ -163,17 +163,27 @@ step_bench() {
     cargo run --release --quiet -p eyot-test-bench --bin backlog -- --megabytes 50
 }
 
-# The daemon as it is on a 64-bit Arm, in an emulator, beside a real broker: messages, functions, kill -9; and TLS, which is
-# what of it is not Rust.
+# The daemon as it is on a 64-bit and on a 32-bit Arm, in an emulator, beside a real broker: messages, functions, kill -9; and
+# TLS, which is what of it is not Rust.
 step_cross() {
-    target=aarch64-unknown-linux-musl
-    default_has $target || { echo "SKIPPED: rustup cannot provide $target"; return; }
-    build_programs $target eyotd eyot
+    if default_has aarch64-unknown-linux-musl; then
+        try_programs aarch64-unknown-linux-musl qemu-aarch64-static
+    else
+        echo "SKIPPED: rustup cannot provide aarch64-unknown-linux-musl"
+    fi
+    tests/setup.sh --quiet --arm32
+    try_programs armv7-unknown-linux-gnueabihf qemu-arm-static
+}
+
+try_programs() {
+    target=$1
+    emulator=$2
+    build_programs "$target" eyotd eyot
     programs=$PWD/target/$target/release
     wrappers=$PWD/target/$target/emulated
     mkdir -p "$wrappers"
     for program in eyotd eyot; do
-        printf '#!/bin/sh\nexec qemu-aarch64-static "%s" "$@"\n' "$programs/$program" > "$wrappers/$program"
+        printf '#!/bin/sh\nexec %s "%s" "$@"\n' "$emulator" "$programs/$program" > "$wrappers/$program"
         chmod +x "$wrappers/$program"
         "$wrappers/$program" --version
     done
@@ -193,7 +203,7 @@ build_programs() {
     programs=
     for program in "$@"; do programs="$programs --bin $program"; done
     # shellcheck disable=SC2086
-    cargo build --release --locked --quiet --target "$target" $programs
+    with_target "$target" cargo build --release --locked --quiet $programs
     for program in "$@"; do
         file=target/$target/release/$program
         if readelf -dW "$file" | grep -q NEEDED; then

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes a Debian 12 or Raspberry Pi OS machine with rustup ready for the test command. Running it again changes nothing.
 #
-#   tests/setup.sh [--quiet]
+#   tests/setup.sh [--quiet] [--arm32]
 #
 # - mosquitto and its clients: the broker of the end-to-end tests.
 # - e2fsprogs, mount and util-linux: the file system, the loop devices and the mount namespace of the power-cut rig.
@@ -13,18 +13,20 @@
 #   that target, the comparison is left out.
 #
 # - gcc for aarch64: for what of a gateway for it is written in C.
+# - With --arm32, the same of 32-bit Arm, and Rust's standard library for armv7-unknown-linux-gnueabihf.
 #
 # Whoever builds for one of these targets uses the default toolchain if it has the target, and otherwise that one:
 # RUSTUP_TOOLCHAIN=$HOME/.cache/eyot/sysroot. EYOT_WASM_TOOLCHAIN names another toolchain for functions.
 set -eu
 
 targets="wasm32-unknown-unknown thumbv8m.main-none-eabihf thumbv7em-none-eabihf riscv32imac-unknown-none-elf"
-quiet=no
+quiet=no arm32=no
 for argument in "$@"; do
     case $argument in
     --quiet) quiet=yes ;;
+    --arm32) targets="$targets armv7-unknown-linux-gnueabihf" arm32=yes ;;
     --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) echo "usage: tests/setup.sh [--quiet]" >&2; exit 2 ;;
+    *) echo "usage: tests/setup.sh [--quiet] [--arm32]" >&2; exit 2 ;;
     esac
 done
 here=$(cd "$(dirname "$0")" && pwd)
@@ -101,6 +103,10 @@ for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients mkfs.ext4:e2fspr
     command -v "${pair%%:*}" > /dev/null || install "${pair##*:}"
 done
 [ -e /usr/aarch64-linux-gnu/include/stdint.h ] || install libc6-dev-arm64-cross
+if [ $arm32 = yes ]; then
+    command -v arm-linux-gnueabihf-gcc > /dev/null || install gcc-arm-linux-gnueabihf
+    [ -e /usr/arm-linux-gnueabihf/include/stdint.h ] || install libc6-dev-armhf-cross
+fi
 say "mosquitto: $(command -v mosquitto)"
 for target in $targets; do
     if default_has "$target"; then

@@ -113,14 +113,17 @@ step_e2e() {
     EYOT_REQUIRE_NODE=1 cargo test --release -p eyot-test-e2e -- --test-threads=2
 }
 
-# An image of a gateway for the 64-bit Arm, made twice, and booted in QEMU.
+# Images of gateways for the 64-bit Arm and for PCs, made twice, and booted in QEMU.
 step_image() {
-    if ! default_has aarch64-unknown-linux-musl; then
-        echo "SKIPPED: rustup cannot provide aarch64-unknown-linux-musl"
-        return
-    fi
-    build_programs aarch64-unknown-linux-musl eyotd eyot-init
-    EYOT_BOOT_PROGRAMS=$PWD/target/aarch64-unknown-linux-musl/release \
+    for pair in qemu-system-aarch64:qemu-system-arm qemu-system-x86_64:qemu-system-x86; do
+        command -v "${pair%%:*}" > /dev/null || apt-get install -y -qq --no-install-recommends "${pair##*:}" > /dev/null
+    done
+    [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || apt-get install -y -qq --no-install-recommends ovmf > /dev/null
+    for target in aarch64-unknown-linux-musl x86_64-unknown-linux-musl; do
+        default_has $target || { echo "SKIPPED: rustup cannot provide $target"; return; }
+        build_programs $target eyotd eyot-init
+    done
+    EYOT_BOOT_TARGET_DIR=$PWD/target \
         cargo test --release -p eyot-test-e2e --test boot -- --nocapture --test-threads=1
 }
 

@@ -45,7 +45,16 @@ pub const IMAGE_BYTES: u64 = DATA.start + DATA.size;
 
 /// Where a table has the disk's signature.
 const TABLE_SIGNATURE_AT: usize = 440;
-const FAT32: u8 = 0x0c;
+
+/// What the table says that the first partition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigKind {
+    /// A FAT file system.
+    Fat = 0x0c,
+    /// One that a PC's firmware looks for a boot loader in.
+    EfiSystem = 0xef,
+}
+
 const LINUX: u8 = 0x83;
 
 /// File systems have dates; ours have always this one.
@@ -67,7 +76,7 @@ impl TimeProvider for NoTime {
     }
 }
 
-/// A FAT file system of `size` bytes with `files`, whose paths have at most one directory.
+/// A FAT file system of `size` bytes with `files`.
 ///
 /// # Errors
 /// They do not fit.
@@ -83,8 +92,8 @@ pub fn fat(size: u64, label: [u8; 11], files: &Files) -> Result<Vec<u8>, Error> 
         let file_system = FileSystem::new(image, FsOptions::new().time_provider(&NoTime))?;
         for (path, content) in files {
             let root = file_system.root_dir();
-            if let Some((directory, _)) = path.split_once('/') {
-                root.create_dir(directory)?;
+            for (at, _) in path.match_indices('/') {
+                root.create_dir(path.get(..at).unwrap_or_default())?;
             }
             let mut file = root.create_file(path)?;
             file.write_all(content)?;
@@ -160,11 +169,11 @@ fn path_with_sbin() -> std::ffi::OsString {
     env::join_paths(paths).unwrap_or_default()
 }
 
-/// Writes an image with these `contents`, each in its partition.
+/// Writes an image with these `contents`, each in its partition, of which the first is of this `kind`.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(image: &mut File, contents: &[(Partition, &[u8])]) -> std::io::Result<()> {
+pub fn write(image: &mut File, kind: ConfigKind, contents: &[(Partition, &[u8])]) -> std::io::Result<()> {
     image.set_len(0)?;
     image.set_len(IMAGE_BYTES)?;
     for (partition, content) in contents {
@@ -178,20 +187,20 @@ pub fn write(image: &mut File, contents: &[(Partition, &[u8])]) -> std::io::Resu
         }
     }
     image.seek(SeekFrom::Start(0))?;
-    image.write_all(&table())?;
+    image.write_all(&table(kind))?;
     image.sync_all()
 }
 
 /// The first sector: a table of partitions, as computers had it since 1983.
-fn table() -> Vec<u8> {
+fn table(kind: ConfigKind) -> Vec<u8> {
     let mut table = vec![0; TABLE_SIGNATURE_AT];
     table.extend(SIGNATURE);
     table.extend([0, 0]);
     for partition in [CONFIG, SLOTS[0], SLOTS[1], DATA] {
         let (active, kind) = match partition.number {
-            1 => (0x80, FAT32),
+            1 => (0x80, kind as u8),
             4 => (0, LINUX),
-            _ => (0, FAT32),
+            _ => (0, ConfigKind::Fat as u8),
         };
         // Cylinders, heads and sectors are nothing that anybody reads any more.
         table.extend([active, 0, 0, 0, kind, 0, 0, 0]);
@@ -228,12 +237,16 @@ mod tests {
         let files = Files::from([
             ("config.txt".to_owned(), b"arm_64bit=1\n".to_vec()),
             ("overlays/a long name.dtbo".to_owned(), vec![7; 100_000]),
+            ("EFI/BOOT/BOOTX64.EFI".to_owned(), vec![8; 10]),
+            ("EFI/debian/grub.cfg".to_owned(), vec![9; 10]),
         ]);
         let once = fat(SLOTS[0].size, *b"BOOT-A     ", &files).unwrap();
         assert!(once == fat(SLOTS[0].size, *b"BOOT-A     ", &files).unwrap());
         let mut image = tempfile::NamedTempFile::new().unwrap();
-        write(image.as_file_mut(), &[(SLOTS[0], &once)]).unwrap();
+        write(image.as_file_mut(), ConfigKind::Fat, &[(SLOTS[0], &once)]).unwrap();
         assert_eq!(read_fat(image.path(), SLOTS[0], "overlays/a long name.dtbo").unwrap(), vec![7; 100_000]);
+        assert_eq!(read_fat(image.path(), SLOTS[0], "EFI/BOOT/BOOTX64.EFI").unwrap(), [8; 10]);
+        assert_eq!(read_fat(image.path(), SLOTS[0], "EFI/debian/grub.cfg").unwrap(), [9; 10]);
         assert_eq!(read_fat(image.path(), SLOTS[0], "config.txt").unwrap(), b"arm_64bit=1\n");
         let error = read_fat(image.path(), SLOTS[0], "nothing").unwrap_err().to_string();
         assert!(error.contains("eyot image build"), "{error}");
@@ -241,7 +254,8 @@ mod tests {
 
     #[test]
     fn the_table_has_each_partition_and_our_signature() {
-        let table = table();
+        assert_eq!(table(ConfigKind::EfiSystem)[446 + 4], 0xef);
+        let table = table(ConfigKind::Fat);
         assert_eq!(table.len(), 512);
         assert!(is_our_table(&table));
         let entry = |number: usize| {

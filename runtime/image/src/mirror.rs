@@ -40,7 +40,7 @@ impl<'a> Mirror<'a> {
         Self { url, keyring: keyring.to_owned(), progress, lists: BTreeMap::new() }
     }
 
-    /// The packages that make up `wanted`: itself, and what it depends on in exactly one version, as packages do that
+    /// The packages that make up `wanted`: itself, and what it depends on in exactly its own version, as packages do that
     /// only stand for others.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl<'a> Mirror<'a> {
             next += 1;
             let missing = || Error::package(&name, format_args!("is not in {}", wanted.suite));
             let paragraph = list.get(&name).ok_or_else(missing)?;
-            for dependency in exact_dependencies(paragraph) {
+            for dependency in parts(paragraph) {
                 if !names.contains(&dependency) && names.len() < PARTS_MAX {
                     names.push(dependency);
                 }
@@ -136,12 +136,13 @@ fn paragraphs(list: &str) -> impl Iterator<Item = (String, Paragraph)> + '_ {
     })
 }
 
-/// Names of what a package depends on in exactly one version.
-fn exact_dependencies(paragraph: &Paragraph) -> Vec<String> {
-    let depends = paragraph.get("Depends").map(String::as_str).unwrap_or_default();
-    depends
+/// Names of what a package depends on in exactly its own version.
+fn parts(paragraph: &Paragraph) -> Vec<String> {
+    let field = |name: &str| paragraph.get(name).map(String::as_str).unwrap_or_default();
+    let own = format!("(= {})", field("Version"));
+    field("Depends")
         .split(',')
-        .filter(|dependency| dependency.contains("(= ") && !dependency.contains('|'))
+        .filter(|dependency| dependency.contains(&own) && !dependency.contains('|'))
         .filter_map(|dependency| dependency.split_whitespace().next())
         .map(str::to_owned)
         .collect()
@@ -177,7 +178,7 @@ SHA256: aa
 
 Package: linux-image-6.12-arm64
 Version: 6.12.1
-Depends: kmod (>= 1), dracut | initramfs-tools (= 2)
+Depends: kmod (>= 1), dracut | initramfs-tools (= 6.12.1), linux-base (= 4.12.1)
 Filename: pool/real.deb
 Size: 93443312
 SHA256: bb
@@ -186,8 +187,8 @@ SHA256: bb
     #[test]
     fn lists_are_read() {
         let list: BTreeMap<_, _> = paragraphs(LIST).collect();
-        assert_eq!(exact_dependencies(&list["linux-image-arm64"]), ["linux-image-6.12-arm64"]);
-        assert!(exact_dependencies(&list["linux-image-6.12-arm64"]).is_empty());
+        assert_eq!(parts(&list["linux-image-arm64"]), ["linux-image-6.12-arm64"]);
+        assert!(parts(&list["linux-image-6.12-arm64"]).is_empty());
         let wanted = Wanted { suite: "trixie".into(), architecture: "arm64".into(), name: "linux-image-arm64".into() };
         let found = package(&wanted, &list["linux-image-6.12-arm64"]).unwrap();
         assert_eq!((found.size, found.sha256.as_str(), found.wanted.as_str()), (93_443_312, "bb", "linux-image-arm64"));

@@ -9,6 +9,10 @@ use crate::Error;
 
 /// The string that says it, in any module, once.
 const DEPENDS: &[u8] = b"\0depends=";
+/// And those that say which devices it is for.
+const ALIAS: &[u8] = b"\0alias=";
+/// Buses whose devices say what they are, so that a module can wait for them.
+const BUSES: [&str; 7] = ["acpi", "hid:", "pci:", "scsi:", "usb:", "virtio:", "vmbus:"];
 /// How deep modules depend on each other, at most.
 const DEPTH_MAX: usize = 32;
 
@@ -19,6 +23,33 @@ pub struct Module {
     pub name: String,
     /// As the kernel loads it.
     pub content: Vec<u8>,
+    /// Modules that it needs.
+    pub needs: Vec<String>,
+    /// When it is loaded.
+    pub when: When,
+}
+
+/// When a module is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At the start.
+    AtStart,
+    /// With a device that matches one of these patterns.
+    WithDevice(Vec<String>),
+    /// With a module that needs it.
+    WithModule,
+}
+
+impl Module {
+    /// A line of the list that the first process reads.
+    pub fn line(&self) -> String {
+        let (when, devices) = match &self.when {
+            When::AtStart => ('+', String::new()),
+            When::WithDevice(devices) => ('?', format!(" {}", devices.join(" "))),
+            When::WithModule => ('-', String::new()),
+        };
+        format!("{when} {} {}{devices}\n", self.name, self.needs.join(","))
+    }
 }
 
 /// The modules for `drivers` among `files`, each after those it depends on. A driver without a module must be in the
@@ -43,7 +74,24 @@ pub fn select(files: &Files, drivers: &[String]) -> Result<Vec<Module>, Error> {
         }
         selection.add(&name, 0)?;
     }
+    let wanted: BTreeSet<_> = drivers.iter().map(|driver| canonical(driver)).collect();
+    for module in &mut selection.modules {
+        if wanted.contains(&module.name) {
+            module.when = when(&module.content);
+        }
+    }
     Ok(selection.modules)
+}
+
+/// When a driver is loaded that a board asks for.
+fn when(module: &[u8]) -> When {
+    let devices: Vec<_> = strings(module, ALIAS).filter(|alias| alias.contains(':')).collect();
+    // What is for other buses too must not wait for devices of these.
+    let all_wait = devices.iter().all(|device| BUSES.iter().any(|bus| device.starts_with(bus)));
+    if devices.is_empty() || !all_wait {
+        return When::AtStart;
+    }
+    When::WithDevice(devices)
 }
 
 /// Names of the drivers that are built in.
@@ -83,20 +131,28 @@ impl Selection<'_> {
             return Ok(());
         }
         let content = plain(path, bytes)?;
-        for needed in depends(&content).ok_or_else(|| Error::package(path, "does not say what it depends on"))? {
-            self.add(&needed, depth + 1)?;
+        let needs = depends(&content).ok_or_else(|| Error::package(path, "does not say what it depends on"))?;
+        for needed in &needs {
+            self.add(needed, depth + 1)?;
         }
-        self.modules.push(Module { name: name.to_owned(), content });
+        self.modules.push(Module { name: name.to_owned(), content, needs, when: When::WithModule });
         Ok(())
     }
 }
 
 /// What a module depends on; none if it does not say.
 fn depends(module: &[u8]) -> Option<Vec<String>> {
-    let at = module.windows(DEPENDS.len()).position(|bytes| bytes == DEPENDS)? + DEPENDS.len();
-    let text = module.get(at..)?.split(|byte| *byte == 0).next()?;
-    let text = String::from_utf8_lossy(text);
+    let text = strings(module, DEPENDS).next()?;
     Some(text.split(',').filter(|name| !name.is_empty()).map(canonical).collect())
+}
+
+/// What follows `key`, each time up to a zero.
+fn strings<'a>(module: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = String> + 'a {
+    let starts = module.windows(key.len()).enumerate().filter(move |(_, bytes)| *bytes == key).map(|(at, _)| at);
+    starts.filter_map(move |at| {
+        let text = module.get(at + key.len()..)?.split(|byte| *byte == 0).next()?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    })
 }
 
 #[cfg(test)]
@@ -136,6 +192,22 @@ mod tests {
     fn a_driver_that_does_not_exist_is_named() {
         let error = select(&files(&[("ext4", "")]), &["ext5".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("ext5"), "{error}");
+    }
+
+    #[test]
+    fn drivers_wait_for_devices_that_say_what_they_are_and_no_others() {
+        let module = |aliases: &str| format!("\x7fELF\0depends=\0{aliases}").into_bytes();
+        let with = |patterns: &[&str]| When::WithDevice(patterns.iter().map(|p| (*p).to_owned()).collect());
+        assert_eq!(when(&module("alias=pci:v1*\0alias=pci:v2*\0")), with(&["pci:v1*", "pci:v2*"]));
+        assert_eq!(when(&module("alias=acpi*:PNP0C0C:*\0")), with(&["acpi*:PNP0C0C:*"]));
+        assert_eq!(when(&module("alias=fs-ext4\0")), When::AtStart);
+        assert_eq!(when(&module("alias=of:N*T*Cbrcm*\0alias=pci:v1*\0")), When::AtStart);
+        assert_eq!(when(&module("")), When::AtStart);
+        let files = files(&[("ext4", "mbcache,jbd2"), ("jbd2", ""), ("mbcache", "")]);
+        let lines: String = select(&files, &["ext4".to_owned()]).unwrap().iter().map(Module::line).collect();
+        assert_eq!(lines, "- mbcache \n- jbd2 \n+ ext4 mbcache,jbd2\n");
+        let device = Module { name: "igb".into(), content: Vec::new(), needs: Vec::new(), when: with(&["pci:a*"]) };
+        assert_eq!(device.line(), "? igb  pci:a*\n");
     }
 
     #[test]

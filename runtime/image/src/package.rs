@@ -61,6 +61,12 @@ fn files(tar: impl Read, is_wanted: impl Fn(&str) -> bool) -> Result<Files, Stri
     Ok(files)
 }
 
+/// The file of that name, in whatever directory.
+pub fn named<'a>(files: &'a Files, name: &str) -> Option<&'a [u8]> {
+    let is_it = |path: &str| path.rsplit('/').next() == Some(name);
+    files.iter().find(|(path, _)| is_it(path)).map(|(_, content)| content.as_slice())
+}
+
 /// `bytes`, decompressed if `name` says that they are compressed.
 ///
 /// # Errors

@@ -82,7 +82,7 @@ mod tests {
         ]);
         let slot = disk::fat(SLOTS[0].size, *b"BOOT-A     ", &files).unwrap();
         let mut image = tempfile::NamedTempFile::new().unwrap();
-        disk::write(image.as_file_mut(), &[(SLOTS[0], &slot)]).unwrap();
+        disk::write(image.as_file_mut(), disk::ConfigKind::Fat, &[(SLOTS[0], &slot)]).unwrap();
         assert_eq!(describe(image.path()).unwrap(), system);
         let taken = read(image.path()).unwrap();
         assert!((3 << 20..6 << 20).contains(&taken.len()), "{}", taken.len());

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal};
 use crate::notify::{self, DATAGRAM_MAX};
 use crate::ring::{Ring, LINE_MAX_BYTES};
 use crate::supervisor::ALIVE_EVERY;
-use crate::{card, say, signal, slot, Message};
+use crate::{card, console, say, signal, slot, Message};
 
 const PROGRAM: &str = "/bin/eyotd";
 const SOCKET: &str = "/run/notify";
@@ -107,7 +107,7 @@ impl Daemon {
     }
 }
 
-/// To the console, and to the ring.
+/// To the consoles, and to the ring.
 fn copy(from: impl Read, log: &Mutex<Ring>) {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
@@ -120,7 +120,6 @@ fn copy(from: impl Read, log: &Mutex<Ring>) {
         }
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         log.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-        let mut console = io::stdout();
-        let _ = console.write_all(text).and_then(|()| console.write_all(b"\n"));
+        console::write_line(text);
     }
 }

@@ -6,10 +6,10 @@
 //!
 //! - [`supervisor`]: all decisions, without I/O;
 //! - [`table`]: the partition table, without I/O; [`card`]: the disk with it;
-//! - [`system`]: mounts, drivers, name, end; [`ioctl`]: the system calls for which there is no safe library;
+//! - [`system`]: mounts, name, end; [`drivers`]: modules of the kernel; [`ioctl`]: the system calls for which there is no safe library;
 //! - [`trial`]: which of the two systems is started, and whether a new one stays, without I/O; [`slot`]: where they are on the card;
 //!   [`update`]: both together;
-//! - [`network`]: addresses; [`clock`]: the time; [`button`]: the power button;
+//! - [`network`]: addresses, and SSH; [`clock`]: the time; [`button`]: the power button; [`console`]: where all is said;
 //! - [`daemon`]: `eyotd` as a process, what it says ([`ring`]) and how it is ([`notify`]).
 //!
 //! A panic ends the first process, which is a panic of the kernel, which restarts the box after ten seconds.
@@ -17,7 +17,9 @@
 mod button;
 mod card;
 mod clock;
+mod console;
 mod daemon;
+mod drivers;
 mod ioctl;
 mod network;
 mod notify;
@@ -41,6 +43,7 @@ use signal_hook::iterator::Signals;
 
 use crate::card::Card;
 use crate::daemon::Daemon;
+use crate::drivers::Drivers;
 use crate::network::Network;
 use crate::notify::Said;
 use crate::supervisor::{Effect, End, Event, Note, Supervisor};
@@ -52,7 +55,7 @@ const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(15);
 /// A box that cannot keep anything is started anew after so long: the card may have been slow, or loose.
 const NO_DATA_PAUSE: Duration = Duration::from_secs(30);
 
-/// Says something on the console, with the time since the kernel started.
+/// Says something on the consoles, with the time since the kernel started.
 #[macro_export]
 macro_rules! say {
     ($($argument:tt)*) => {
@@ -60,11 +63,11 @@ macro_rules! say {
     };
 }
 
-/// See [`say!`]. A console that cannot be written to is no reason to stop.
+/// See [`say!`].
 pub fn say_line(line: &str) {
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
     let seconds = uptime.split(' ').next().unwrap_or_default();
-    let _ = writeln!(std::io::stdout(), "[init {seconds}] {line}");
+    console::write_line(format!("[init {seconds}] {line}").as_bytes());
 }
 
 /// What the main thread waits for.
@@ -85,8 +88,7 @@ pub enum Message {
 fn main() {
     system::mount_kernel();
     say!("eyot {}", env!("CARGO_PKG_VERSION"));
-    let loaded = system::load_modules();
-    say!("{loaded} drivers loaded");
+    say!("{} drivers loaded", Drivers::start());
     let Some(card) = mount_card() else {
         say!("nothing can be kept; starting anew in {} s", NO_DATA_PAUSE.as_secs());
         thread::sleep(NO_DATA_PAUSE);

@@ -1,6 +1,10 @@
-//! An address for each interface, by busybox's DHCP client.
+//! An address for each interface, by busybox's DHCP client; and a shell over SSH, by dropbear, if the image has that and the
+//! card has keys for it. Whoever of them ends is started again.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::Sender;
 use std::thread;
@@ -8,31 +12,45 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-use crate::{say, signal, system, Message};
+use crate::{card, say, signal, system, Message};
 
 const BUSYBOX: &str = "/bin/busybox";
 /// What the client calls with each lease.
 const SCRIPT: &str = "/etc/udhcpc";
+const DROPBEAR: &str = "/bin/dropbear";
+/// On the card's first partition.
+const SSH_KEYS: &str = "authorized_keys";
+/// On the data partition, what the box itself is known by.
+const SSH_OWN_KEYS: &str = "ssh";
 /// USB adapters and radios come when they come.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Interfaces that get an address.
 const INTERFACES_MAX: usize = 8;
-/// Before a client that has ended is started again.
+/// Before a program that has ended is started again.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Its clients.
+/// A program that serves the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Service {
+    /// Gets an address for this interface.
+    Address(String),
+    /// Lets people in.
+    Ssh,
+}
+
+/// Its services.
 #[derive(Debug)]
 pub struct Network {
     host_name: String,
-    clients: HashMap<Pid, String>,
+    running: HashMap<Pid, Service>,
     /// To be started, and when.
-    waiting: Vec<(Duration, String)>,
+    waiting: Vec<(Duration, Service)>,
 }
 
 impl Network {
     /// Looks for interfaces.
     pub fn start(host_name: String, messages: &Sender<Message>) -> Self {
-        let _ = run(&["ip", "link", "set", "lo", "up"]);
+        let _ = run(BUSYBOX, &["ip", "link", "set", "lo", "up"]);
         let messages = messages.clone();
         thread::spawn(move || {
             let mut known = Vec::new();
@@ -49,13 +67,14 @@ impl Network {
                 thread::sleep(LOOK_EVERY);
             }
         });
-        Self { host_name, clients: HashMap::new(), waiting: Vec::new() }
+        let waiting = if ssh_is_wanted() { vec![(Duration::ZERO, Service::Ssh)] } else { Vec::new() };
+        Self { host_name, running: HashMap::new(), waiting }
     }
 
     /// Gets an address for a new interface.
     pub fn add(&mut self, interface: String) {
         say!("the network interface {interface}");
-        self.waiting.push((Duration::ZERO, interface));
+        self.waiting.push((Duration::ZERO, Service::Address(interface)));
     }
 
     /// When [`tick`](Self::tick) is due.
@@ -67,43 +86,65 @@ impl Network {
     pub fn tick(&mut self, now: Duration) {
         let (due, waiting) = self.waiting.drain(..).partition(|(due, _)| *due <= now);
         self.waiting = waiting;
-        let due: Vec<(Duration, String)> = due;
-        for (_, interface) in due {
-            match self.client(&interface) {
-                Some(pid) => drop(self.clients.insert(pid, interface)),
-                None => self.waiting.push((now + PAUSE, interface)),
+        let due: Vec<(Duration, Service)> = due;
+        for (_, service) in due {
+            match self.launch(&service) {
+                Some(pid) => drop(self.running.insert(pid, service)),
+                None => self.waiting.push((now + PAUSE, service)),
             }
         }
     }
 
-    /// A process has ended; a client among them is started again.
+    /// A process has ended; a service among them is started again.
     pub fn ended(&mut self, now: Duration, pid: Pid) {
-        if let Some(interface) = self.clients.remove(&pid) {
-            self.waiting.push((now + PAUSE, interface));
+        if let Some(service) = self.running.remove(&pid) {
+            self.waiting.push((now + PAUSE, service));
         }
     }
 
-    /// Ends the clients.
+    /// Ends the services.
     pub fn stop(&mut self) {
-        for pid in self.clients.keys() {
+        for pid in self.running.keys() {
             signal(Some(*pid), Signal::TERM);
         }
     }
 
-    fn client(&self, interface: &str) -> Option<Pid> {
-        let name = format!("hostname:{}", self.host_name);
-        run(&[
-            "udhcpc", "-f", "-t", "4", "-T", "2", "-A", "5", "-O", "ntpsrv", "-s", SCRIPT, "-x", &name, "-i", interface,
-        ])
+    fn launch(&self, service: &Service) -> Option<Pid> {
+        match service {
+            Service::Address(interface) => {
+                let name = format!("hostname:{}", self.host_name);
+                let client =
+                    ["udhcpc", "-f", "-t", "4", "-T", "2", "-A", "5", "-O", "ntpsrv", "-s", SCRIPT, "-x", &name];
+                run(BUSYBOX, &[&client[..], &["-i", interface]].concat())
+            }
+            // In the foreground, with keys of its own made when they are needed; no passwords, no forwarding.
+            Service::Ssh => run(DROPBEAR, &["-F", "-E", "-R", "-s", "-j", "-k", "-D", card::CONFIG]),
+        }
     }
 }
 
-fn run(arguments: &[&str]) -> Option<Pid> {
-    let child = Command::new(BUSYBOX).args(arguments).env_clear().stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+/// Whether this image has SSH and somebody may come in; what it takes for that is made.
+fn ssh_is_wanted() -> bool {
+    if !Path::new(DROPBEAR).exists() || !Path::new(card::CONFIG).join(SSH_KEYS).exists() {
+        return false;
+    }
+    let own = Path::new(card::DATA).join(SSH_OWN_KEYS);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(own);
+    match made.and_then(|()| system::mount_terminals()) {
+        Ok(()) => true,
+        Err(error) => {
+            say!("there is no SSH: {error}");
+            false
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> Option<Pid> {
+    let child = Command::new(program).args(arguments).env_clear().stdin(Stdio::null()).stderr(Stdio::null()).spawn();
     match child {
         Ok(child) => i32::try_from(child.id()).ok().and_then(Pid::from_raw),
         Err(error) => {
-            say!("busybox does not start: {error}");
+            say!("{program} does not start: {error}");
             None
         }
     }

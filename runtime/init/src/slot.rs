@@ -16,6 +16,13 @@ use crate::trial::{self, State, Update, RECORD_MAX_BYTES, SLOTS};
 /// Where the boot loader looks: a file with `boot_partition=2` in a line of its own.
 const LOADER_FILE: &str = "autoboot.txt";
 const LOADER_KEY: &[u8] = b"boot_partition=";
+/// Where GRUB looks first: what is there it starts once, and forgets before it does.
+const TRIAL_FILE: &str = "trial.env";
+/// GRUB's own form, of which only the first sector ever changes.
+const TRIAL_HEAD: &str = "# GRUB Environment Block\ntrial=";
+const TRIAL_BYTES: usize = 512;
+/// On the kernel's command line, if the boot loader says there which slot it took.
+const SLOT_ARGUMENT: &str = "eyot.slot=";
 /// Below the data, what there is of updates.
 const STAGING: &str = "update";
 /// The one that came last.
@@ -32,9 +39,17 @@ fn at(name: &str) -> PathBuf {
     Path::new(card::DATA).join(name)
 }
 
-/// Number of the partition whose system the boot loader starts.
+/// Number of the partition whose system runs.
 pub fn started() -> u8 {
-    loader_file().map_or(SLOTS[0], |(_, slot)| slot)
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let said = command_line.split_whitespace().find_map(|argument| argument.strip_prefix(SLOT_ARGUMENT)?.parse().ok());
+    let said = said.filter(|slot| SLOTS.contains(slot));
+    said.or_else(|| Some(loader_file()?.1)).unwrap_or(SLOTS[0])
+}
+
+/// Whether the boot loader can start a system once, and the other one after that.
+pub fn is_tried_once() -> bool {
+    Path::new(card::CONFIG).join(TRIAL_FILE).exists()
 }
 
 /// Where the number is in the boot loader's file, and which.
@@ -47,13 +62,30 @@ fn loader_file() -> Option<(u64, u8)> {
 
 /// Has the boot loader start this one from now on. It is one byte of one sector: the old number or the new one.
 pub fn switch(slot: u8) -> io::Result<()> {
-    let (at, _) = loader_file()
+    let (at, now) = loader_file()
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no autoboot.txt on the first partition"))?;
+    if now == slot {
+        return Ok(());
+    }
+    overwrite(LOADER_FILE, &[b'0' + slot], at)
+}
+
+/// Has the boot loader start this one next: once, if it can.
+fn start_next(slot: u8) -> io::Result<()> {
+    if !is_tried_once() {
+        return switch(slot);
+    }
+    let text = format!("{TRIAL_HEAD}{slot}\n");
+    overwrite(TRIAL_FILE, format!("{text:#<TRIAL_BYTES$}").as_bytes(), 0)
+}
+
+/// Writes over a part, no more than a sector, of a file on the first partition.
+fn overwrite(name: &str, bytes: &[u8], at: u64) -> io::Result<()> {
     let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
     mount_remount(card::CONFIG, flags, c"umask=0077")?;
     let write = || {
-        let file = File::options().write(true).open(Path::new(card::CONFIG).join(LOADER_FILE))?;
-        file.write_all_at(&[b'0' + slot], at)?;
+        let file = File::options().write(true).open(Path::new(card::CONFIG).join(name))?;
+        file.write_all_at(bytes, at)?;
         file.sync_all()
     };
     let written = write();
@@ -126,7 +158,7 @@ pub fn install(card: &Card) -> io::Result<Update> {
     let update = installed?;
     keep(&update)?;
     if update.state == State::Written {
-        switch(update.slot)?;
+        start_next(update.slot)?;
     }
     Ok(update)
 }

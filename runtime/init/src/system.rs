@@ -1,19 +1,17 @@
 //! What is there before anything else: pseudo file systems, drivers, a name; and how all of it ends.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::mount::{mount, mount_remount, unmount, MountFlags, UnmountFlags};
-use rustix::system::{finit_module, reboot, sethostname, RebootCommand};
+use rustix::system::{reboot, sethostname, RebootCommand};
 
 use crate::card;
 use crate::say;
 use crate::supervisor::End;
 
-/// Drivers in the order that they are loaded in, one path a line.
-const MODULES: &str = "/etc/modules";
 /// What the user calls the box.
 const NAME_FILE: &str = "/boot/hostname";
 /// Bytes of a host name.
@@ -39,18 +37,14 @@ pub fn mount_kernel() {
     }
 }
 
-/// Loads the drivers; how many there are. Those of hardware that is not here do nothing.
-pub fn load_modules() -> usize {
-    let list = fs::read_to_string(MODULES).unwrap_or_default();
-    let mut loaded = 0;
-    for path in list.lines() {
-        let result = File::open(path).and_then(|file| Ok(finit_module(file, c"", 0)?));
-        match result {
-            Ok(()) => loaded += 1,
-            Err(error) => say!("{path} is not loaded: {error}"),
-        }
-    }
-    loaded
+/// Mounts terminals, for people who come in.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn mount_terminals() -> std::io::Result<()> {
+    fs::create_dir_all("/dev/pts")?;
+    mount("devpts", "/dev/pts", "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=0620,ptmxmode=0666")?;
+    Ok(())
 }
 
 /// Memory in use, by the whole box.

@@ -11,6 +11,8 @@ pub const SLOTS: [u8; 2] = [2, 3];
 const WELL_WITHIN: Duration = Duration::from_secs(300);
 /// For so long it must be connected.
 const WELL_FOR: Duration = Duration::from_secs(10);
+/// Why a system went that the power left, or that hung.
+const UNWELL: &str = "it was started, and did not come as far as being well";
 /// Most bytes of the record.
 pub const RECORD_MAX_BYTES: u64 = 1024;
 
@@ -60,21 +62,32 @@ pub fn other(slot: u8) -> u8 {
 }
 
 impl Update {
-    /// What is to happen, now that the system in `started` runs. The record is to be kept, durably, before that.
-    pub fn begin(&mut self, started: u8) -> Step {
+    /// What is to happen, now that the system in `started` runs; `is_tried_once`: the boot loader starts a new system once,
+    /// and the one before after that. The record is to be kept, durably, before that.
+    pub fn begin(&mut self, started: u8, is_tried_once: bool) -> Step {
         let is_it = started == self.slot;
+        let returned = |reason: &str| State::Returned(reason.to_owned());
         match (&self.state, is_it) {
             (State::Written, true) => {
                 self.state = State::Started;
                 Step::Try
             }
+            (State::Written, false) if is_tried_once => {
+                self.state = returned("it did not come as far as its first process");
+                Step::Run
+            }
             (State::Written, false) => Step::Switch(self.slot),
+            // It was well, and is started from now on; power was lost before that was kept.
+            (State::Started, true) if is_tried_once => {
+                self.state = State::Confirmed;
+                Step::Run
+            }
             (State::Started, true) => {
-                self.state = State::Returned("it was started, and did not come as far as being well".to_owned());
+                self.state = returned(UNWELL);
                 Step::Switch(other(self.slot))
             }
             (State::Started, false) => {
-                self.state = State::Returned("the one before was started instead".to_owned());
+                self.state = returned(if is_tried_once { UNWELL } else { "the one before was started instead" });
                 Step::Run
             }
             (State::Returned(_), true) => Step::Switch(other(self.slot)),
@@ -169,27 +182,41 @@ mod tests {
     #[test]
     fn a_new_system_is_started_once() {
         let mut update = update(State::Written);
-        assert_eq!(update.begin(3), Step::Try);
+        assert_eq!(update.begin(3, false), Step::Try);
         assert_eq!(update.state, State::Started);
-        assert_eq!(update.begin(3), Step::Switch(2), "power was lost before it was well");
+        assert_eq!(update.begin(3, false), Step::Switch(2), "power was lost before it was well");
         assert!(matches!(update.state, State::Returned(_)));
-        assert_eq!(update.begin(3), Step::Switch(2), "power was lost before the switch");
-        assert_eq!(update.begin(2), Step::Run);
+        assert_eq!(update.begin(3, false), Step::Switch(2), "power was lost before the switch");
+        assert_eq!(update.begin(2, false), Step::Run);
+    }
+
+    #[test]
+    fn a_boot_loader_that_tries_once_has_gone_back_by_itself() {
+        let mut hangs = update(State::Written);
+        assert_eq!(hangs.begin(2, true), Step::Run);
+        assert!(matches!(hangs.state, State::Returned(_)), "it does not come again");
+        let mut update = update(State::Written);
+        assert_eq!(update.begin(3, true), Step::Try);
+        let mut unwell = update.clone();
+        assert_eq!(unwell.begin(2, true), Step::Run);
+        assert_eq!(unwell.state, State::Returned(UNWELL.to_owned()));
+        assert_eq!(update.begin(3, true), Step::Run);
+        assert_eq!(update.state, State::Confirmed, "the boot loader was told already");
     }
 
     #[test]
     fn power_that_is_lost_before_the_switch_to_it_changes_nothing() {
         let mut update = update(State::Written);
-        assert_eq!(update.begin(2), Step::Switch(3));
+        assert_eq!(update.begin(2, false), Step::Switch(3));
         assert_eq!(update.state, State::Written);
     }
 
     #[test]
     fn what_was_well_stays_and_what_a_person_switched_back_is_left() {
-        assert_eq!(update(State::Confirmed).begin(3), Step::Run);
-        assert_eq!(update(State::Confirmed).begin(2), Step::Run);
+        assert_eq!(update(State::Confirmed).begin(3, false), Step::Run);
+        assert_eq!(update(State::Confirmed).begin(2, false), Step::Run);
         let mut back = update(State::Started);
-        assert_eq!(back.begin(2), Step::Run);
+        assert_eq!(back.begin(2, false), Step::Run);
         assert!(matches!(back.state, State::Returned(_)));
     }
 

@@ -27,7 +27,7 @@ impl Systems {
         let started = slot::started();
         if let Some(last) = &mut systems.last {
             let before = last.state.clone();
-            let step = last.begin(started);
+            let step = last.begin(started, slot::is_tried_once());
             if last.state != before {
                 keep(last);
             }
@@ -91,15 +91,7 @@ impl Systems {
     /// Whether the box is to start anew.
     pub fn look(&mut self, now: Duration) -> bool {
         match self.trial.and_then(|trial| trial.verdict(now)) {
-            Some(Verdict::Well) => {
-                self.trial = None;
-                if let Some(last) = &mut self.last {
-                    last.state = State::Confirmed;
-                    keep(last);
-                    say!("system {} is well, and stays", last.version);
-                }
-                slot::tell(self.last.as_ref());
-            }
+            Some(Verdict::Well) => self.confirm(),
             Some(Verdict::Unwell(reason)) => self.take_back(reason.to_owned()),
             None => {}
         }
@@ -109,6 +101,19 @@ impl Systems {
     /// When to look again, if something is awaited.
     pub fn deadline(&self) -> Option<Duration> {
         self.trial.map(|trial| trial.deadline())
+    }
+
+    fn confirm(&mut self) {
+        self.trial = None;
+        let Some(last) = &mut self.last else { return };
+        // The boot loader first: who lost power in between was well all the same.
+        if let Err(error) = slot::switch(last.slot) {
+            return self.take_back(format!("it could not be made the one that is started: {error}"));
+        }
+        last.state = State::Confirmed;
+        keep(last);
+        say!("system {} is well, and stays", last.version);
+        slot::tell(self.last.as_ref());
     }
 
     fn take_back(&mut self, reason: String) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use eyot_gateway::{functions, Config, ConfigError};
 use eyot_image::build::{build, Parts};
+use eyot_image::extra::{Extra, SSH_KEYS};
 use eyot_image::fetch::{sha256_of, Cache};
 use eyot_image::lock::Lock;
 use eyot_image::package::Files;
@@ -48,6 +49,9 @@ pub struct Args {
     /// The gateway's host name. Without it, it is named after its network address.
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
+    /// Public keys, one a line, of whoever may come in over SSH, as root; without it the image has no SSH.
+    #[arg(long, value_name = "FILE")]
+    ssh_key: Option<PathBuf>,
     /// Directory with eyotd and eyot-init for the board; target/<target>/release unless given.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
@@ -82,7 +86,8 @@ struct Report<'a> {
 }
 
 pub fn execute(args: &Args) -> Result<(), Error> {
-    let plan = Plan::of(&args.board)?;
+    let extras = args.ssh_key.iter().map(|_| Extra::Ssh).collect::<Vec<_>>();
+    let plan = Plan::of(&args.board, &extras)?;
     let config = config_files(args)?;
     let directory = args.programs.clone().unwrap_or_else(|| Path::new("target").join(&plan.triple).join("release"));
     let [init, eyotd] = ["eyot-init", "eyotd"].map(|name| program(&directory, name, &plan.triple));
@@ -102,7 +107,7 @@ pub fn execute(args: &Args) -> Result<(), Error> {
             names.push(format!("{} {}", package.name, package.version));
         }
     }
-    let parts = Parts { board: &plan.board, packages: &packages, init: &init, eyotd: &eyotd, config };
+    let parts = Parts { board: &plan.board, packages: &packages, init: &init, eyotd: &eyotd, extras: &extras, config };
     let built = build(&parts, &args.out, &progress);
     progress.finish();
     built.map_err(failed)?;
@@ -147,6 +152,9 @@ fn config_files(args: &Args) -> Result<Files, Error> {
         }
         files.insert("hostname".to_owned(), format!("{name}\n").into_bytes());
     }
+    if let Some(path) = &args.ssh_key {
+        files.insert(SSH_KEYS.to_owned(), ssh_keys(path)?);
+    }
     let Some(path) = &args.config else { return Ok(files) };
     let config = Config::load(path).map_err(|e| Error::bad_file(&e))?;
     if !config.data_dir.starts_with(DATA_DIR) {
@@ -169,6 +177,19 @@ fn config_files(args: &Args) -> Result<Files, Error> {
     }
     check(&files)?;
     Ok(files)
+}
+
+/// Public keys; a private one, which is easily taken for them, is refused.
+fn ssh_keys(path: &Path) -> Result<Vec<u8>, Error> {
+    let keys = read(path)?;
+    let is_key = |line: &str| ["ssh-", "ecdsa-", "sk-"].iter().any(|kind| line.starts_with(kind));
+    let text = String::from_utf8_lossy(&keys);
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();
+    if lines.peek().is_none() || !lines.all(is_key) {
+        let remedy = "name the file that ends in .pub, as ssh-keygen makes it";
+        return Err(Error::bad_input(path.display(), "has something else than public keys of SSH", remedy));
+    }
+    Ok(keys)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -1,6 +1,8 @@
 //! What a board's image is made of, as its file in `boards/` says.
 
-use eyot_image::build::{Board, Loader};
+use eyot_image::build::Board;
+use eyot_image::extra::Extra;
+use eyot_image::loader::Loader;
 use eyot_image::lock::Wanted;
 
 use crate::boards::{self, BootMethod, Description};
@@ -9,7 +11,9 @@ use crate::error::Error;
 /// In every image: a DHCP client, and whom TLS trusts.
 const COMMON: [&str; 2] = ["busybox-static", "ca-certificates"];
 /// The boot loader of Raspberry Pis.
-const FIRMWARE: &str = "raspi-firmware";
+const FIRMWARE: [&str; 1] = ["raspi-firmware"];
+/// That of PCs.
+const GRUB: [&str; 2] = ["grub-efi-amd64-signed", "shim-signed"];
 /// The release of Debian that images are made of, where a board does not need a later kernel.
 const SUITE: &str = "trixie";
 
@@ -22,14 +26,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For the board `id`.
+    /// For the board `id`, with these extras.
     ///
     /// # Errors
     /// There is no such board, or no images for it.
-    pub fn of(id: &str) -> Result<Self, Error> {
+    pub fn of(id: &str, extras: &[Extra]) -> Result<Self, Error> {
         let boards = boards::all()?;
         let with_images: Vec<_> =
-            boards.iter().filter_map(|board| Self::new(board).map(|plan| plan.board.id)).collect();
+            boards.iter().filter_map(|board| Self::new(board, &[]).map(|plan| plan.board.id)).collect();
         let Some(description) = boards.iter().find(|board| board.board.id == id) else {
             let remedy = format!("use one of {}", with_images.join(", "));
             return Err(Error::bad_input(format_args!("--board {id}"), "there is no such board", remedy));
@@ -38,25 +42,26 @@ impl Plan {
             let remedy = format!("boards with images are {}", with_images.join(", "));
             Error::bad_input(format_args!("--board {id}"), "there are no images for it", remedy)
         };
-        Self::new(description).ok_or_else(none)
+        Self::new(description, extras).ok_or_else(none)
     }
 
-    /// Of all boards that have images.
+    /// Of all boards that have images, with all extras.
     ///
     /// # Errors
     /// A board's file is wrong.
     pub fn all() -> Result<Vec<Self>, Error> {
-        Ok(boards::all()?.iter().filter_map(Self::new).collect())
+        Ok(boards::all()?.iter().filter_map(|board| Self::new(board, &Extra::ALL)).collect())
     }
 
     /// None if there are no images for it.
-    fn new(description: &Description) -> Option<Self> {
+    fn new(description: &Description, extras: &[Extra]) -> Option<Self> {
         let (kernel, boot) = (description.kernel.as_ref()?, description.boot.as_ref()?);
         let loader = match (&boot.method, boot.generation) {
-            (BootMethod::RpiAutoboot, Some(3)) => Some(Loader::RaspberryPi3),
-            (BootMethod::RpiAutoboot, Some(4)) => Some(Loader::RaspberryPi4),
-            (BootMethod::RpiAutoboot, Some(5)) => Some(Loader::RaspberryPi5),
-            (BootMethod::Direct, _) => None,
+            (BootMethod::RpiAutoboot, Some(3)) => Loader::RaspberryPi3,
+            (BootMethod::RpiAutoboot, Some(4)) => Loader::RaspberryPi4,
+            (BootMethod::RpiAutoboot, Some(5)) => Loader::RaspberryPi5,
+            (BootMethod::Uefi, _) => Loader::Uefi,
+            (BootMethod::Direct, _) => Loader::Direct,
             _ => return None,
         };
         let triple = description.board.triple.clone();
@@ -73,7 +78,13 @@ impl Plan {
         };
         let mut packages = vec![wanted(&kernel.package, kernel.suite.as_deref().unwrap_or(SUITE))];
         packages.extend(COMMON.map(|name| wanted(name, SUITE)));
-        packages.extend(loader.map(|_| wanted(FIRMWARE, SUITE)));
+        let of_loader: &[&str] = match loader {
+            Loader::Direct => &[],
+            Loader::Uefi => &GRUB,
+            Loader::RaspberryPi3 | Loader::RaspberryPi4 | Loader::RaspberryPi5 => &FIRMWARE,
+        };
+        let of_extras = extras.iter().flat_map(|extra| extra.packages());
+        packages.extend(of_loader.iter().chain(of_extras).map(|name| wanted(name, SUITE)));
         let console = description.console.as_ref()?;
         let board = Board {
             id: description.board.id.clone(),
@@ -95,7 +106,7 @@ mod tests {
     fn what_boards_ask_for_is_in_the_lock_file() {
         let lock = Lock::parse(super::super::build::LOCK, "boards/debian.lock".as_ref()).unwrap();
         let plans = Plan::all().unwrap();
-        assert!(plans.len() >= 6);
+        assert!(plans.len() >= 7);
         for plan in plans {
             for wanted in &plan.packages {
                 assert!(!lock.find(wanted).unwrap().is_empty(), "{}: {}", plan.board.id, wanted.name);
@@ -105,7 +116,7 @@ mod tests {
 
     #[test]
     fn boards_without_images_are_said_and_others_named() {
-        let said = |id| Plan::of(id).err().map(|error| format!("{error:?}")).unwrap_or_default();
+        let said = |id| Plan::of(id, &[]).err().map(|error| format!("{error:?}")).unwrap_or_default();
         assert!(said("pico-2").contains("no images") && said("pico-2").contains("rpi-4b"), "{}", said("pico-2"));
         assert!(said("rpi-9").contains("no such board"), "{}", said("rpi-9"));
     }

@@ -1,7 +1,6 @@
 //! Images, and a machine of QEMU's that starts from them.
 
 use std::collections::HashSet;
-use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -11,32 +10,24 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use eyot_image::build::{INITRAMFS, KERNEL};
-use eyot_image::disk::{read_fat, CONFIG, SLOTS};
+use eyot_image::disk::{read_fat, CONFIG};
+use eyot_image::loader::AUTOBOOT;
 use eyot_test_e2e::client::Client;
 use eyot_test_e2e::mosquitto::Mosquitto;
+use eyot_test_e2e::port::free_port;
 use eyot_test_e2e::programs::{eyot, root};
 use eyot_test_e2e::wait::wait_for;
 use serde_json::Value;
+
+use crate::board::Board;
 
 pub const ID: &str = "barn-7";
 /// This machine, as QEMU's user network shows it.
 pub const HOST: &str = "10.0.2.2";
 /// Patience with a machine that is emulated, on a busy one.
-pub const BOOT: Duration = Duration::from_secs(120);
-/// What the whole box may take, functions not counted.
-pub const MEMORY_MAX_MIB: u32 = 64;
+pub const BOOT: Duration = Duration::from_secs(300);
 /// Bytes of the card; the image is smaller.
 pub const CARD_BYTES: u64 = 512 << 20;
-
-/// Where programs are, if there are any.
-pub fn programs() -> Option<PathBuf> {
-    let found = env::var_os("EYOT_BOOT_PROGRAMS").map(PathBuf::from);
-    if found.is_none() {
-        println!("SKIPPED: no EYOT_BOOT_PROGRAMS; use tests/run.sh image");
-    }
-    found
-}
 
 /// `eyot` with these arguments must do well; what it prints.
 #[track_caller]
@@ -46,14 +37,14 @@ pub fn run(arguments: &[&str]) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
-/// An image for `virt`; what `eyot image build --json` says of it. None without a mirror of Debian, which is said.
+/// An image for this board; what `eyot image build --json` says of it. None without a mirror of Debian, which is said.
 ///
 /// When the mirror has replaced a package of the lock file since, the test goes on with the packages of today.
-pub fn build(programs: &Path, out: &Path, more: &[&str]) -> Option<Value> {
+pub fn build(board: &Board, programs: &Path, out: &Path, more: &[&str]) -> Option<Value> {
     let lock = out.with_file_name("new.lock");
     loop {
         let mut command = Command::new(eyot());
-        command.args(["image", "build", "--board", "qemu-virt", "--json", "--programs"]).arg(programs);
+        command.args(["image", "build", "--board", board.id, "--json", "--programs"]).arg(programs);
         command.arg("--out").arg(out).args(more);
         if lock.exists() {
             command.arg("--lock").arg(&lock);
@@ -75,7 +66,7 @@ pub fn build(programs: &Path, out: &Path, more: &[&str]) -> Option<Value> {
 
 /// Number of the partition that a boot loader starts: what it reads of the card, this reads.
 pub fn started(card: &Path) -> usize {
-    let text = String::from_utf8(read_fat(card, CONFIG, "autoboot.txt").unwrap()).unwrap();
+    let text = String::from_utf8(read_fat(card, CONFIG, AUTOBOOT).unwrap()).unwrap();
     text.lines().find_map(|line| line.strip_prefix("boot_partition=")).unwrap().parse().unwrap()
 }
 
@@ -85,32 +76,52 @@ pub struct Machine {
     console: Arc<Mutex<String>>,
     monitor: PathBuf,
     started: Instant,
+    ssh_port: u16,
+    memory_max_mib: u32,
 }
 
 impl Machine {
-    pub fn start(dir: &Path, card: &Path) -> Self {
-        let slot = SLOTS[started(card) - SLOTS[0].number];
-        let file = |name: &str| {
-            let at = dir.join(name);
-            fs::write(&at, read_fat(card, slot, name).unwrap()).unwrap();
-            at
-        };
-        let (kernel, initramfs) = (file(KERNEL), file(INITRAMFS));
+    /// Starts it from a card, in files of `dir`.
+    pub fn start(board: &Board, dir: &Path, card: &Path) -> Self {
+        Self::with(board, dir, card, board.devices)
+    }
+
+    /// The same, with other devices for card and network.
+    pub fn with(board: &Board, dir: &Path, card: &Path, devices: &[&str]) -> Self {
+        let mut qemu = board.emulator(dir, card);
+        qemu.arg("-drive").arg(format!("file={},format=raw,if=none,id=card", card.display()));
+        qemu.args(devices);
+        Self::run(board, qemu, dir)
+    }
+
+    /// The same from a card whose content is at `url`, past all caches of this machine.
+    pub fn on(board: &Board, dir: &Path, card: &Path, url: &str) -> Self {
+        let mut qemu = board.emulator(dir, card);
+        qemu.arg("-drive").arg(format!("file={url},format=raw,if=none,id=card,cache=none"));
+        qemu.args(board.devices);
+        Self::run(board, qemu, dir)
+    }
+
+    /// Of this machine, that leads to SSH of that one.
+    pub fn ssh_port(&self) -> u16 {
+        self.ssh_port
+    }
+
+    /// How long ago it was started.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Starts what `qemu` says, but for console, network and monitor.
+    pub fn run(board: &Board, mut qemu: Command, dir: &Path) -> Self {
         let monitor = dir.join("monitor");
         let _ = fs::remove_file(&monitor);
-        let mut qemu = Command::new("qemu-system-aarch64");
-        qemu.args(["-machine", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "256", "-nographic", "-no-reboot"]);
-        qemu.args(["-append", "console=ttyAMA0 panic=10 quiet"])
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(initramfs);
-        qemu.arg("-drive").arg(format!("file={},format=raw,if=none,id=card", card.display()));
-        qemu.args(["-device", "virtio-blk-device,drive=card", "-netdev", "user,id=net"]);
-        qemu.args(["-device", "virtio-net-device,netdev=net", "-device", "i6300esb"]);
+        qemu.args(["-smp", "2", "-nographic", "-no-reboot"]);
+        let ssh_port = free_port();
+        qemu.arg("-netdev").arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{ssh_port}-:22"));
         qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", monitor.display()));
         let started = Instant::now();
-        let mut child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("qemu-system-aarch64 starts");
+        let mut child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("QEMU starts");
         let console = Arc::new(Mutex::new(String::new()));
         let (lines, to) = (BufReader::new(child.stdout.take().unwrap()), Arc::clone(&console));
         thread::spawn(move || {
@@ -119,7 +130,7 @@ impl Machine {
                 to.lock().unwrap().push_str(&format!("{:7.2} {}\n", started.elapsed().as_secs_f32(), line.trim()));
             }
         });
-        Self { child, console, monitor, started }
+        Self { child, console, monitor, started, ssh_port, memory_max_mib: board.memory_max_mib }
     }
 
     pub fn console(&self) -> String {
@@ -140,7 +151,7 @@ impl Machine {
         let (_, rest) = console.split_once("eyotd is ready, with ").unwrap();
         let mib: u32 = rest.split(' ').next().unwrap().parse().unwrap();
         println!("{how}: ready after {:.1} s, {mib} MiB of memory in use", self.started.elapsed().as_secs_f32());
-        assert!(mib < MEMORY_MAX_MIB);
+        assert!(mib < self.memory_max_mib);
     }
 
     /// As pulling the plug, for all but the writes that QEMU has already given to this machine's kernel.

@@ -1,42 +1,62 @@
-//! A whole gateway from its image: the kernel, the first process, `eyotd`, a card of its own, in QEMU's `virt`, beside two
-//! real brokers on this machine.
+//! A whole gateway from its image: the kernel, the first process, `eyotd`, a card of its own, in a machine of QEMU's, beside
+//! two real brokers on this one.
 //!
 //! And an image onto a card, which is a loop device.
 //!
-//! `EYOT_BOOT_PROGRAMS` names a directory with `eyotd` and `eyot-init` for aarch64; without it these tests say SKIPPED.
-//! `tests/run.sh image` builds them and says where they are. What no QEMU shows: the firmware of a Raspberry Pi and what it
-//! reads, its drivers, and Wi-Fi.
+//! `EYOT_BOOT_TARGET_DIR` names cargo's directory, with `eyotd` and `eyot-init` for aarch64 and x86-64; without it these tests
+//! say SKIPPED. `tests/run.sh image` builds them and says where they are. What no QEMU shows: the firmware of a Raspberry Pi
+//! and what it reads, its drivers, and Wi-Fi.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod board;
+mod cuts;
 mod machine;
+mod pc;
+mod ssh;
 mod update;
+mod volatile;
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use eyot_image::disk::{self, SLOTS};
+use eyot_image::disk::{self, ConfigKind, SLOTS};
 use eyot_test_e2e::client::Client;
 use eyot_test_e2e::mosquitto::Mosquitto;
 use eyot_test_e2e::programs::{eyot, root};
 use eyot_test_e2e::site::{await_status, balances};
 use tempfile::TempDir;
 
-use machine::{build, programs, publish, receive, run, Machine, CARD_BYTES, HOST, ID};
+use board::{Board, PC, VIRT};
+use machine::{build, publish, receive, run, Machine, CARD_BYTES, HOST, ID};
 
 #[test]
 fn the_same_image_each_time() {
-    let Some(programs) = programs() else { return };
+    same_image_each_time(&VIRT);
+    same_image_each_time(&PC);
+}
+
+fn same_image_each_time(board: &Board) {
+    let Some(programs) = board.programs() else { return };
     let dir = TempDir::new().unwrap();
-    let Some(once) = build(&programs, &dir.path().join("a.img"), &[]) else { return };
-    let again = build(&programs, &dir.path().join("b.img"), &[]).unwrap();
+    let Some(once) = build(board, &programs, &dir.path().join("a.img"), &[]) else { return };
+    let again = build(board, &programs, &dir.path().join("b.img"), &[]).unwrap();
     assert_eq!(once["sha256"], again["sha256"]);
     assert_eq!(once["sha256"].as_str().map(str::len), Some(64));
 }
 
 #[test]
 fn a_gateway_from_its_image_takes_functions_and_messages_and_survives_the_plug() {
-    let Some(programs) = programs() else { return };
+    takes_functions_and_messages_and_survives_the_plug(&VIRT);
+}
+
+#[test]
+fn so_does_a_pc() {
+    takes_functions_and_messages_and_survives_the_plug(&PC);
+}
+
+fn takes_functions_and_messages_and_survives_the_plug(board: &Board) {
+    let Some(programs) = board.programs() else { return };
     let dir = TempDir::new().unwrap();
     let at = |name: &str| dir.path().join(name);
     let text = |path: &Path| path.to_str().unwrap().to_owned();
@@ -55,12 +75,12 @@ fn a_gateway_from_its_image_takes_functions_and_messages_and_survives_the_plug()
     fs::write(at("gateway.toml"), config).unwrap();
     let card = at("card.img");
     let more = ["--config", &text(&at("gateway.toml")), "--hostname", "barn"];
-    if build(&programs, &card, &more).is_none() {
+    if build(board, &programs, &card, &more).is_none() {
         return;
     }
     File::options().write(true).open(&card).unwrap().set_len(CARD_BYTES).unwrap();
 
-    let machine = Machine::start(dir.path(), &card);
+    let machine = Machine::start(board, dir.path(), &card);
     machine.ready("first start");
     machine.says("271 MiB for data");
     machine.says("this is barn");
@@ -85,7 +105,7 @@ fn a_gateway_from_its_image_takes_functions_and_messages_and_survives_the_plug()
     cloud_broker.resume();
     let mut cloud = Client::connect(cloud_broker.port(), "cloud");
     cloud.subscribe("processed/#");
-    let machine = Machine::start(dir.path(), &card);
+    let machine = Machine::start(board, dir.path(), &card);
     machine.ready("after kill -9");
     receive(&mut cloud, 100..300);
     let status = await_status(broker.port(), ID, "an empty log", |status| status["ledger"]["pending"] == 0);
@@ -130,7 +150,7 @@ fn a_card_is_written_and_read_back_and_disks_in_use_are_not_touched() {
     let dir = TempDir::new().unwrap();
     let (image, card) = (dir.path().join("gateway.img"), dir.path().join("card"));
     let mut file = File::options().read(true).write(true).create_new(true).open(&image).unwrap();
-    disk::write(&mut file, &[(SLOTS[0], &vec![0x5a; 3 << 20])]).unwrap();
+    disk::write(&mut file, ConfigKind::Fat, &[(SLOTS[0], &vec![0x5a; 3 << 20])]).unwrap();
     File::create(&card).unwrap().set_len(CARD_BYTES).unwrap();
     let Some(device) = Loop::over(&card) else { return };
 

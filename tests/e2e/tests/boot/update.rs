@@ -9,30 +9,29 @@ use eyot_test_e2e::programs::{eyot, root};
 use eyot_test_e2e::site::{await_status, balances};
 use tempfile::TempDir;
 
-use crate::machine::{build, programs, publish, run, started, Machine, CARD_BYTES, HOST, ID};
+use crate::board::{Board, PC, VIRT};
+use crate::machine::{build, publish, run, started, Machine, CARD_BYTES, HOST, ID};
 
-/// `exit(7)` of a 64-bit Arm: the number of the system call, its argument, and the call.
-const EXIT_7: [u32; 3] = [0xd280_0ba8, 0xd280_00e0, 0xd400_0001];
 const READINGS: u32 = 50;
 
-/// The same daemon, but that it ends as soon as it starts.
-fn broken(mut eyotd: Vec<u8>) -> Vec<u8> {
-    let word = |at: usize| u64::from_le_bytes(eyotd[at..at + 8].try_into().unwrap());
-    let half = |at: usize| usize::from(u16::from_le_bytes(eyotd[at..at + 2].try_into().unwrap()));
+/// The same program, but that it ends as soon as it starts.
+fn broken(mut program: Vec<u8>, exit_7: &[u8]) -> Vec<u8> {
+    let word = |at: usize| u64::from_le_bytes(program[at..at + 8].try_into().unwrap());
+    let half = |at: usize| usize::from(u16::from_le_bytes(program[at..at + 2].try_into().unwrap()));
     // Of the ELF header: entry point, program headers, the size of one, how many; of these: offset, address, bytes in the file.
     let (entry, headers, size, count) = (word(24), word(32) as usize, half(54), half(56));
     let loaded = (0..count).map(|number| headers + number * size).find_map(|header| {
         let (offset, address, bytes) = (word(header + 8), word(header + 16), word(header + 32));
         (address..address + bytes).contains(&entry).then(|| (entry - address + offset) as usize)
     });
-    let code: Vec<u8> = EXIT_7.into_iter().flat_map(u32::to_le_bytes).collect();
     let at = loaded.unwrap();
-    eyotd[at..at + code.len()].copy_from_slice(&code);
-    eyotd
+    program[at..at + exit_7.len()].copy_from_slice(exit_7);
+    program
 }
 
 /// A gateway on a card, with its broker, and whoever may update it.
 struct Site {
+    board: &'static Board,
     dir: TempDir,
     broker: Mosquitto,
     programs: PathBuf,
@@ -40,8 +39,9 @@ struct Site {
 
 impl Site {
     /// None without a mirror of Debian.
-    fn new(programs: PathBuf, cloud: &Mosquitto) -> Option<Self> {
-        let site = Self { dir: TempDir::new().unwrap(), broker: Mosquitto::persistent(), programs };
+    fn new(board: &'static Board, cloud: &Mosquitto) -> Option<Self> {
+        let programs = board.programs()?;
+        let site = Self { board, dir: TempDir::new().unwrap(), broker: Mosquitto::persistent(), programs };
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         run(&["keys", "new", "--out", &text(site.at("ada"))]);
         fs::copy(root().join("functions/celsius/celsius.wasm"), site.at("celsius.wasm")).unwrap();
@@ -55,7 +55,7 @@ impl Site {
             fs::read_to_string(site.at("ada.pub")).unwrap().trim()
         );
         fs::write(site.at("gateway.toml"), config).unwrap();
-        build(&site.programs, &site.at("card.img"), &["--config", &text(site.at("gateway.toml"))])?;
+        build(board, &site.programs, &site.at("card.img"), &["--config", &text(site.at("gateway.toml"))])?;
         File::options().write(true).open(site.at("card.img")).unwrap().set_len(CARD_BYTES).unwrap();
         Some(site)
     }
@@ -68,14 +68,16 @@ impl Site {
         format!("mqtt://127.0.0.1:{}", self.broker.port())
     }
 
-    /// Pushes an image of the same programs, but with this daemon.
-    fn push(&self, name: &str, eyotd: &[u8]) -> Child {
+    /// Pushes an image of the same programs, but with this one.
+    fn push(&self, name: &str, program: &str, bytes: &[u8]) -> Child {
         let with = self.at(name);
         fs::create_dir(&with).unwrap();
-        fs::copy(self.programs.join("eyot-init"), with.join("eyot-init")).unwrap();
-        fs::write(with.join("eyotd"), eyotd).unwrap();
+        for program in ["eyot-init", "eyotd"] {
+            fs::copy(self.programs.join(program), with.join(program)).unwrap();
+        }
+        fs::write(with.join(program), bytes).unwrap();
         let image = self.at(&format!("{name}.img"));
-        build(&with, &image, &[]).unwrap();
+        build(self.board, &with, &image, &[]).unwrap();
         let mut command = Command::new(eyot());
         command.args(["update", "push"]).arg(image).args(["--gateway", ID, "--wait", "--broker", &self.url()]);
         command.arg("--key").arg(self.at("ada")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -83,7 +85,7 @@ impl Site {
     }
 
     fn start(&self) -> Machine {
-        Machine::start(self.dir.path(), &self.at("card.img"))
+        Machine::start(self.board, self.dir.path(), &self.at("card.img"))
     }
 
     fn started(&self) -> usize {
@@ -110,31 +112,43 @@ fn ended(push: Child) -> (Option<i32>, String) {
 
 #[test]
 fn a_new_system_comes_over_mqtt_and_stays_if_it_is_well_and_goes_if_it_is_not() {
-    let Some(programs) = programs() else { return };
+    a_new_system_stays_if_it_is_well(&VIRT);
+}
+
+#[test]
+fn so_it_does_on_a_pc() {
+    a_new_system_stays_if_it_is_well(&PC);
+}
+
+fn a_new_system_stays_if_it_is_well(board: &'static Board) {
     let cloud = Mosquitto::persistent();
-    let good = fs::read(programs.join("eyotd")).unwrap();
+    let Some(site) = Site::new(board, &cloud) else { return };
+    let good = fs::read(site.programs.join("eyotd")).unwrap();
     let another = |byte: u8| [&good[..], &[byte]].concat();
-    let Some(site) = Site::new(programs, &cloud) else { return };
     let machine = site.start();
     machine.ready("first start");
     await_status(site.broker.port(), ID, "a gateway that listens", |status| status["subscribed"] == true);
     publish(&site.broker, 0..READINGS);
     site.keeps_the_backlog();
 
-    let push = site.push("good", &another(1));
+    // Number of the partition that is started unless a boot loader tries another once.
+    let stays = |tried: usize, before: usize| if board.is_tried_once { before } else { tried };
+
+    let push = site.push("good", "eyotd", &another(1));
     let console = machine.restarts();
     assert!(console.contains("a new system is written to partition 3"), "{console}");
-    assert_eq!(site.started(), 3);
+    assert_eq!(site.started(), stays(3, 2));
     let machine = site.start();
     machine.ready("on trial");
     machine.says("is well, and stays");
     let (code, said) = ended(push);
     assert!(code == Some(0) && said.contains("keeps it"), "{code:?} {said}");
+    assert_eq!(site.started(), 3);
     site.keeps_the_backlog();
 
-    let push = site.push("broken", &broken(good.clone()));
+    let push = site.push("broken", "eyotd", &broken(good.clone(), board.exit_7));
     machine.restarts();
-    assert_eq!(site.started(), 2);
+    assert_eq!(site.started(), stays(2, 3));
     let console = site.start().restarts();
     assert!(console.contains("taken back: eyotd ended: exit code 7"), "{console}");
     assert_eq!(site.started(), 3, "the one before");
@@ -144,17 +158,33 @@ fn a_new_system_comes_over_mqtt_and_stays_if_it_is_well_and_goes_if_it_is_not() 
     assert!(code == Some(1) && said.contains("eyotd ended: exit code 7"), "{code:?} {said}");
     site.keeps_the_backlog();
 
-    let push = site.push("unlucky", &another(2));
+    let push = site.push("unlucky", "eyotd", &another(2));
     machine.restarts();
     let machine = site.start();
     machine.says("is on trial");
     machine.pull_plug();
-    let console = site.start().restarts();
-    assert!(console.contains("the system on partition 3 is started next"), "{console}");
+    if !board.is_tried_once {
+        let console = site.start().restarts();
+        assert!(console.contains("the system on partition 3 is started next"), "{console}");
+    }
     let machine = site.start();
     machine.ready("after a plug that was pulled in the trial");
     let (code, said) = ended(push);
     assert!(code == Some(1) && said.contains("did not come as far as being well"), "{code:?} {said}");
+    site.keeps_the_backlog();
+    if !board.is_tried_once {
+        return machine.press_button();
+    }
+
+    let init = fs::read(site.programs.join("eyot-init")).unwrap();
+    let push = site.push("hopeless", "eyot-init", &broken(init, board.exit_7));
+    machine.restarts();
+    let console = site.start().restarts();
+    assert!(console.contains("Attempted to kill init"), "{console}");
+    let machine = site.start();
+    machine.ready("after a first process that ended");
+    let (code, said) = ended(push);
+    assert!(code == Some(1) && said.contains("did not come as far as its first process"), "{code:?} {said}");
     site.keeps_the_backlog();
     machine.press_button();
 }

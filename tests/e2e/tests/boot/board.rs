@@ -1,0 +1,100 @@
+//! The boards that QEMU has, and what it is told to be them.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use eyot_image::disk::{read_fat, SLOTS};
+use eyot_image::loader::{Loader, INITRAMFS};
+
+use crate::machine::started;
+
+/// Firmware of a PC, and where that keeps its settings, of Debian's package ovmf.
+const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const SETTINGS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// A board.
+pub struct Board {
+    /// Its name in `boards/`.
+    pub id: &'static str,
+    triple: &'static str,
+    loader: Loader,
+    /// What its card and its network are, for QEMU.
+    pub devices: &'static [&'static str],
+    /// What the whole box may take, functions not counted.
+    pub memory_max_mib: u32,
+    /// Whether its boot loader starts a new system once, and the one before after that.
+    pub is_tried_once: bool,
+    /// `exit(7)` in its processor's language.
+    pub exit_7: &'static [u8],
+}
+
+/// QEMU's own 64-bit Arm. The test reads the card in a boot loader's place.
+pub const VIRT: Board = Board {
+    id: "qemu-virt",
+    triple: "aarch64-unknown-linux-musl",
+    loader: Loader::Direct,
+    devices: &["-device", "virtio-blk-device,drive=card", "-device", "virtio-net-device,netdev=net"],
+    memory_max_mib: 64,
+    is_tried_once: false,
+    // The number of the system call, its argument, and the call.
+    exit_7: &[0xa8, 0x0b, 0x80, 0xd2, 0xe0, 0x00, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4],
+};
+
+/// A PC with UEFI, which reads the card itself.
+pub const PC: Board = Board {
+    id: "x86-64",
+    triple: "x86_64-unknown-linux-musl",
+    loader: Loader::Uefi,
+    devices: &["-device", "ide-hd,drive=card,bus=ide.0", "-device", "e1000e,netdev=net"],
+    memory_max_mib: 80,
+    is_tried_once: true,
+    exit_7: &[0xbf, 7, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05],
+};
+
+impl Board {
+    /// Where its programs are, if there are any.
+    pub fn programs(&self) -> Option<PathBuf> {
+        let Some(target) = env::var_os("EYOT_BOOT_TARGET_DIR").map(PathBuf::from) else {
+            println!("SKIPPED: no EYOT_BOOT_TARGET_DIR; use tests/run.sh image");
+            return None;
+        };
+        Some(target.join(self.triple).join("release"))
+    }
+
+    /// QEMU as this board, about to start from `card`; `dir` is for its files.
+    pub fn emulator(&self, dir: &Path, card: &Path) -> Command {
+        match self.loader {
+            Loader::Uefi => pc(dir, FIRMWARE, SETTINGS, "q35"),
+            _ => self.virt(dir, card),
+        }
+    }
+
+    fn virt(&self, dir: &Path, card: &Path) -> Command {
+        let slot = SLOTS[started(card) - SLOTS[0].number];
+        let mut qemu = Command::new("qemu-system-aarch64");
+        qemu.args(["-machine", "virt", "-cpu", "cortex-a53", "-m", "256", "-device", "i6300esb"]);
+        qemu.args(["-append", "console=ttyAMA0 panic=10 quiet"]);
+        for (option, name) in [("-kernel", self.loader.kernel()), ("-initrd", INITRAMFS)] {
+            let at = dir.join(name);
+            fs::write(&at, read_fat(card, slot, name).unwrap()).unwrap();
+            qemu.arg(option).arg(at);
+        }
+        qemu
+    }
+}
+
+/// A PC with this firmware.
+pub fn pc(dir: &Path, firmware: &str, settings: &str, machine: &str) -> Command {
+    let own = dir.join("settings.fd");
+    if !own.exists() {
+        fs::copy(settings, &own).unwrap();
+    }
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args(["-machine", machine, "-cpu", "max", "-m", "256"]);
+    qemu.args(["-global", "ICH9-LPC.noreboot=false"]);
+    qemu.arg("-drive").arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={firmware}"));
+    qemu.arg("-drive").arg(format!("if=pflash,format=raw,unit=1,file={}", own.display()));
+    qemu
+}

@@ -235,15 +235,12 @@ impl<'a> Report<'a> {
         if self.other_uplinks > 0 {
             let _ = writeln!(text, "{} records of other uplinks are left out", self.other_uplinks);
         }
-        match self.verdict() {
-            Ok(()) => {
-                let is_all = self.findings.iter().all(|f| f.missing() == 0);
-                let what = if is_all { "nothing is missing" } else { "all that is missing is pending or dropped" };
-                let is_late = self.findings.iter().any(|f| f.before_start() > 0);
-                let whence = if is_late { ", from where the dump begins" } else { "" };
-                let _ = writeln!(text, "{GOOD}{what}{whence}{GOOD:#}");
-            }
-            Err(_) => {}
+        if self.verdict().is_ok() {
+            let is_all = self.findings.iter().all(|f| f.missing() == 0);
+            let what = if is_all { "nothing is missing" } else { "all that is missing is pending or dropped" };
+            let is_late = self.findings.iter().any(|f| f.before_start() > 0);
+            let whence = if is_late { ", from where the dump begins" } else { "" };
+            let _ = writeln!(text, "{GOOD}{what}{whence}{GOOD:#}");
         }
         text
     }

@@ -1,6 +1,7 @@
 //! What is there before anything else: pseudo file systems, drivers, a name; and how all of it ends.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -60,6 +61,10 @@ pub fn memory_mib() -> u64 {
 
 /// From here on nothing can write to the root file system, which is memory.
 pub fn protect_root() {
+    // The kernel makes it for everyone to write to, and dropbear takes no keys from below such a directory.
+    if let Err(error) = fs::set_permissions("/", PermissionsExt::from_mode(0o755)) {
+        say!("the root directory stays as it is: {error}");
+    }
     if let Err(error) = mount_remount("/", MountFlags::RDONLY, "") {
         say!("the root file system stays writable: {error}");
     }

@@ -87,10 +87,9 @@ impl Board {
 
 /// A PC with this firmware.
 pub fn pc(dir: &Path, firmware: &str, settings: &str, machine: &str) -> Command {
+    // Anew for each start: what is remembered would be tried first, and the network next.
     let own = dir.join("settings.fd");
-    if !own.exists() {
-        fs::copy(settings, &own).unwrap();
-    }
+    fs::copy(settings, &own).unwrap();
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-machine", machine, "-cpu", "max", "-m", "256"]);
     qemu.args(["-global", "ICH9-LPC.noreboot=false"]);

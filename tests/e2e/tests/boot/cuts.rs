@@ -14,6 +14,7 @@ use eyot_test_e2e::client::Client;
 use eyot_test_e2e::mosquitto::Mosquitto;
 use eyot_test_e2e::programs::root;
 use eyot_test_e2e::site::{await_status, balances};
+use eyot_test_e2e::wait::wait_for;
 use fastrand::Rng;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,9 +29,9 @@ const CUTS: usize = 5;
 const PACE: Duration = Duration::from_millis(5);
 /// Readings that wait at most, wherever.
 const AHEAD_MAX: u64 = 2_000;
-/// A gateway that is ready runs for so long at most.
+/// A gateway whose readings arrive runs on for so long at most.
 const RUNS_MAX_MS: u64 = 4_000;
-/// Of ten cuts, so many come at any moment of the start, and the others once it is ready.
+/// Of ten cuts, so many come at any moment of the start, and the others once readings arrive.
 const AT_START_OF_TEN: u8 = 3;
 /// How likely it is that a sector which was not flushed is kept: none, each by chance, all.
 const KEPT: [f64; 3] = [0.0, 0.5, 1.0];
@@ -129,7 +130,7 @@ fn cut(board: &Board, cuts: usize, mut rng: Rng) {
     machine.pull_plug();
     disk.cut(&mut rng, 0.5);
     let flow = Flow::start(broker.port(), cloud.port());
-    let (mut starts_to_ready, mut unflushed, begin) = (0, 0, Instant::now());
+    let (mut with_readings, mut unflushed, begin) = (0, 0, Instant::now());
     for number in 1..=cuts {
         let machine = start();
         if rng.u8(..10) < AT_START_OF_TEN {
@@ -137,7 +138,9 @@ fn cut(board: &Board, cuts: usize, mut rng: Rng) {
         } else {
             machine.says("eyotd is ready");
             to_ready = machine.age();
-            starts_to_ready += 1;
+            with_readings += 1;
+            let before = flow.arrived.lock().unwrap().len();
+            wait_for("readings in the cloud", BOOT, || (flow.arrived.lock().unwrap().len() > before).then_some(()));
             thread::sleep(Duration::from_millis(rng.u64(..RUNS_MAX_MS)));
         }
         machine.pull_plug();
@@ -153,7 +156,7 @@ fn cut(board: &Board, cuts: usize, mut rng: Rng) {
     let status = await_status(broker.port(), ID, "an empty log", |status| status["ledger"]["pending"] == 0);
     assert!(balances(&status), "{status}");
     println!(
-        "{cuts} cuts in {} s, {starts_to_ready} of them after it was ready; {unflushed} sectors were not flushed, {} flushes; \
+        "{cuts} cuts in {} s, {with_readings} of them while readings arrived; {unflushed} sectors were not flushed, {} flushes; \
          {readings} readings, none lost",
         begin.elapsed().as_secs(),
         disk.flushes()

@@ -34,7 +34,15 @@ fn lets_in_whoever_has_a_key(board: &Board) {
             let known = format!("UserKnownHostsFile={}", at("known"));
             let mut ssh = Command::new("ssh");
             ssh.args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", "-o", &known, "-o"]);
-            ssh.args(["IdentitiesOnly=yes", "-p", &machine.ssh_port().to_string(), "-i", &at(key)]);
+            ssh.args([
+                "IdentitiesOnly=yes",
+                "-o",
+                "HostKeyAlias=barn",
+                "-p",
+                &machine.ssh_port().to_string(),
+                "-i",
+                &at(key),
+            ]);
             let done = ssh.args(["root@127.0.0.1", command]).output().unwrap();
             (done.status.code(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
         };

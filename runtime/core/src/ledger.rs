@@ -1,6 +1,8 @@
 //! The loss ledger: `received = delivered + pending + dropped(reason)`, at every instant, for messages as a whole and
 //! for each stream of outputs. `pending` is counted on its own, so that the equation is a check and not a definition.
 
+mod counts;
+
 use eyot_spool::Lsn;
 use eyot_wire::code::DropReason;
 use eyot_wire::record::Record;
@@ -23,22 +25,6 @@ pub struct Account {
     pub pending: u64,
     #[serde(with = "counts")]
     dropped: [u64; REASONS],
-}
-
-/// Counts by reason with their number in front, so that a log outlives the day a reason is added.
-mod counts {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::REASONS;
-
-    pub fn serialize<S: Serializer>(counts: &[u64; REASONS], s: S) -> Result<S::Ok, S::Error> {
-        counts.as_slice().serialize(s)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u64; REASONS], D::Error> {
-        let found = Vec::<u64>::deserialize(d)?;
-        Ok(std::array::from_fn(|reason| found.get(reason).copied().unwrap_or(0)))
-    }
 }
 
 impl Account {

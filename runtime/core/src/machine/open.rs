@@ -53,8 +53,7 @@ impl<S: Storage> Core<S> {
         seed: u64,
     ) -> Result<Self, OpenError> {
         let (mut rng, mut recovery) = (fastrand::Rng::with_seed(seed), Recovery::default());
-        let max_bytes = spool.max_bytes;
-        let fresh = rng.u64(EPOCHS);
+        let (max_bytes, fresh) = (spool.max_bytes, rng.u64(EPOCHS));
         let mut spool = Spool::open(storage, spool, fresh, &mut recovery)?;
         let damaged = spool.usage().damaged_frames + recovery.malformed;
         let Recovery { mut ledger, mut states, toll, registry, audits, .. } = recovery;

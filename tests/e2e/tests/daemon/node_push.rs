@@ -151,20 +151,24 @@ fn a_function_pushed_by_mosquitto_pub_runs_on_the_node_and_what_does_worse_goes_
     assert!(said.contains("active"), "{said}");
     watch.await_topic("nodes/north/trim/tri ");
     ["status", "list"].into_iter().for_each(|command| shows_node(&eyot(&[command])));
-    // Another name is one function too many for the node; the gateway has room.
+    place_knows_what_the_node_has_left(&site, &third);
+    eyot(&["remove", "trim", "--node", "north"]);
+    watch.await_topic("nodes/north/sensors/sim/raw");
+    site.await_status("a ledger that balances", balances);
+}
+
+/// Another name is one function too many for the node; the gateway has room.
+fn place_knows_what_the_node_has_left(site: &Site, third: &Path) {
     let place = |module: &Path| {
-        let report = tool::run(&site, &["place", module.to_str().unwrap(), "-g", "nodes", "--json"], 0).json();
+        let report = tool::run(site, &["place", module.to_str().unwrap(), "-g", "nodes", "--json"], 0).json();
         let north = report["places"].as_array().unwrap().iter().find(|place| place["name"] == "north").cloned();
         north.unwrap_or_else(|| panic!("{report}"))
     };
-    let north = place(&third);
+    let north = place(third);
     assert!(north["fits"] == true && north["note"].as_str().unwrap().contains("of its heap are free"), "{north}");
     let other = Manifest { name: "other".into(), ..manifest("1.0.0") }.module(site.dir(), &wat("bad", ECHO));
     let north = place(&other);
     assert!(north["fits"] == false && north["reason"].as_str().unwrap().contains("eyot remove trim"), "{north}");
-    eyot(&["remove", "trim", "--node", "north"]);
-    watch.await_topic("nodes/north/sensors/sim/raw");
-    site.await_status("a ledger that balances", balances);
 }
 
 #[test]

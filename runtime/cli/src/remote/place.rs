@@ -11,7 +11,7 @@ use crate::output::{self, shown};
 use crate::place::{ended, head, load, verdict};
 use crate::remote;
 use crate::remote::client::Client;
-use crate::remote::documents::{NodeDocument, Status};
+use crate::remote::documents::{FunctionStatus, NodeDocument, Status};
 use crate::remote::options::{self, Connection};
 use crate::remote::roster::{gather, unknown, Seen};
 
@@ -121,15 +121,12 @@ impl Guest<'_> {
         let (Some(capacity), Some(spool)) = (&status.capacity, &status.spool) else {
             return Some("it does not say what it has left; its eyotd is older than this program".to_owned());
         };
-        let others = status.functions.iter().filter(|other| other.name != self.manifest.name);
-        let others: Vec<_> = others.filter_map(|other| Some((other.state_max_bytes?, other.fuel_per_s))).collect();
-        let state_bytes = others.iter().map(|(bytes, _)| bytes).sum();
-        let fuel_per_s = others.iter().filter_map(|(_, fuel)| *fuel).map(u128::from).sum();
+        let Others { count, state_bytes, fuel_per_s } = Others::than(&self.manifest.name, &status.functions);
         let mut needs = Needs::new(spool.max_bytes, capacity.fuel_per_s).with(state_bytes, fuel_per_s);
         let need = Need::of(function);
         let refused = needs.add(&need).err();
-        let sum = format!("{} other functions", others.len());
-        demands.push(demand("functions", others.len() as u128 + 1, capacity.functions as u64, sum));
+        let sum = format!("{count} other functions");
+        demands.push(demand("functions", count + 1, capacity.functions as u64, sum));
         if need.state_bytes > 0 {
             let sum = format!("{} + {state_bytes} of other functions", need.state_bytes);
             demands.push(demand("state bytes", needs.state_bytes().into(), needs.state_max_bytes(), sum));
@@ -181,6 +178,27 @@ impl Guest<'_> {
     }
 }
 
+/// The functions of a gateway beside one, and what they come to by what it says: no sum of that may wrap.
+#[derive(Debug, PartialEq, Eq)]
+struct Others {
+    count: u128,
+    state_bytes: u64,
+    fuel_per_s: u128,
+}
+
+impl Others {
+    fn than(name: &str, functions: &[FunctionStatus]) -> Self {
+        let mut all = Self { count: 0, state_bytes: 0, fuel_per_s: 0 };
+        for other in functions.iter().filter(|other| other.name != name) {
+            let Some(state_bytes) = other.state_max_bytes else { continue };
+            all.count += 1;
+            all.state_bytes = all.state_bytes.saturating_add(state_bytes);
+            all.fuel_per_s += u128::from(other.fuel_per_s.unwrap_or(0));
+        }
+        all
+    }
+}
+
 /// What the heap is called among demands.
 const HEAP: &str = "heap bytes";
 
@@ -193,4 +211,24 @@ fn running(node: &NodeDocument) -> Option<&str> {
     let deployed = node.deployed.as_ref()?;
     let active = deployed.active.as_ref().and_then(|active| active.name.as_deref());
     active.or_else(|| Some(deployed.name.as_str()).filter(|_| deployed.state != "rejected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_come_to_does_not_wrap() {
+        let function = |name: &str, state_max_bytes: u64| {
+            let text = format!(
+                r#"{{"name":"{name}","version":"1.0.0","sha256":"","state":"active","state_max_bytes":{state_max_bytes},"fuel_per_s":{}}}"#,
+                u64::MAX
+            );
+            serde_json::from_str::<FunctionStatus>(&text).unwrap()
+        };
+        let all = [function("f", 1), function("g", 1 << 63), function("h", 1 << 63)];
+        let fuel_per_s = 2 * u128::from(u64::MAX);
+        assert_eq!(Others::than("f", &all), Others { count: 2, state_bytes: u64::MAX, fuel_per_s });
+        assert_eq!(Others::than("g", &all).state_bytes, (1 << 63) + 1);
+    }
 }

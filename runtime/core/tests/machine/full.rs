@@ -118,3 +118,23 @@ fn a_log_that_is_full_of_what_the_disk_would_not_remove_gets_empty() {
     bench.wait_ms(3000);
     assert!(bench.core.accepts_messages() && bench.message("up/t", "x"), "{:?}", bench.core.spool().usage());
 }
+
+/// The place of acknowledgements has no room after all, as one that a backup brought back with holes: one segment goes, not all
+/// that is to be delivered.
+#[test]
+fn a_place_of_acknowledgements_without_room_costs_no_more_than_none() {
+    let given_up = |has_room: bool| {
+        let (mut bench, _) = stuck(WhenFull::DropOldest);
+        if !has_room {
+            bench.storage.fail(Operation::WriteAt, 1, Fault::Error(ErrorKind::StorageFull));
+        }
+        bench.message("up/t", vec![b'y'; MESSAGE_BYTES]);
+        bench.wait_ms(100);
+        bench.storage.disarm();
+        assert!(bench.core.ledger().is_balanced());
+        bench.stream("cloud").outputs.dropped(DropReason::SpoolFullOldest)
+    };
+    let usual = given_up(true);
+    assert!(usual > 0);
+    assert_eq!(given_up(false), usual);
+}

@@ -71,28 +71,25 @@ impl<S: Storage> Spool<S> {
         Ok(true)
     }
 
-    /// Makes the file durable with this in it, and then a segment.
+    /// Makes the file durable with this in it, and then a segment. If that fails it is given up: its room may not be there, or no
+    /// good, and whoever counts on it again would give up ever more for what does not come about.
     fn write_acks(&mut self, target: Target, bytes: &[u8]) -> Result<(), CommitError> {
-        // Its earlier name must be gone for good before its content is overwritten. What is written is written anew with each
-        // try, so that a sync that failed before hides nothing.
+        let name = segment_name(target.segment);
+        // Its earlier name must be gone for good before its content is overwritten.
         let written = self.storage.sync_dir().and_then(|()| {
             let file = self.storage.open(ACKS_NAME)?;
             self.storage.write_at(&file, 0, bytes)?;
-            self.storage.sync_data(&file)
+            self.storage.sync_data(&file)?;
+            self.storage.rename(ACKS_NAME, &name)?;
+            self.storage.sync_dir()
         });
-        if let Err(error) = written {
-            self.usage.sync_failures += 1;
-            return Err(CommitError::from_io(ACKS_NAME, &error));
-        }
-        let name = segment_name(target.segment);
-        let named = self.storage.rename(ACKS_NAME, &name).and_then(|()| self.storage.sync_dir());
         self.has_acks_file = false;
-        named.map_err(|error| {
+        written.map_err(|error| {
             self.usage.sync_failures += 1;
             // Whichever name it has now: it is not counted any more. If it stays after all, it is true, and holds no frame.
             let _ = self.storage.unlink(ACKS_NAME);
             let _ = self.storage.unlink(&name);
-            CommitError::from_io(&name, &error)
+            CommitError::from_io(ACKS_NAME, &error)
         })
     }
 

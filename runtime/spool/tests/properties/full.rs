@@ -123,6 +123,7 @@ fn a_last_resort_that_fails_loses_nothing_and_is_tried_again() {
             assert!(spool.commit_acks(CLOSING, &seed.to_le_bytes()).is_err(), "{what}");
             assert_eq!((spool.usage().oldest_lsn, spool.acked_durably(0)), (1, 0), "{what}");
             assert_eq!(storage.used_bytes(), spool.usage().bytes, "{what}");
+            assert!(!spool.has_acks_room(), "{what}: a place that is no good is not counted on again");
             if seed % 4 < 2 {
                 check(&storage, delivered, false, &what);
                 continue;

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eyot_wire::control::ConfigReport;
+use eyot_wire::manifest::CONFIG_ENTRIES_MAX;
+use eyot_wire::module::KEY_MAX_BYTES;
 
 use crate::error::Error;
 use crate::output::{self, shown, LABEL};
@@ -117,8 +119,10 @@ pub async fn check_keys(common: &Common, name: &str, set: &BTreeMap<String, Stri
     }
 }
 
+/// Those that can be any: to compare a longer one would take memory many times its size.
 fn keys(report: &ConfigReport) -> impl Iterator<Item = &str> {
-    report.values.keys().chain(&report.left_out).map(String::as_str)
+    let all = report.values.keys().chain(&report.left_out).map(String::as_str);
+    all.filter(|key| key.len() <= KEY_MAX_BYTES).take(CONFIG_ENTRIES_MAX)
 }
 
 fn unknown_key(name: &str, key: &str, known: &BTreeSet<&str>) -> Error {
@@ -135,4 +139,23 @@ fn unknown_key(name: &str, key: &str, known: &BTreeSet<&str>) -> Error {
         None => "it has none".to_owned(),
     };
     Error::bad_input(name, reason, format!("{there_is} If it reads that all the same, give --new"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_a_key_is_compared() {
+        let values = (0..100).map(|n| (format!("key{n:03}"), String::new()));
+        let report = ConfigReport {
+            function: "f".to_owned(),
+            version: "1.0.0".to_owned(),
+            values: values.chain([("a".repeat(KEY_MAX_BYTES + 1), String::new())]).collect(),
+            set_here: Vec::new(),
+            left_out: vec!["left".to_owned()],
+        };
+        let known: Vec<&str> = keys(&report).collect();
+        assert_eq!((known.len(), known.first()), (CONFIG_ENTRIES_MAX, Some(&"key000")));
+    }
 }

@@ -309,6 +309,9 @@ impl<S: Storage> Committer<S> {
                 before.leave(&record);
             }
         });
+        // A stream that is new begins behind what waits; what comes in its place after a power cut is for it.
+        let durable = self.spool.durable();
+        before.streams.iter_mut().for_each(|account| account.passed = account.passed.min(durable));
         encode_ledger(&before, &mut self.scratch);
         match self.spool.commit_acks(KIND_LEDGER, &self.scratch)? {
             true => self.begin_with(ledger),

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use eyot_core::config::{Uplink, WhenFull};
+use eyot_core::config::{Order, Uplink, WhenFull};
 use eyot_spool::memory::{Fault, Operation};
 use eyot_spool::{Options, Storage};
 use eyot_wire::code::DropReason;
@@ -13,7 +13,11 @@ const MESSAGE_BYTES: usize = 3000;
 
 /// A log of a few segments, with nothing left of the disk and no reserve, and how many messages it holds.
 fn stuck(when_full: WhenFull) -> (Bench, u64) {
-    let cloud = Uplink { name: "cloud".to_owned(), topics: vec!["up/#".to_owned()], ..Uplink::default() };
+    stuck_with(when_full, Order::default())
+}
+
+fn stuck_with(when_full: WhenFull, order: Order) -> (Bench, u64) {
+    let cloud = Uplink { name: "cloud".to_owned(), topics: vec!["up/#".to_owned()], order, ..Uplink::default() };
     let mut bench = Bench::sized(vec![cloud], when_full, Options::MAX_BYTES_MIN);
     let mut count = 0;
     while bench.core.spool().usage().segments < 4 {
@@ -137,4 +141,37 @@ fn a_place_of_acknowledgements_without_room_costs_no_more_than_none() {
     let usual = given_up(true);
     assert!(usual > 0);
     assert_eq!(given_up(false), usual);
+}
+
+/// A link came back while a message waits that a full disk has no room for: the stream that is new from then on begins behind that
+/// message, which is not durable when what was delivered makes room.
+#[test]
+fn a_stream_that_is_new_on_a_full_disk_misses_nothing_after_a_power_cut() {
+    let (mut made_room, mut begun) = (0, 0);
+    for taken in 1..80 {
+        let (mut bench, count) = stuck_with(WhenFull::Block, Order::LiveFirst);
+        bench.hold_commits = true;
+        bench.burst("up/t", vec![b'y'; MESSAGE_BYTES]);
+        bench.connect(CLOUD, 10);
+        let oldest = bench.core.spool().usage().oldest_lsn;
+        for _ in 0..taken.min(count) {
+            bench.take();
+        }
+        bench.wait_ms(3000);
+        made_room += u64::from(bench.core.spool().usage().oldest_lsn > oldest);
+        bench.restart();
+        begun += u64::from(bench.core.ledger().streams.len() > 2);
+        bench.storage.set_capacity(None);
+        let before = bench.core.ledger().messages.delivered;
+        bench.connect(CLOUD, 1000);
+        bench.drain();
+        let received = bench.core.ledger().messages.received;
+        for n in 0..3 {
+            assert!(bench.message("up/t", n.to_string()));
+        }
+        let arrived = bench.drain();
+        assert_eq!(arrived, ["0", "1", "2"], "{taken} taken, {before} delivered before, {received} received");
+        assert_eq!(bench.core.ledger().messages.pending, 0, "{taken} taken");
+    }
+    assert!(made_room > 10 && begun > 10, "{made_room}, {begun}: this shows nothing");
 }

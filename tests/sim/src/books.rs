@@ -57,7 +57,8 @@ fn is_allowed(scenario: &Scenario, reason: DropReason) -> bool {
         DropReason::UplinkFull => setup.backlog.is_some_and(|(_, when_full)| when_full != WhenFull::Block),
         DropReason::Expired => setup.ttl_ms.is_some(),
         DropReason::Reduced => setup.reduce_at_percent.is_some(),
-        // Nothing is corrupt, wherever the disk fails or is full: what goes, goes when it is durable why.
+        // Nothing else is corrupt, wherever the disk fails or is full: what goes, goes when it is durable why.
+        DropReason::Corrupt => scenario.faults.loses_durable,
         _ => false,
     }
 }

@@ -25,6 +25,8 @@ pub struct Faults {
     pub disk_error_mean_ms: u64,
     /// The disk has no room left for a while: something else filled it.
     pub disk_full_mean_ms: u64,
+    /// The disk loses what was durable. Nothing does that by itself here: a test calls for it.
+    pub loses_durable: bool,
     /// The wall clock jumps by up to a day, either way.
     pub clock_jump_mean_ms: u64,
     /// A cloud's answer gets lost although the message arrived (the connection then breaks).
@@ -57,6 +59,7 @@ impl Faults {
         sync_error_ppm: 0,
         disk_error_mean_ms: 0,
         disk_full_mean_ms: 0,
+        loses_durable: false,
         clock_jump_mean_ms: 0,
         lost_answer_ppm: 0,
         double_answer_ppm: 0,
@@ -80,6 +83,7 @@ impl Faults {
         sync_error_ppm: 1_000,
         disk_error_mean_ms: 600_000,
         disk_full_mean_ms: 1_800_000,
+        loses_durable: false,
         clock_jump_mean_ms: 900_000,
         lost_answer_ppm: 300,
         double_answer_ppm: 10_000,
@@ -110,6 +114,7 @@ impl Faults {
             sync_error_ppm: level(rng, 20_000),
             disk_error_mean_ms: mean_ms(rng, 30_000),
             disk_full_mean_ms: mean_ms(rng, 60_000),
+            loses_durable: false,
             clock_jump_mean_ms: mean_ms(rng, 30_000),
             lost_answer_ppm: level(rng, 3_000),
             double_answer_ppm: level(rng, 50_000),

@@ -256,7 +256,7 @@ fn a_segment_that_goes_unread_is_counted() {
 fn outputs_lost_at_the_end_of_the_backlog_are_counted() {
     let setup = Setup { when_full: WhenFull::DropOldest, ..Setup::PLAIN };
     let mut scenario = Scenario::quiet(1, setup, 1000);
-    scenario.faults.disk_error_mean_ms = 1000 * HOUR_MS;
+    scenario.faults.loses_durable = true;
     let mut world = World::new(scenario);
     world.cut_off(LinkId::uplink(0), HOUR_MS);
     world.advance(60_000);

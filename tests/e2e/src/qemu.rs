@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{kill_process, Pid, Signal};
+
 use crate::port::free_port;
 use crate::programs::root;
 use crate::wait::{wait_for, STEP};
@@ -70,7 +72,8 @@ pub fn figures(firmware: &Path) -> Vec<String> {
         .expect("the emulator is there");
     let output = child.stdout.take().expect("it was asked for");
     let lines = BufReader::new(output).lines().map_while(Result::ok).take_while(|line| line != "end").collect();
-    let _ = child.kill();
+    // Not by SIGKILL, of which the emulator behind `timeout` would not learn.
+    let _ = kill_process(Pid::from_child(&child), Signal::TERM);
     let _ = child.wait();
     lines
 }

@@ -70,9 +70,8 @@ pub(crate) struct Active {
     pub large_letter_ms: i64,
     /// It begins with nothing: it is to be changed as soon as nothing of it is under way.
     pub is_frozen: bool,
-    /// It is to go: the first message, by its ticket, that it is not to run on. Those from there on wait until it is gone, or
-    /// stays after all.
-    pub leaves_before: Option<u64>,
+    /// No message wakes it any more.
+    pub is_leaving: bool,
     /// It is gone, and only its place is left.
     pub is_gone: bool,
     /// While it is on probation.
@@ -147,7 +146,7 @@ impl Active {
             overrides,
             large_letter_ms: 0,
             is_frozen: false,
-            leaves_before: None,
+            is_leaving: false,
             is_gone: false,
             guard: None,
             canary: None,
@@ -169,15 +168,9 @@ impl Active {
         self.canary.as_ref().is_none_or(|canary| canary.version.instances.are_quiet())
     }
 
-    /// Nothing that it is to run on waits for it either: it can go.
+    /// Nothing waits for it either: it can go.
     pub fn is_idle(&self) -> bool {
-        let is_over = self.waiting.front().is_none_or(|ticket| self.leaves_out(*ticket));
-        self.is_quiet() && is_over && self.tries.is_empty()
-    }
-
-    /// Whether it is not to run on this message, unless it stays.
-    pub fn leaves_out(&self, ticket: u64) -> bool {
-        self.leaves_before.is_some_and(|first| ticket >= first)
+        self.is_quiet() && self.waiting.is_empty() && self.tries.is_empty()
     }
 
     /// What runs here.

@@ -125,15 +125,6 @@ impl Flight {
         }
     }
 
-    /// A function is gone that a message waited for.
-    pub fn goes_without(&mut self, number: u64, place: usize) {
-        let Some(ticket) = self.tickets.get_mut(&number) else { return };
-        let before = ticket.parts.len();
-        ticket.parts.retain(|part| part.place != place);
-        ticket.left = ticket.left.saturating_sub(before - ticket.parts.len());
-        self.see(number);
-    }
-
     /// A function does not run on a message again that it failed on in this build.
     pub fn gave_up(&mut self, number: u64, place: usize, progress: Progress, maker: Arc<Maker>) {
         let parts = self.tickets.get_mut(&number).into_iter().flat_map(|ticket| &mut ticket.parts);

@@ -180,7 +180,7 @@ impl Functions {
         let mut parts = std::mem::take(&mut self.parts);
         for part in &mut parts {
             let Some(active) = self.active.get(part.place) else { continue };
-            let is_first = active.waiting.is_empty() && active.tries.is_empty() && !active.leaves_out(ticket);
+            let is_first = active.waiting.is_empty() && active.tries.is_empty();
             let mut pack = || parcel.get_or_insert_with(|| waking.parcel()).clone();
             let work = self.work(part.place, ticket, waking.topic, true);
             let begun = is_first.then(|| self.start(&work, &waking.invocation(), &mut pack, shop)).flatten();
@@ -232,7 +232,7 @@ impl Functions {
     ) -> Option<Progress> {
         let active = self.active.get_mut(place)?;
         let ticket = *active.waiting.front()?;
-        if !active.tries.is_empty() && !active.tries.contains_key(&ticket) || active.leaves_out(ticket) {
+        if !active.tries.is_empty() && !active.tries.contains_key(&ticket) {
             return None;
         }
         let progress = self.start_parked(place, ticket, parcel, may_leave, shop)?;

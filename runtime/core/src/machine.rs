@@ -112,7 +112,7 @@ impl<S: Storage> Core<S> {
     /// The smallest set of topic filters that covers every trigger.
     pub fn subscriptions(&self) -> Vec<String> {
         let mut filters: Vec<&str> = Vec::new();
-        for trigger in self.functions.iter().flat_map(|a| &a.manifest.triggers) {
+        for trigger in self.functions.iter().filter(|a| !a.is_leaving).flat_map(|a| &a.manifest.triggers) {
             let filter = trigger.mqtt.as_str();
             if filters.iter().any(|f| eyot_wire::topic::covers(f, filter)) {
                 continue;

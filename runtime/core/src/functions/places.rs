@@ -36,23 +36,20 @@ impl Functions {
         place
     }
 
-    /// It begins with no message from the one with this ticket on; with none, with all again.
-    pub fn set_leaving(&mut self, place: usize, leaves_before: Option<u64>) {
-        if let Some(active) = self.active.get_mut(place) {
-            active.leaves_before = leaves_before;
-        }
+    /// From now on no message wakes it, or messages do again.
+    pub fn set_leaving(&mut self, place: usize, is_leaving: bool) {
+        let Some(active) = self.active.get_mut(place).filter(|active| active.is_leaving != is_leaving) else { return };
+        active.is_leaving = is_leaving;
+        self.retrigger();
     }
 
-    /// It is idle, and goes. Returns the messages that waited for that, by their tickets.
-    pub fn remove(&mut self, place: usize) -> VecDeque<u64> {
-        let mut left_out = VecDeque::new();
+    /// It is idle, and goes.
+    pub fn remove(&mut self, place: usize) {
         if let Some(active) = self.active.get_mut(place) {
             active.instances.dissolve();
-            active.is_gone = true;
-            left_out = std::mem::take(&mut active.waiting);
+            (active.is_leaving, active.is_gone) = (true, true);
         }
         self.retrigger();
-        left_out
     }
 
     /// From now on a shadow sees what the one at this place sees.

@@ -189,7 +189,7 @@ impl<S: Storage> Core<S> {
             active.is_frozen = is_frozen;
         }
         if !is_frozen {
-            self.functions.set_leaving(place, None);
+            self.functions.set_leaving(place, false);
             self.go_on(place);
             self.land();
         }

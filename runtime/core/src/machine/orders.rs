@@ -109,7 +109,7 @@ impl<S: Storage> Core<S> {
             }
             Command::Remove { .. } => {
                 let place = self.functions.place(&name).ok_or_else(none_here)?;
-                self.functions.set_leaving(place, Some(self.flight.next()));
+                self.functions.set_leaving(place, true);
                 self.deployer.stage = Some(Stage::Ready { name, change: Change::Remove, origin, loaded: None });
             }
             Command::Config { set, unset, .. } => {

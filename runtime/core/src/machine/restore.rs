@@ -43,7 +43,7 @@ impl<S: Storage> Core<S> {
             return;
         }
         let Some(active) = &entry.active else {
-            return place.into_iter().for_each(|place| drop(self.functions.remove(place)));
+            return place.into_iter().for_each(|place| self.functions.remove(place));
         };
         if configured.as_ref().is_some_and(|build| build.sha256 == active.sha256) && entry.overrides.is_empty() {
             return;

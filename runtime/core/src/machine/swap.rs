@@ -162,11 +162,7 @@ impl<S: Storage> Core<S> {
                 }
                 self.set_state(place, state);
             }
-            (Some(place), None) => {
-                for ticket in self.functions.remove(place) {
-                    self.flight.goes_without(ticket, place);
-                }
-            }
+            (Some(place), None) => self.functions.remove(place),
             (None, None) => {}
         }
     }

@@ -13,7 +13,6 @@ mod flight;
 mod full;
 mod gaps;
 mod interleaved;
-mod leaving;
 mod letters;
 mod live;
 mod means;

@@ -127,6 +127,7 @@ pub use problem::{ConfigError, Problem, PROBLEMS_MAX, PROBLEM_MAX_CHARS};
 pub use reduce::Reduce;
 pub use run::Run;
 pub use secret::{Secret, SECRET_MAX_BYTES, USERNAME_MAX_BYTES};
+pub use section::meant;
 
 use crate::file::read_text;
 use crate::mqtt::transport::Endpoint;

@@ -264,16 +264,19 @@ impl<'a, 'i> Section<'a, 'i> {
             if self.known.contains(&name) || self.refused.contains(&name) {
                 continue;
             }
-            let near = self.known.iter().map(|known| (strsim::damerau_levenshtein(known, name), *known)).min();
-            let reason = match near {
-                Some((distance, known)) if distance * CHARS_PER_TYPO <= known.len() => {
-                    format!("is not a key here; did you mean \"{known}\"?")
-                }
-                _ => format!("is not a key here; remove it, or use one of: {}", self.known.join(", ")),
+            let reason = match meant(self.known.iter().copied(), name) {
+                Some(known) => format!("is not a key here; did you mean \"{known}\"?"),
+                None => format!("is not a key here; remove it, or use one of: {}", self.known.join(", ")),
             };
             reader.problem(&key.span(), format!("{}{name}", self.prefix), reason);
         }
     }
+}
+
+/// Of the `known` names, the one that `name` is a slip of the pen for. Time and memory grow with the product of their lengths.
+pub fn meant<'a>(known: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a str> {
+    let nearest = known.map(|known| (strsim::damerau_levenshtein(known, name), known)).min();
+    nearest.filter(|(distance, known)| distance * CHARS_PER_TYPO <= known.len()).map(|(_, known)| known)
 }
 
 /// Reads a duration with its unit.

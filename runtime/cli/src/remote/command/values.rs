@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use eyot_gateway::config::meant;
 use eyot_wire::control::ConfigReport;
 use eyot_wire::manifest::CONFIG_ENTRIES_MAX;
 use eyot_wire::module::KEY_MAX_BYTES;
@@ -15,9 +16,6 @@ use crate::remote::options::{self, Connection};
 use crate::remote::roster::{gather_beside, retained, GATEWAYS_MAX};
 
 use super::Common;
-
-/// A key with one wrong letter in so many is taken for a slip of the pen.
-const CHARS_PER_TYPO: usize = 3;
 
 /// Show what the configuration of a function is on a gateway: the manifest's, and what was set there in its place.
 #[derive(clap::Args)]
@@ -127,16 +125,13 @@ fn keys(report: &ConfigReport) -> impl Iterator<Item = &str> {
 
 fn unknown_key(name: &str, key: &str, known: &BTreeSet<&str>) -> Error {
     let reason = format!("has no \"{}\" in its [config]", shown(key.as_bytes()));
-    let near = known.iter().map(|known| (strsim::damerau_levenshtein(known, key), *known)).min();
-    let there_is = match near {
-        Some((distance, near)) if distance * CHARS_PER_TYPO <= near.len() => {
-            format!("did you mean \"{}\"?", shown(near.as_bytes()))
-        }
-        Some(_) => {
+    let there_is = match meant(known.iter().copied(), key) {
+        Some(near) => format!("did you mean \"{}\"?", shown(near.as_bytes())),
+        None if known.is_empty() => "it has none".to_owned(),
+        None => {
             let all = known.iter().copied().collect::<Vec<_>>().join(", ");
             format!("there are: {}", shown(all.as_bytes()))
         }
-        None => "it has none".to_owned(),
     };
     Error::bad_input(name, reason, format!("{there_is} If it reads that all the same, give --new"))
 }

@@ -303,6 +303,9 @@ impl<S: Storage> Committer<S> {
         ledger: &Ledger,
         error: CommitError,
     ) -> Result<Option<Commit<S::File>>, CommitError> {
+        if !self.spool.has_acks_room() {
+            return Err(error);
+        }
         let mut before = ledger.clone();
         self.spool.show_batch(&mut |_, kind, body| {
             if let Some(record) = Record::decode(body).ok().filter(|_| kind == KIND_COMMIT) {

@@ -360,7 +360,7 @@ impl<S: Storage> Core<S> {
                 }
             }
         }
-        delivered.into_iter().for_each(|stream| self.is_delivered(stream));
+        delivered.into_iter().for_each(|stream| self.begin_to_retire(stream));
     }
 }
 

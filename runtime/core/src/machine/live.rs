@@ -53,8 +53,8 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// A backlog has nothing more to deliver.
-    pub(super) fn is_delivered(&mut self, stream: u8) {
+    /// A backlog has nothing more to deliver: it is to go.
+    pub(super) fn begin_to_retire(&mut self, stream: u8) {
         if self.retirements.iter().any(|r| r.stream == stream) {
             return;
         }
@@ -64,6 +64,9 @@ impl<S: Storage> Core<S> {
 
     /// Backlogs whose delivery is on disk go; what they came to is counted with the stream that came after them.
     pub(super) fn retire(&mut self, durable: u64) {
+        if self.retirements.is_empty() {
+            return;
+        }
         let (due, later) = std::mem::take(&mut self.retirements).into_iter().partition(|r| r.batch <= durable);
         self.retirements = later;
         let due: Vec<Retirement> = due;

@@ -56,12 +56,19 @@ impl Drivers {
         while drivers.look() > 0 {}
         let loaded = drivers.modules.iter().filter(|module| module.when == When::Done).count();
         let begin = Instant::now();
-        thread::spawn(move || loop {
-            let pause = if begin.elapsed() < STARTING { LOOK_AT_START_EVERY } else { LOOK_EVERY };
-            thread::sleep(pause);
-            drivers.look();
+        thread::spawn(move || {
+            while drivers.any_waits() {
+                let pause = if begin.elapsed() < STARTING { LOOK_AT_START_EVERY } else { LOOK_EVERY };
+                thread::sleep(pause);
+                drivers.look();
+            }
         });
         loaded
+    }
+
+    /// Whether a device that is not here may still need one.
+    fn any_waits(&self) -> bool {
+        self.modules.iter().any(|module| matches!(module.when, When::WithDevice(_)))
     }
 
     /// Loads those of devices that are here; how many there were.

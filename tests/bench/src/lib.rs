@@ -20,8 +20,11 @@
 //! - [`flash`][]: a file system whose device counts.
 //! - [`store`][]: our log, and the stores it is compared with.
 //!
+//! And what functions take of a microcontroller:
+//! - [`wasm3`][]: the interpreter that they are compared with.
+//!
 //! Programs: `bench` is the one command; `micro` times the steps of a message; `wear` counts what a flash has to take;
-//! `native` is the peer; `broker` is rumqttd with bounded memory.
+//! `nodes` what a microcontroller has; `native` is the peer; `broker` is rumqttd with bounded memory.
 // A benchmark that cannot go on has nobody to tell but its user.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -37,4 +40,5 @@ pub mod process;
 pub mod report;
 pub mod run;
 pub mod store;
+pub mod wasm3;
 pub mod work;

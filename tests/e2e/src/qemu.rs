@@ -44,28 +44,25 @@ pub fn firmware(test: &str) -> Option<PathBuf> {
 
 /// What the program beside the firmware measures: a line for each function, in heap, instructions and fuel.
 ///
+/// # Panics
+/// When the emulator does not start.
+pub fn figures(firmware: &Path) -> Vec<String> {
+    figures_of(&firmware.with_file_name("figures"), &["-serial", "stdio"])
+}
+
+/// The lines that a program says up to `end`, `output` being where it says them, and an instruction taking a nanosecond.
+///
 /// It is ended after [`FIGURES_MAX_S`].
 ///
 /// # Panics
 /// When the emulator does not start.
-pub fn figures(firmware: &Path) -> Vec<String> {
+pub fn figures_of(program: &Path, output: &[&str]) -> Vec<String> {
     let mut child = Command::new("timeout")
-        .args([FIGURES_MAX_S, EMULATOR])
-        // An instruction takes a nanosecond.
-        .args([
-            "-machine",
-            "mps2-an505",
-            "-icount",
-            "shift=0",
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-            "-serial",
-            "stdio",
-        ])
+        .args([FIGURES_MAX_S, EMULATOR, "-machine", "mps2-an505", "-icount", "shift=0"])
+        .args(["-display", "none", "-monitor", "none"])
+        .args(output)
         .arg("-kernel")
-        .arg(firmware.with_file_name("figures"))
+        .arg(program)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

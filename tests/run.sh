@@ -50,7 +50,7 @@ step_format() {
 }
 
 # Off by default, and tested all the same.
-features=eyot-node/flash
+features=eyot-node/flash,eyot-node/boot
 
 step_lint() {
     cargo clippy --workspace --all-targets --features $features --quiet -- -D warnings
@@ -74,6 +74,8 @@ step_node() {
         (cd "firmware/$folder" && cargo fmt --check)
     done
     build_firmware mps2-an505 thumbv8m.main-none-eabihf mps2-an505
+    # The same for the boot loader's slot, so that the tests can renew it.
+    with_target thumbv8m.main-none-eabihf sh -c 'cd firmware/mps2-an505 && cargo build --release --locked --quiet --features slot --bin eyot-mps2-an505-slot "$@"' slot
     build_firmware pico-2 thumbv8m.main-none-eabihf mps2-an505
     build_firmware nrf52840-dk thumbv7em-none-eabihf nrf52840-dk
     build_firmware esp32-c6 riscv32imac-unknown-none-elf esp32-c6

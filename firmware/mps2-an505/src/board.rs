@@ -27,7 +27,7 @@ fn SysTick() {
 }
 
 /// The CMSDK watchdog of the secure world.
-struct Watchdog;
+pub struct Watchdog;
 
 impl Watchdog {
     const LOAD: *mut u32 = 0x5008_1000 as *mut u32;
@@ -36,7 +36,8 @@ impl Watchdog {
     /// Counts, and resets.
     const ON: u32 = 0b11;
 
-    fn start(&mut self) {
+    /// Starts the count anew; from then on it is to be fed.
+    pub fn start(&mut self) {
         // SAFETY: registers of a device that only this struct uses.
         unsafe {
             ptr::write_volatile(Self::LOAD, WATCHDOG_TICKS);

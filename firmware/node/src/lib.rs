@@ -13,6 +13,7 @@
 //! - [`invoke`]: the function.
 //! - [`queue`]: outputs until they are acknowledged.
 //! - [`link`]: the gateway's other end; [`install`]: modules that come over it.
+//! - [`update`]: its own program, renewed; `slots`, with the feature `boot`: where that is written.
 //! - [`keep`]: its state, over a reset; `flash`, with the feature of that name: where that is kept.
 //! - [`node`]: all of it together.
 #![no_std]
@@ -29,6 +30,9 @@ pub mod node;
 pub mod queue;
 pub mod sample;
 pub mod sensors;
+#[cfg(feature = "boot")]
+pub mod slots;
+pub mod update;
 
 pub use eyot_engine::StackLimits;
 pub use eyot_wire::link::Ledger;
@@ -37,6 +41,7 @@ pub use invoke::NodeLimits;
 pub use keep::Keeper;
 pub use node::{Node, Options};
 pub use sample::{Channel, Sample, Sensor, SensorError};
+pub use update::Slots;
 
 /// What a chip has to say for itself.
 pub trait Board {

@@ -11,6 +11,7 @@ use crate::keep::{Keeper, KEEP_EVERY_MS};
 use crate::link::{Heard, Link};
 use crate::queue::{Output, Queue};
 use crate::sample::{Channel, Sample};
+use crate::update::{Slots, Updater};
 use crate::Board;
 
 /// Bytes taken from the line at once.
@@ -43,6 +44,7 @@ pub struct Node<'a, B, S, const QUEUE: usize> {
     queue: Queue<QUEUE>,
     link: Link,
     installer: Installer,
+    updater: Updater<'a>,
     ledger: Ledger,
     logs: Deque<(u8, Text), LOGS_MAX>,
     /// The function failed on the last sample: said once, not each time.
@@ -71,6 +73,7 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
             queue: Queue::default(),
             link: Link::default(),
             installer: Installer::default(),
+            updater: Updater::default(),
             ledger: Ledger::default(),
             logs: Deque::new(),
             is_failing: false,
@@ -83,6 +86,12 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
     /// The state of its function survives a reset, as it was up to [`KEEP_EVERY_MS`] before.
     pub fn with_keeper(mut self, keeper: &'a mut dyn Keeper) -> Self {
         self.keeper = Some(keeper);
+        self
+    }
+
+    /// Its own program can be renewed over the link.
+    pub fn with_slots(mut self, slots: &'a mut dyn Slots) -> Self {
+        self.updater = Updater::new(slots);
         self
     }
 
@@ -115,7 +124,19 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
         let heard = self.listen();
         self.sample();
         self.keep();
-        heard.and(self.speak())
+        let spoken = self.speak();
+        self.renew();
+        heard.and(spoken)
+    }
+
+    /// Starts anew when another program is ready; what its function keeps goes with it.
+    fn renew(&mut self) {
+        let now_ms = self.board.uptime_ms();
+        if self.updater.tend(now_ms, self.link.is_welcome(), self.queue.len() == 0) {
+            self.keep_due_ms = 0;
+            self.keep();
+            self.updater.restart();
+        }
     }
 
     fn keep(&mut self) {
@@ -183,7 +204,14 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
                 self.installer.begin(sha256, bytes, self.program.sha256(), max_bytes);
                 None
             }
+            Some(Heard::Module(ToNode::BeginProgram { sha256, bytes })) => {
+                self.updater.begin(sha256, bytes);
+                None
+            }
             Some(Heard::Module(ToNode::Chunk { sha256, offset, bytes })) => {
+                if self.updater.chunk(now_ms, sha256, offset, bytes) {
+                    return;
+                }
                 self.installer.chunk(sha256, offset, bytes).map(|module| (sha256, module))
             }
             Some(Heard::Module(ToNode::Remove)) => {
@@ -313,6 +341,7 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
         }
         let serial = &mut self.serial;
         self.installer.poll(now_ms, |install| say(serial, &FromNode::Install(install))).transpose()?;
+        self.updater.poll(now_ms, |install| say(serial, &FromNode::Install(install))).transpose()?;
         while let Some((level, text)) = self.logs.pop_front() {
             say(&mut self.serial, &FromNode::Log { level, text: &text })?;
         }

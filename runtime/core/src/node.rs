@@ -34,6 +34,9 @@ pub struct NodeReport {
     /// On what its function failed last, and how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
+    /// Its own program, where that is to be renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateReport>,
     /// Milliseconds since its start, when it last said so.
     pub uptime_ms: u64,
     /// Of its heap.
@@ -53,11 +56,35 @@ pub struct NodeReport {
     pub bad_lines: u64,
 }
 
+/// How far a node's own program is that came over its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateState {
+    /// On its way, or on trial.
+    Receiving,
+    /// The node runs it, and keeps it.
+    Confirmed,
+    /// The node did not take it, or went back to the one before.
+    Rejected,
+}
+
+/// A program for a node, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UpdateReport {
+    /// SHA-256 of the program, in hexadecimal digits.
+    pub sha256: String,
+    /// How far it is.
+    pub state: UpdateState,
+    /// Why it was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 impl NodeReport {
     /// Whether something has changed that people wait to hear.
     fn is_news_after(&self, before: &Self) -> bool {
-        (self.online, self.session, &self.function, &self.refused)
-            != (before.online, before.session, &before.function, &before.refused)
+        (self.online, self.session, &self.function, &self.refused, &self.update)
+            != (before.online, before.session, &before.function, &before.refused, &before.update)
     }
 
     /// Whether it runs this module.

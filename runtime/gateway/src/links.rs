@@ -220,7 +220,8 @@ pub(crate) fn plan(config: &Config, local: &Endpoint) -> Vec<Planned> {
 fn nodes(config: &Config) -> impl Iterator<Item = Planned> + '_ {
     (2 + config.uplinks.len() as u8..).zip(&config.nodes).map(|(id, node)| {
         let module = node.module.as_ref().map(|(module, _)| module.clone());
-        let peer = Box::new(Peer::new(node.id.clone(), module));
+        let mut peer = Box::new(Peer::new(node.id.clone(), module));
+        peer.renew(node.program.clone());
         Planned::new(id, &node.id, Kind::Node { port: node.port.clone(), peer }, 0)
     })
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use eyot_gateway::config::{Config, ConfigError};
 use eyot_gateway::node::peer::{Event, Peer, Wanted, INSTALLS_MAX};
+use eyot_gateway::node::renewal::{STARTS_MAX, UNANSWERED_MAX};
 use eyot_gateway::node::{Module, Port};
 use eyot_wire::link::{
     encode, FromNode, Hello, Install, Ledger, Line, Reading, Status, ToNode, CHUNK_MAX_BYTES, LINE_MAX_BYTES,
@@ -43,6 +44,7 @@ fn what_is_wrong_with_a_node_is_said_with_its_key() {
         ("[[node]]\nid = \"a\"\nport = \"tcp://host:5\"\nbaud = 9600", "node.baud", "no effect"),
         ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nbaud = 5", "node.baud", "300 to 4000000"),
         ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nfunction = \"/no/such.wasm\"", "node.function", "/no/such.wasm"),
+        ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nprogram = \"/no/such\"", "node.program", "/no/such"),
         ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nboard = \"mps3\"", "node.board", "no board"),
         ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nboard = \"rpi-5\"", "node.board", "runs no node"),
         ("[[node]]\nid = \"a\"\nport = \"/dev/x\"\nbuad = 9600", "node.buad", "baud"),
@@ -109,6 +111,7 @@ impl Bench {
                 ToNode::Begin { bytes, .. } => format!("begin {bytes}"),
                 ToNode::Chunk { offset, bytes, .. } => format!("chunk {offset} {}", bytes.len()),
                 ToNode::Remove => "remove".to_owned(),
+                ToNode::BeginProgram { bytes, .. } => format!("program {bytes}"),
             });
         }
         said
@@ -295,6 +298,68 @@ fn what_a_node_is_to_run_can_change_and_what_was_refused_before_is_forgotten() {
     bench.peer.connected();
     bench.hello(7, 1, None);
     assert_eq!(bench.said().last().unwrap(), &format!("begin {}", CHUNK_MAX_BYTES + 10));
+}
+
+/// How the node's own program does: the state's word, and the reason.
+fn update(bench: &Bench) -> (String, String) {
+    let update = bench.peer.report().update.clone().unwrap();
+    let state = serde_json::to_value(update.state).unwrap();
+    (state.as_str().unwrap().to_owned(), update.reason.unwrap_or_default())
+}
+
+#[test]
+fn a_program_is_sent_beside_a_function_and_ends_as_the_node_says() {
+    let program = Module { bytes: vec![3; CHUNK_MAX_BYTES + 1].into(), sha256: [7; 32] };
+    let mut bench = Bench::new(Some(module()));
+    bench.peer.renew(Some(program.clone()));
+    bench.hello(7, 1, None);
+    let begins = [format!("program {}", CHUNK_MAX_BYTES + 1), format!("begin {}", CHUNK_MAX_BYTES + 10)];
+    assert_eq!(bench.said()[2..], begins);
+    let wants = |sha256, offset| FromNode::Install(Install::Wants { sha256, offset });
+    for (sha256, offset) in [([7; 32], 512), (SHA, 512), ([7; 32], 513), ([7; 32], u32::MAX)] {
+        assert_eq!(bench.hear(&wants(sha256, offset)), None);
+    }
+    assert_eq!(bench.said(), ["chunk 512 1", "chunk 512 10", "chunk 513 0"]);
+    assert_eq!(bench.hear(&FromNode::Install(Install::Done { sha256: SHA })), Some(Event::Report));
+    assert_eq!(update(&bench), ("receiving".to_owned(), String::new()));
+    // It starts anew with it, and says that it keeps it.
+    bench.hello(0, 1, Some(SHA));
+    assert_eq!(bench.said()[1..], begins[..1]);
+    assert_eq!(bench.hear(&FromNode::Install(Install::Done { sha256: [7; 32] })), Some(Event::Report));
+    assert_eq!(update(&bench), ("confirmed".to_owned(), String::new()));
+    bench.peer.install();
+    assert_eq!(bench.said(), [""; 0], "it is done");
+    bench.peer.renew(Some(program));
+    assert_eq!(bench.said(), begins[..1], "another command for the same");
+    bench.hear(&FromNode::Install(Install::Refused { sha256: [7; 32], reason: "no room" }));
+    assert_eq!(update(&bench), ("rejected".to_owned(), "no room".to_owned()));
+    bench.peer.install();
+    assert_eq!(bench.said(), [""; 0], "not again");
+}
+
+#[test]
+fn a_node_that_cannot_take_a_program_is_left_alone_with_it() {
+    let program = || Some(Module { bytes: vec![3; 9].into(), sha256: [7; 32] });
+    let mut bench = Bench::new(None);
+    bench.peer.renew(program());
+    bench.hello(7, 1, None);
+    for _ in 0..2 * UNANSWERED_MAX {
+        bench.peer.install();
+    }
+    assert_eq!(bench.said().iter().filter(|said| *said == "program 9").count(), UNANSWERED_MAX as usize);
+    assert!(update(&bench).1.contains("use a probe"));
+
+    let mut bench = Bench::new(None);
+    bench.peer.renew(program());
+    for start in 0..=STARTS_MAX + 1 {
+        bench.peer.connected();
+        bench.hello(0, 1, None);
+        let begins = bench.said().iter().filter(|said| *said == "program 9").count();
+        assert_eq!(begins, usize::from(start <= STARTS_MAX), "start {start}");
+        let session = bench.peer.report().session;
+        assert!(bench.takes(session, 1));
+    }
+    assert!(update(&bench).1.contains("again and again"));
 }
 
 #[test]

@@ -15,6 +15,9 @@
 //!   clock that is set.
 //! - **Modules** go to a node in chunks: [`ToNode::Begin`], then each [`ToNode::Chunk`] that the node asks for with
 //!   [`Install::Wants`], until it says [`Install::Done`] or [`Install::Refused`]. [`ToNode::Remove`] leaves it without one.
+//! - **The node's own program** goes in the same way behind [`ToNode::BeginProgram`], which is said until it is answered: once
+//!   all of it is there the node starts anew with it, and says [`Install::Done`] when it keeps it. A node of before there was
+//!   this message says nothing to it.
 //!
 //! Encoding: postcard. Integers are varints, text and bytes are length-prefixed, a variant is its number in the order below.
 //! Variants are only ever added at the end; anything else is a new version.
@@ -143,7 +146,7 @@ pub struct Status {
     pub fuel: u64,
 }
 
-/// What a node says of a module that is sent to it.
+/// What a node says of a module, or a program, that is sent to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Install<'a> {
     /// The chunk at this offset is next.
@@ -210,6 +213,13 @@ pub enum ToNode<'a> {
     },
     /// The node is to run no function; it says [`Install::Removed`].
     Remove,
+    /// A program for the node itself follows in chunks, in place of any that was begun before.
+    BeginProgram {
+        /// SHA-256 of the program.
+        sha256: [u8; 32],
+        /// Its size in bytes.
+        bytes: u32,
+    },
 }
 
 #[cfg(test)]

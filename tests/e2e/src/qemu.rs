@@ -1,5 +1,6 @@
 //! A node: the firmware of `firmware/mps2-an505` on a microcontroller that QEMU emulates, its serial line on a TCP port.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,11 @@ use crate::wait::{wait_for, STEP};
 
 const EMULATOR: &str = "qemu-system-arm";
 const FIRMWARE: &str = "firmware/mps2-an505/target/thumbv8m.main-none-eabihf/release/eyot-mps2-an505";
+/// The same for the slot of a boot loader, which is beside it, too.
+const SLOT: &str = "eyot-mps2-an505-slot";
+const BOOT: &str = "boot";
+/// Of the memory that stands for flash, and stays over a power cut: its beginning is the slot of the program that runs.
+const FLASH_BYTES: u64 = 16 << 20;
 /// Longest measurement, in seconds.
 const FIGURES_MAX_S: &str = "300";
 
@@ -20,6 +26,27 @@ const FIGURES_MAX_S: &str = "300";
 pub struct Qemu {
     child: Child,
     port: u16,
+    flash: Option<PathBuf>,
+}
+
+/// A boot loader, and a program for its slot, as it is linked.
+#[derive(Debug)]
+pub struct Bootable {
+    /// The boot loader.
+    pub boot: PathBuf,
+    /// The program.
+    pub slot: PathBuf,
+}
+
+/// As [`firmware`], for nodes whose program can be renewed.
+///
+/// # Panics
+/// As there.
+pub fn bootable(test: &str) -> Option<Bootable> {
+    let firmware = firmware(test)?;
+    let (boot, slot) = (firmware.with_file_name(BOOT), firmware.with_file_name(SLOT));
+    assert!(boot.is_file() && slot.is_file(), "the firmware is not all there: run tests/run.sh node");
+    Some(Bootable { boot, slot })
 }
 
 /// Where the firmware is, if it was built, and there is an emulator; otherwise says what is missing.
@@ -82,15 +109,33 @@ impl Qemu {
     /// When the emulator does not start.
     #[track_caller]
     pub fn start(firmware: &PathBuf) -> Self {
-        Self::on_port(firmware, free_port())
+        Self::on_port(firmware, free_port(), None)
+    }
+
+    /// Switches a node on whose flash is this file, and begins with `program`.
+    ///
+    /// # Panics
+    /// When the file cannot be written, or the emulator does not start.
+    #[track_caller]
+    pub fn on_flash(boot: &PathBuf, flash: PathBuf, program: &[u8]) -> Self {
+        std::fs::write(&flash, program).expect("the flash can be written");
+        let file = OpenOptions::new().write(true).open(&flash).expect("it was written");
+        file.set_len(FLASH_BYTES).expect("it has room");
+        Self::on_port(boot, free_port(), Some(flash))
     }
 
     #[track_caller]
-    fn on_port(firmware: &PathBuf, port: u16) -> Self {
+    fn on_port(firmware: &PathBuf, port: u16, flash: Option<PathBuf>) -> Self {
+        let memory = flash.as_ref().map(|path| {
+            let path = path.display();
+            format!("memory-backend-file,id=flash,size={FLASH_BYTES},mem-path={path},share=on")
+        });
+        let machine = format!("mps2-an505{}", if memory.is_some() { ",memory-backend=flash" } else { "" });
         // Its port may be in use for a moment still, by the node that was here before.
         let child = wait_for("the emulator to have its port", STEP, || {
             let mut child = Command::new(EMULATOR)
-                .args(["-machine", "mps2-an505", "-display", "none", "-monitor", "none"])
+                .args(["-machine", &machine, "-display", "none", "-monitor", "none"])
+                .args(memory.iter().flat_map(|memory| ["-object", memory]))
                 .args(["-serial", &format!("tcp:127.0.0.1:{port},server=on,wait=off")])
                 .arg("-kernel")
                 .arg(firmware)
@@ -102,7 +147,7 @@ impl Qemu {
             std::thread::sleep(std::time::Duration::from_millis(200));
             child.try_wait().expect("the child is ours").is_none().then_some(child)
         });
-        Self { child, port }
+        Self { child, port, flash }
     }
 
     /// Where its serial line is.
@@ -117,7 +162,7 @@ impl Qemu {
     #[track_caller]
     pub fn power_cycle(&mut self, firmware: &PathBuf) {
         self.off();
-        *self = Self::on_port(firmware, self.port);
+        *self = Self::on_port(firmware, self.port, self.flash.clone());
     }
 
     fn off(&mut self) {

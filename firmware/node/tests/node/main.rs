@@ -5,4 +5,5 @@ mod bench;
 mod function;
 mod keep;
 mod queue;
+mod update;
 mod way;

@@ -44,6 +44,7 @@
 //! | `node.baud` | 115200 | of a device: bits a second, 300 to 4,000,000 |
 //! | `node.board` | none | what it runs on, of `eyot boards`: what is pushed to it must fit that |
 //! | `node.function` | none | the module it is to run, as for `[[function]]`; without the key it is left as it is |
+//! | `node.program` | none | its own program, for nodes that take one over the line: as it is linked, or as the flash is to have it; without the key it is left as it is |
 //! | `[[sensor]]` `kind` | required | a sensor at the gateway: `"bme280"`, `"sht4x"`, `"ads1115"`, `"ds18b20"`, `"pin"`; at most 32, see [`sensor`](crate::sensor) |
 //! | `sensor.topic` | required | what its samples are messages on; of no other sensor, and not below `eyot/` |
 //! | `sensor.bus` | required, `/sys/bus/w1/devices` for `ds18b20` | `"/dev/i2c-1"`; the directory of the kernel's 1-Wire devices; of a pin its chip, `"/dev/gpiochip0"` |

@@ -10,7 +10,7 @@ use super::read::Walk;
 use super::section::{At, Section};
 use crate::board::{self, FunctionBudget};
 use crate::mqtt::transport::Endpoint;
-use crate::node::{Module, Node, Port};
+use crate::node::{program, Module, Node, Port};
 
 const BAUD: u32 = 115_200;
 const BAUDS: RangeInclusive<u32> = 300..=4_000_000;
@@ -27,9 +27,10 @@ impl Walk<'_> {
             let port = self.node_port(&mut section);
             let board = self.node_board(&mut section);
             let module = self.node_module(&mut section, board.as_ref().map(|(_, budget)| budget));
+            let program = self.node_program(&mut section);
             section.finish(&mut self.reader);
             if let Some(port) = port {
-                nodes.push(Node { id, port, board, module });
+                nodes.push(Node { id, port, board, module, program });
             }
         }
         nodes
@@ -121,5 +122,11 @@ impl Walk<'_> {
                 None
             }
         }
+    }
+
+    fn node_program(&mut self, section: &mut Section<'_, '_>) -> Option<Module> {
+        let At { value: path, span } = section.string(&mut self.reader, "program")?;
+        let program = program::load(&self.base.join(path));
+        program.map_err(|reason| self.reader.problem(&span, section.key("program"), reason)).ok()
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! - [`port`]: the line.
 //! - [`peer`]: what is known of a node, and what is said to it; without I/O.
+//! - [`renewal`]: of its own program, which [`program`] reads.
 //! - [`runner`]: keeps the line up, and moves readings, acknowledgements and reports across it.
 
 pub mod peer;
 pub mod port;
+pub mod program;
+pub mod renewal;
 pub mod runner;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +37,8 @@ pub struct Node {
     pub board: Option<(String, FunctionBudget)>,
     /// What it is to run, from which file; none to leave it as it is.
     pub module: Option<(Module, PathBuf)>,
+    /// What its own program is to be; none to leave it as it is.
+    pub program: Option<Module>,
 }
 
 impl Node {

@@ -10,13 +10,14 @@ use eyot_wire::link::{
 };
 use tracing::{debug, info, warn};
 
+use super::renewal::{Renewal, Step};
 use super::Module;
 use crate::journal;
 
 /// Times a node may start anew while it installs a module, before it is left alone: it has no room for it.
 pub const INSTALLS_MAX: u32 = 3;
 /// Longest text of a node's in its report.
-const TEXT_MAX_CHARS: usize = 256;
+pub(super) const TEXT_MAX_CHARS: usize = 256;
 /// What a node logs when its function fails, before it says on what.
 const FAILED: &str = "the function failed ";
 
@@ -68,6 +69,7 @@ pub struct Peer {
     is_installing: bool,
     /// Times it started anew meanwhile.
     installs: u32,
+    renewal: Renewal,
     out: Vec<u8>,
 }
 
@@ -86,6 +88,20 @@ impl Peer {
         (self.installs, self.report.refused) = (0, None);
         self.is_installing = self.is_up && self.is_another();
         self.install();
+    }
+
+    /// From now on its own program is to be this one, or may be any.
+    pub fn renew(&mut self, program: Option<Module>) {
+        self.renewal.renew(program);
+        self.report.update = self.renewal.report().cloned();
+        self.begin_program();
+    }
+
+    fn begin_program(&mut self) {
+        if let Some(begin) = self.is_up.then(|| self.renewal.begin()).flatten() {
+            say(&mut self.out, &begin);
+        }
+        self.report.update = self.renewal.report().cloned();
     }
 
     /// Whether it is to run something else than it does.
@@ -154,8 +170,9 @@ impl Peer {
         self.taken = seq;
     }
 
-    /// Begins to send the module, or asks for the answer again, if the node is to run another one than it does.
+    /// Begins to send module and program, or asks for the answer again, if the node is to run others than it does.
     pub fn install(&mut self) {
+        self.begin_program();
         match &self.wanted {
             _ if !(self.is_up && self.is_installing) => {}
             Wanted::Anything => {}
@@ -240,6 +257,7 @@ impl Peer {
             let ledger = self.report.ledger;
             let dropped = ledger.dropped_full.saturating_add(ledger.dropped_large);
             self.report.lost += u64::from(ledger.outputs.saturating_sub(dropped).saturating_sub(self.durable));
+            self.renewal.node_started();
             if self.is_installing {
                 self.installs += 1;
             }
@@ -271,6 +289,23 @@ impl Peer {
     }
 
     fn answered(&mut self, answer: &Install<'_>) -> Option<Event> {
+        match self.renewal.answered(answer) {
+            None => {}
+            Some(Step::Nothing) => return None,
+            Some(Step::Say(chunk)) => {
+                say(&mut self.out, &chunk);
+                return None;
+            }
+            Some(Step::Ended) => {
+                self.report.update = self.renewal.report().cloned();
+                let reason = self.report.update.as_ref().and_then(|update| update.reason.as_deref());
+                match reason {
+                    None => info!(node = self.id, "the node's program is renewed"),
+                    Some(reason) => warn!(node = self.id, reason, "the node's program is not renewed"),
+                }
+                return Some(Event::Report);
+            }
+        }
         if self.is_installing && self.wanted == Wanted::Nothing && *answer == Install::Removed {
             (self.is_installing, self.report.function) = (false, None);
             info!(node = self.id, "the node runs no function");

@@ -30,13 +30,14 @@ fn golden_bytes_of_version_1() {
         (FromNode::Install(Install::Refused { sha256: SHA, reason: "no" }), GOLDEN[6]),
         (FromNode::Install(Install::Removed), GOLDEN[12]),
     ];
-    let to: [(ToNode<'_>, &str); 6] = [
+    let to: [(ToNode<'_>, &str); 7] = [
         (ToNode::Who, GOLDEN[7]),
         (ToNode::Welcome { session: 7, acked: 300, unix_ms: 1_700_000_000_123 }, GOLDEN[8]),
         (ToNode::Ack { session: 7, seq: 300, unix_ms: 1_700_000_000_123 }, GOLDEN[9]),
         (ToNode::Begin { sha256: SHA, bytes: 600 }, GOLDEN[10]),
         (ToNode::Chunk { sha256: SHA, offset: 512, bytes: b"\0asm" }, GOLDEN[11]),
         (ToNode::Remove, GOLDEN[13]),
+        (ToNode::BeginProgram { sha256: SHA, bytes: 600 }, GOLDEN[14]),
     ];
     for (message, golden) in from {
         assert_eq!(hex::encode(bytes(&message)), golden, "{message:?}");
@@ -52,7 +53,7 @@ fn golden_bytes_of_version_1() {
     }
 }
 
-const GOLDEN: [&str; 14] = [
+const GOLDEN: [&str; 15] = [
     "0201012e01036e203180800401ababababababababababababababababababababababababababababababababe40883cb00",
     "13010107ac02ac0203742f31027b7d9a41894a00",
     "07010207e80701010107ac02c8016301010101080506075a09ff5f00",
@@ -67,6 +68,7 @@ const GOLDEN: [&str; 14] = [
     "260104abababababababababababababababababababababababababababababababab8004040861736d5081616700",
     "080104032ca3ff9800",
     "070105b9fb32d700",
+    "290106ababababababababababababababababababababababababababababababababd8040691e22600",
 ];
 
 #[test]

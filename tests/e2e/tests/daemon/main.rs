@@ -23,6 +23,7 @@ mod metrics;
 mod node;
 mod node_figures;
 mod node_push;
+mod node_update;
 mod payloads;
 mod place;
 mod push;

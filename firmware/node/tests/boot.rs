@@ -1,0 +1,144 @@
+//! A program that is renewed, by the boot loader on a flash whose power is cut at every write and erasure:
+//! `cargo test -p eyot-node --features boot`.
+#![cfg(feature = "boot")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod chip;
+
+use chip::Flash;
+use embassy_boot::{BootLoader, BootLoaderConfig};
+use eyot_node::slots::{BootSlots, TRAILER_BYTES};
+use eyot_node::update::SlotError;
+use eyot_node::Slots;
+use sha2::{Digest, Sha256};
+
+const PAGE: usize = 4096;
+const SLOT: usize = 4 * PAGE;
+/// Bytes of a chunk.
+const CHUNK: usize = 512;
+
+fn partitions(flash: &Flash) -> [Flash; 3] {
+    let state = 2 * SLOT + PAGE;
+    [flash.part(0..SLOT), flash.part(SLOT..state), flash.part(state..state + PAGE)]
+}
+
+fn slots(flash: &Flash) -> BootSlots<Flash, Flash, Flash> {
+    let [active, dfu, state] = partitions(flash);
+    BootSlots::new(active, dfu, state, || {}).unwrap()
+}
+
+/// A start, with the power back.
+fn start(flash: &Flash) {
+    flash.power_on();
+    let [active, dfu, state] = partitions(flash);
+    BootLoader::new(BootLoaderConfig { active, dfu, state }).prepare_boot(&mut [0; PAGE]).unwrap();
+}
+
+fn program(number: u8, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|index| number ^ index as u8).collect()
+}
+
+fn sha(program: &[u8]) -> [u8; 32] {
+    Sha256::digest(program).into()
+}
+
+/// A board with this program, put there with a probe.
+fn board(program: &[u8]) -> Flash {
+    let flash = Flash::new(2 * SLOT + 2 * PAGE);
+    flash.chip.borrow_mut().bytes[..program.len()].copy_from_slice(program);
+    flash
+}
+
+fn runs(flash: &Flash, program: &[u8]) -> bool {
+    flash.chip.borrow().bytes.starts_with(program)
+}
+
+/// Writes it beside the one that runs, and has it started next.
+fn stage(flash: &Flash, program: &[u8]) -> Result<bool, SlotError> {
+    let mut slots = slots(flash);
+    for (offset, chunk) in (0..).step_by(CHUNK).zip(program.chunks(CHUNK)) {
+        slots.write(offset, chunk)?;
+    }
+    slots.finish(&sha(program), program.len() as u32)
+}
+
+/// All that is done with a new program; the power may be cut in the middle.
+fn renew(flash: &Flash, program: &[u8], is_kept: bool) -> Result<(), SlotError> {
+    stage(flash, program)?;
+    for _ in 0..2 {
+        let [active, dfu, state] = partitions(flash);
+        let started = BootLoader::new(BootLoaderConfig { active, dfu, state }).prepare_boot(&mut [0; PAGE]);
+        started.map_err(|_| SlotError)?;
+        if is_kept && slots(flash).is_on_trial() {
+            slots(flash).keep()?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_kept_stays_and_what_is_not_goes_back_and_both_are_known() {
+    let (old, new) = (program(1, SLOT / 2), program(2, SLOT - TRAILER_BYTES as usize));
+    let flash = board(&old);
+    start(&flash);
+    assert_eq!((slots(&flash).running(), slots(&flash).is_on_trial()), (None, false));
+    assert_eq!(stage(&flash, &new), Ok(true));
+    start(&flash);
+    assert!(runs(&flash, &new) && slots(&flash).is_on_trial());
+    assert_eq!((slots(&flash).running(), slots(&flash).returned()), (Some(sha(&new)), None));
+    slots(&flash).keep().unwrap();
+    start(&flash);
+    assert!(runs(&flash, &new) && !slots(&flash).is_on_trial());
+    // A third that nobody keeps, of a few bytes.
+    let third = program(3, 9);
+    assert_eq!(stage(&flash, &third), Ok(true));
+    start(&flash);
+    assert!(runs(&flash, &third) && slots(&flash).is_on_trial());
+    start(&flash);
+    assert!(runs(&flash, &new) && !slots(&flash).is_on_trial());
+    assert_eq!((slots(&flash).running(), slots(&flash).returned()), (Some(sha(&new)), Some(sha(&third))));
+    // Two programs that came, and the way back from one.
+    let most = flash.chip.borrow().erased.iter().max().copied();
+    assert!(most <= Some(6), "{most:?} erasures of a page");
+}
+
+#[test]
+fn what_is_not_what_was_announced_is_not_started() {
+    let (old, new) = (program(1, SLOT / 2), program(2, SLOT / 2));
+    let flash = board(&old);
+    slots(&flash).write(0, &new[..CHUNK]).unwrap();
+    assert_eq!(slots(&flash).finish(&sha(&new), new.len() as u32), Ok(false));
+    start(&flash);
+    assert!(runs(&flash, &old));
+    // What was written before is overwritten.
+    assert_eq!(stage(&flash, &new), Ok(true));
+    let [active, dfu, state] = partitions(&flash);
+    assert!(BootSlots::new(active.clone(), active, state.clone(), || {}).is_none(), "no page more");
+    assert!(BootSlots::new(dfu.clone(), dfu, state, || {}).is_none());
+}
+
+#[test]
+fn a_power_cut_at_any_moment_leaves_a_program_that_is_whole() {
+    let (old, new) = (program(1, SLOT / 2 + 5), program(2, SLOT / 2 + 777));
+    for is_kept in [true, false] {
+        for cut in 0.. {
+            let flash = board(&old);
+            flash.cut_after(cut);
+            let is_done = renew(&flash, &new, is_kept).is_ok();
+            if is_done {
+                assert!(runs(&flash, if is_kept { &new } else { &old }));
+                break;
+            }
+            start(&flash);
+            assert!(runs(&flash, &old) || runs(&flash, &new), "cut {cut}");
+            // Whatever came of it, the next one is taken.
+            let third = program(3, SLOT / 2);
+            if slots(&flash).is_on_trial() {
+                slots(&flash).keep().unwrap();
+            }
+            assert_eq!(stage(&flash, &third), Ok(true), "cut {cut}");
+            start(&flash);
+            assert!(runs(&flash, &third) && slots(&flash).running() == Some(sha(&third)), "cut {cut}");
+        }
+    }
+}

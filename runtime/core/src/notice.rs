@@ -162,12 +162,12 @@ pub enum Notice {
         /// How many since the last notice.
         count: u64,
     },
-    /// A new system has come, and is left to the first process.
+    /// A new system has come, and is left to the first process; or a node's program, which goes to it.
     UpdateVerified {
         /// Its SHA-256.
         sha256: String,
     },
-    /// A new system was refused.
+    /// A new system was refused, or a program for a node.
     UpdateRejected {
         /// Reason and remedy.
         reason: String,

@@ -85,7 +85,7 @@ pub enum Task {
         /// Its SHA-256.
         sha256: [u8; 32],
     },
-    /// A command has announced an update of the system. Answered by [`Answer::Update`].
+    /// A command has announced an update of the system, or of a node's program. Answered by [`Answer::Update`].
     Update(SystemUpdate),
     /// Keep bytes of an update. Answered by [`Answer::Update`].
     UpdatePart {
@@ -97,6 +97,13 @@ pub enum Task {
         offset: u64,
         /// They.
         bytes: Bytes,
+    },
+    /// It is known what became of a node's program: it need not be kept any more.
+    ProgramEnded {
+        /// Place of the node.
+        node: u8,
+        /// SHA-256 of the program, in hexadecimal digits.
+        sha256: String,
     },
     /// Find out what the system says of itself. Answered by [`Answer::System`].
     System,

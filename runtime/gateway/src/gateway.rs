@@ -30,6 +30,7 @@ use crate::mqtt::link::Events;
 use crate::mqtt::queue::queue;
 use crate::mqtt::transport::Endpoint;
 use crate::node;
+use crate::node::programs::{Line, Programs};
 use crate::outbox::Outbox;
 use crate::sensor::{self, Sensor};
 use crate::store::Store;
@@ -120,6 +121,7 @@ impl Gateway {
         let (down, down_rx) = queue(MESSAGES_MAX_BYTES);
         let (questions, questions_rx) = flume::bounded(QUESTIONS_MAX);
         let inbox = Inbox { control: control_rx, messages: messages_rx, down: down_rx, questions: questions_rx };
+        let lines = links.iter().filter_map(Planned::program).collect();
         let outbox = Outbox::new(links.iter().map(Planned::end).collect());
 
         let orders = Orders::default();
@@ -129,7 +131,7 @@ impl Gateway {
         let core = functions::spawn("core", move || {
             // Held to the end of the thread.
             let _ended: Sender<()> = ended;
-            match open(&config, core_orders, inbox, outbox) {
+            match open(&config, core_orders, inbox, outbox, lines) {
                 Ok((driver, subscriptions)) => {
                     let _ = started_tx.send(Ok(subscriptions));
                     driver.run();
@@ -273,7 +275,7 @@ fn listen(addr: SocketAddr) -> Result<TcpListener, StartError> {
 type Opened = (Driver<FileStorage>, Vec<String>);
 
 /// Loads the functions and opens the log, on the core's thread.
-fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result<Opened, StartError> {
+fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox, lines: Vec<Line>) -> Result<Opened, StartError> {
     let loaded = functions::load(&config.functions, &config.spool, config.run).map_err(StartError::Functions)?;
     let storage = FileStorage::open(&config.data_dir).map_err(not_usable)?;
     let clock = Clock::start();
@@ -285,7 +287,8 @@ fn open(config: &Config, orders: Orders, inbox: Inbox, outbox: Outbox) -> Result
     let nodes = config.nodes.iter().map(|node| (node.id.as_str(), node.board.as_ref().map(|(_, budget)| *budget)));
     let store = Store::open(&config.data_dir, config.trust.clone(), ids, configured.collect());
     let updates = Updates::new(config.system.clone());
-    let store = store.map(|store| store.with_updates(updates));
+    let programs = Programs::open(&config.data_dir, &config.nodes, lines);
+    let store = store.map(|store| store.with_updates(updates, programs));
     let mut store = store.and_then(|store| store.with_nodes(nodes)).map_err(StartError::DataDir)?;
     let mut core = Core::open(core_config(config), spool, storage.clone(), loaded, clock.now(), fastrand::u64(..))?;
     core.restore(&mut store);

@@ -98,8 +98,8 @@ pub fn notice(notice: &Notice) {
             warn!(%function, %version, %reason, "a version that was on trial is gone");
         }
         Notice::FunctionRemoved { function } => info!(%function, "removed by a command"),
-        Notice::UpdateVerified { sha256 } => info!(%sha256, "a new system has come, and is started next"),
-        Notice::UpdateRejected { reason } => warn!(%reason, "a new system was refused"),
+        Notice::UpdateVerified { sha256 } => info!(%sha256, "an update has come, and is started next"),
+        Notice::UpdateRejected { reason } => warn!(%reason, "an update was refused"),
         Notice::PushRejected { function, reason } => warn!(function, %reason, "a push was refused"),
         Notice::ControlDropped { count } => {
             warn!(count, "busy: more pushes and commands came than the store can take; parts are asked for again, send the rest again");

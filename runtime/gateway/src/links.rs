@@ -22,6 +22,7 @@ use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::transport::Endpoint;
 use crate::mqtt::Version;
 use crate::node::peer::{Peer, Wanted};
+use crate::node::programs::Line;
 use crate::node::runner::Runner;
 use crate::node::Port;
 use crate::outbox::LinkEnd;
@@ -54,6 +55,8 @@ pub(crate) struct Planned {
     /// Where it is written down what the broker keeps for us, if it does.
     kept_in: Option<PathBuf>,
     wanted: watch::Sender<Option<Wanted>>,
+    /// The program it is to have, if it is a node.
+    program: Line,
     reset: Arc<AtomicBool>,
 }
 
@@ -77,8 +80,14 @@ impl Planned {
             control: Vec::new(),
             kept_in: None,
             wanted: watch::Sender::default(),
+            program: Line::default(),
             reset: Arc::default(),
         }
+    }
+
+    /// Where its program is sent, if it is a node.
+    pub fn program(&self) -> Option<Line> {
+        matches!(self.kind, Kind::Node { .. }).then(|| self.program.clone())
     }
 
     /// The core's end.
@@ -95,7 +104,7 @@ impl Planned {
     }
 
     fn start(self, (events, down): (&Events, &MessageSender), subscriptions: &[String]) -> Running {
-        let Self { id, name, kind, commands: (_, commands), filters, control, kept_in, wanted, reset } = self;
+        let Self { id, name, kind, commands: (_, commands), filters, control, kept_in, wanted, program, reset } = self;
         let (mut events, seed) = (events.clone(), fastrand::u64(..));
         // What waits for room in the log must not keep commands waiting: readings go with what the intake hears.
         if id != eyot_core::io::LinkId::INTAKE.0 && !matches!(kind, Kind::Node { .. }) {
@@ -129,8 +138,10 @@ impl Planned {
                 Box::pin(Uplink { name, id, store, limits, events, commands, reset, seed }.run())
             }
             Kind::Node { port, peer } => {
-                let wanted = wanted.subscribe();
-                Box::pin(Runner { name, id, port, peer: *peer, events, commands, wanted, reset, seed }.run())
+                let (wanted, mut program) = (wanted.subscribe(), program.subscribe());
+                // What was sent before counts.
+                program.mark_changed();
+                Box::pin(Runner { name, id, port, peer: *peer, events, commands, wanted, program, reset, seed }.run())
             }
         }
     }
@@ -231,7 +242,7 @@ fn control(config: &Config) -> (Vec<String>, Vec<String>) {
     let ids = control::ids(&config.id, &config.groups);
     let mut filters: Vec<String> = ids.iter().flat_map(|id| ControlTopic::filters(id)).collect();
     let mut large: Vec<String> = ids.iter().map(|id| format!("eyot/{id}/push")).collect();
-    if config.system.is_some() {
+    if config.system.is_some() || !config.nodes.is_empty() {
         filters.push(ControlTopic::update_filter(&config.id));
     }
     if !config.nodes.is_empty() {

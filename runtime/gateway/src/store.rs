@@ -27,6 +27,7 @@ use eyot_wire::module::MODULE_MAX_BYTES;
 use sha2::{Digest, Sha256};
 
 use crate::board::FunctionBudget;
+use crate::node::programs::Programs;
 use crate::update::Updates;
 use crate::{file, functions};
 
@@ -59,6 +60,8 @@ pub struct Store {
     nodes: Vec<Store>,
     /// Of the system that the gateway runs on.
     updates: Updates,
+    /// Of its nodes.
+    programs: Programs,
     /// What a function must fit: of a node whose board is known.
     budget: Option<FunctionBudget>,
 }
@@ -86,6 +89,7 @@ impl Store {
             configured,
             nodes: Vec::new(),
             updates: Updates::default(),
+            programs: Programs::default(),
             budget: None,
         };
         for dir in [&store.parts, &store.modules, &store.commands] {
@@ -100,10 +104,10 @@ impl Store {
         Ok(store)
     }
 
-    /// With updates of the system, which says what it is.
+    /// With updates of the system, which says what it is, and of the programs of nodes.
     #[must_use]
-    pub fn with_updates(self, updates: Updates) -> Self {
-        Self { updates, ..self }
+    pub fn with_updates(self, updates: Updates, programs: Programs) -> Self {
+        Self { updates, programs, ..self }
     }
 
     /// With a place for what is pushed to these nodes, by their names, with their boards. Parts for others are removed.
@@ -170,9 +174,21 @@ impl Store {
                 Some(Answer::Fetched { sha256, result })
             }
             Task::Read { ticket, text } => Some(Answer::Ordered { ticket, result: self.read(&text) }),
-            Task::Update(update) => Some(Answer::Update { ticket: None, report: Some(self.updates.begin(&update)) }),
+            Task::Update(update) => {
+                let report = match &update.node {
+                    Some(node) => self.programs.begin(node, &update),
+                    None => self.updates.begin(&update),
+                };
+                Some(Answer::Update { ticket: None, report: Some(report) })
+            }
             Task::UpdatePart { ticket, sha256, offset, bytes } => {
-                Some(Answer::Update { ticket: Some(ticket), report: self.updates.part(&sha256, offset, &bytes) })
+                let report = self.updates.part(&sha256, offset, &bytes);
+                let report = report.or_else(|| self.programs.part(&sha256, offset, &bytes));
+                Some(Answer::Update { ticket: Some(ticket), report })
+            }
+            Task::ProgramEnded { node, sha256 } => {
+                self.programs.ended(usize::from(node), &sha256);
+                None
             }
             Task::System => Some(Answer::System(self.updates.system())),
             Task::Done { nonce } => {

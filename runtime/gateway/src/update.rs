@@ -10,7 +10,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use eyot_wire::control::parse_sha256;
 use eyot_wire::system::{SystemUpdate, UpdateReport, UpdateState, SYSTEM_MAX_BYTES};
@@ -97,7 +97,7 @@ impl Updates {
                 _ => {}
             }
         }
-        let staging = Staging { dir: staging };
+        let staging = Staging::at(staging);
         staging.announce(update).map_err(|e| format!("it cannot be kept: {e}; check the gateway's disk"))?;
         Ok((UpdateState::Receiving, staging.here()))
     }
@@ -105,16 +105,16 @@ impl Updates {
     /// Bytes of the update with this SHA-256, from `offset` on. None if no command has announced it.
     pub fn part(&self, sha256: &[u8; 32], offset: u64, bytes: &[u8]) -> Option<UpdateReport> {
         let (_, System { staging, .. }) = self.read()?;
-        let staging = Staging { dir: staging };
+        let staging = Staging::at(staging);
         let update = staging.announced().filter(|update| parse_sha256(&update.sha256).as_ref() == Some(sha256))?;
-        let result = staging.add(&update, offset, bytes);
+        let result = staging.add(&update, offset, bytes).and_then(|whole| match whole {
+            Some(true) => staging.leave(&update).map(|()| whole),
+            _ => Ok(whole),
+        });
         let (state, reason) = match result {
             Ok(None) => (UpdateState::Receiving, None),
             Ok(Some(true)) => (UpdateState::Verified, None),
-            Ok(Some(false)) => (
-                UpdateState::Rejected,
-                Some("what came has another SHA-256 than the command says; push it again".to_owned()),
-            ),
+            Ok(Some(false)) => (UpdateState::Rejected, Some(other_than_signed())),
             Err(error) => {
                 let reason = format!("it cannot be kept: {error}; check the gateway's disk, and push it again");
                 (UpdateState::Rejected, Some(reason))
@@ -129,60 +129,93 @@ impl Updates {
     }
 }
 
+/// The reason, where bytes came that nobody signed.
+pub(crate) fn other_than_signed() -> String {
+    "what came has another SHA-256 than the command says; push it again".to_owned()
+}
+
 /// Where it is received.
-struct Staging {
+#[derive(Clone, Debug)]
+pub(crate) struct Staging {
     dir: PathBuf,
 }
 
 impl Staging {
-    fn announce(&self, update: &SystemUpdate) -> io::Result<()> {
+    /// In a directory that is there when something is announced.
+    pub fn at(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What is here is of this update from now on.
+    pub fn announce(&self, update: &SystemUpdate) -> io::Result<()> {
         if self.announced().as_ref() == Some(update) {
             return Ok(());
         }
         self.clear();
-        fs::write(self.at("order"), serde_json::to_vec(update)?)
+        fs::write(self.file("order"), serde_json::to_vec(update)?)
     }
 
     /// Takes what goes on where the last ended, and nothing else. Whether it is the whole that was announced, once all is here.
-    fn add(&self, update: &SystemUpdate, offset: u64, bytes: &[u8]) -> io::Result<Option<bool>> {
+    pub fn add(&self, update: &SystemUpdate, offset: u64, bytes: &[u8]) -> io::Result<Option<bool>> {
         let end = offset.saturating_add(bytes.len() as u64);
         if offset == self.here() && end <= update.bytes {
-            OpenOptions::new().create(true).append(true).open(self.at("part"))?.write_all(bytes)?;
+            OpenOptions::new().create(true).append(true).open(self.file("part"))?.write_all(bytes)?;
         }
         if self.here() < update.bytes {
             return Ok(None);
         }
-        let mut part = File::open(self.at("part"))?;
+        let mut part = File::open(self.file("part"))?;
         if parse_sha256(&update.sha256) != Some(sha256_of(&mut part)?) {
             return Ok(Some(false));
         }
         part.sync_all()?;
-        fs::rename(self.at("part"), self.at("system.img"))?;
-        let mut ready = File::create(self.at("ready"))?;
-        writeln!(ready, "{} {}", update.sha256, update.version)?;
-        ready.sync_all()?;
-        File::open(&self.dir)?.sync_all()?;
-        self.clear();
-        let _ = sd_notify::notify(&[NotifyState::Custom(STAGED)]);
         Ok(Some(true))
     }
 
-    fn announced(&self) -> Option<SystemUpdate> {
-        let order = file::read(&self.at("order"), ORDER_MAX_BYTES).ok()?;
+    /// For the first process.
+    fn leave(&self, update: &SystemUpdate) -> io::Result<()> {
+        fs::rename(self.file("part"), self.file("system.img"))?;
+        let mut ready = File::create(self.file("ready"))?;
+        writeln!(ready, "{} {}", update.sha256, update.version)?;
+        ready.sync_all()?;
+        self.sync_dir()?;
+        self.clear();
+        let _ = sd_notify::notify(&[NotifyState::Custom(STAGED)]);
+        Ok(())
+    }
+
+    /// What is whole is called so from now on.
+    pub fn rename_to(&self, path: &Path) -> io::Result<()> {
+        fs::rename(self.file("part"), path)?;
+        self.sync_dir()
+    }
+
+    pub fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// The update that is coming.
+    pub fn announced(&self) -> Option<SystemUpdate> {
+        let order = file::read(&self.file("order"), ORDER_MAX_BYTES).ok()?;
         serde_json::from_slice(&order).ok()
     }
 
     /// How many bytes of it are here.
-    fn here(&self) -> u64 {
-        fs::metadata(self.at("part")).map_or(0, |part| part.len())
+    pub fn here(&self) -> u64 {
+        fs::metadata(self.file("part")).map_or(0, |part| part.len())
     }
 
-    fn clear(&self) {
-        let _ = fs::remove_file(self.at("order"));
-        let _ = fs::remove_file(self.at("part"));
+    /// Nothing is coming.
+    pub fn clear(&self) {
+        let _ = fs::remove_file(self.file("order"));
+        let _ = fs::remove_file(self.file("part"));
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 }
@@ -199,8 +232,6 @@ fn sha256_of(file: &mut File) -> io::Result<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     /// The first process says what runs, with what more there is to say.
@@ -216,6 +247,7 @@ mod tests {
 
     fn update(bytes: &[u8]) -> SystemUpdate {
         SystemUpdate {
+            node: None,
             board: "qemu-virt".to_owned(),
             version: "0.2.0".to_owned(),
             sha256: hex::encode(Sha256::digest(bytes)),

@@ -1,28 +1,34 @@
-//! Updates of the system of a gateway that was flashed: a [`SystemUpdate`] is announced by a signed command, its bytes follow, and
-//! the gateway says how far it is.
+//! Updates of the system of a gateway that was flashed, and of the programs of its nodes: a [`SystemUpdate`] is announced by a signed
+//! command, its bytes follow, and the gateway says how far it is.
 
 use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
 use crate::control::parse_sha256;
+use crate::manifest::is_name;
 
 /// Most bytes of a system: what a slot of a card has.
 pub const SYSTEM_MAX_BYTES: u64 = 96 << 20;
+/// Most bytes of a node's program.
+pub const NODE_PROGRAM_MAX_BYTES: u64 = 2 << 20;
 /// Longest name of a board, and longest version, in an update.
 pub const SYSTEM_WORD_MAX_BYTES: usize = 32;
 
-/// A new system for a gateway that was flashed.
+/// A new system for a gateway that was flashed, or a new program for a node behind a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SystemUpdate {
+    /// The node; none for the gateway itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// The board it is for.
     pub board: String,
     /// What it calls itself.
     pub version: String,
     /// Its SHA-256, as 64 hexadecimal digits.
     pub sha256: String,
-    /// How many bytes it has; at most [`SYSTEM_MAX_BYTES`].
+    /// How many bytes it has; at most [`SYSTEM_MAX_BYTES`], or [`NODE_PROGRAM_MAX_BYTES`].
     pub bytes: u64,
 }
 
@@ -33,7 +39,8 @@ impl SystemUpdate {
             (1..=SYSTEM_WORD_MAX_BYTES).contains(&word.len())
                 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+'))
         };
-        is_word(&self.board) && is_word(&self.version) && parse_sha256(&self.sha256).is_some()
+        let is_for = self.node.as_ref().is_none_or(|node| is_name(node));
+        is_for && is_word(&self.board) && is_word(&self.version) && parse_sha256(&self.sha256).is_some()
     }
 }
 
@@ -43,7 +50,7 @@ impl SystemUpdate {
 pub enum UpdateState {
     /// The first [`UpdateReport::bytes`] of it are here.
     Receiving,
-    /// It is whole, and what was signed: it is written to the card and started next.
+    /// It is whole, and what was signed: it is written to the card and started next, or sent to its node.
     Verified,
     /// It runs, and stays.
     Unchanged,
@@ -71,13 +78,19 @@ mod tests {
 
     #[test]
     fn words_of_an_update_are_words() {
-        let good =
-            SystemUpdate { board: "rpi-4b".into(), version: "0.2.0+1".into(), sha256: "ab".repeat(32), bytes: 1 };
-        assert!(good.has_form());
+        let good = SystemUpdate {
+            node: None,
+            board: "rpi-4b".into(),
+            version: "0.2.0+1".into(),
+            sha256: "ab".repeat(32),
+            bytes: 1,
+        };
+        assert!(good.has_form() && SystemUpdate { node: Some("north".into()), ..good.clone() }.has_form());
         for bad in ["", "a b", "a\"", "a/b", "a\n", "123456789012345678901234567890123"] {
             assert!(!SystemUpdate { board: bad.into(), ..good.clone() }.has_form(), "{bad}");
             assert!(!SystemUpdate { version: bad.into(), ..good.clone() }.has_form(), "{bad}");
             assert!(!SystemUpdate { sha256: bad.into(), ..good.clone() }.has_form(), "{bad}");
+            assert!(!SystemUpdate { node: Some(bad.into()), ..good.clone() }.has_form(), "{bad}");
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct SystemStatus {
 /// The update that came last.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct UpdateStatus {
+    /// Empty of a node's program.
+    #[serde(default)]
     pub version: String,
     pub sha256: String,
     pub state: String,

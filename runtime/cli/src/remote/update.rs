@@ -1,18 +1,19 @@
-//! `eyot update push`: a new system for a gateway that was flashed.
+//! `eyot update push`: a new system for a gateway that was flashed, or a new program for a node behind one.
 //!
 //! A signed command announces it by its SHA-256. Its bytes follow, in order; the gateway says after each part how many it has,
 //! and goes on from there whatever happened in between.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Subcommand;
+use eyot_gateway::node::{program, Module};
 use eyot_image::system::{self, System};
 use eyot_wire::control::Command;
 use eyot_wire::manifest::parse_size;
 use eyot_wire::system::{SystemUpdate, UpdateReport, UpdateState};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::command::order::Order;
@@ -21,7 +22,7 @@ use super::push::progress::Progress;
 use crate::error::Error;
 use crate::output::{self, shown, size};
 use crate::remote::client::{Client, Event, Message};
-use crate::remote::documents::{split, Status, SystemStatus, UpdateStatus};
+use crate::remote::documents::{split, Status, UpdateStatus};
 
 /// Bytes of a part, unless the broker takes less.
 const PART_BYTES: usize = 128 << 10;
@@ -33,10 +34,12 @@ const WINDOW_PARTS: u64 = 8;
 const TICK: Duration = Duration::from_millis(100);
 /// A gateway that has not told of anything new for so long is sent the rest again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Of its SHA-256, in place of a program's version.
+const VERSION_DIGITS: usize = 12;
 /// For writing it, starting anew, and being well: a trial takes five minutes at most.
 const STARTS_WITHIN: Duration = Duration::from_secs(600);
 
-/// Update the system of gateways that were flashed.
+/// Update the system of gateways that were flashed, and the programs of nodes.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -48,12 +51,19 @@ enum Action {
     Push(Push),
 }
 
-/// Push the system of an image to a gateway, which starts it once and keeps it if it is well.
+/// Push the system of an image to a gateway, or a program to a node, which starts it once and keeps it if it is well.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 struct Push {
-    /// The image, made by `eyot image build` for the gateway's board. Its configuration is left out.
+    /// The image, made by `eyot image build` for the gateway's board, without its configuration; for a node its program, as it
+    /// is linked or as its flash is to have it.
     image: PathBuf,
+    /// The node behind the gateway whose program it is.
+    #[arg(long, value_name = "ID", requires = "board")]
+    node: Option<String>,
+    /// The board that a program is for; `eyot boards` lists them.
+    #[arg(long, value_name = "ID", requires = "node")]
+    board: Option<String>,
     /// Waits until it runs there and is kept, or the one before is back.
     #[arg(long, short)]
     wait: bool,
@@ -68,6 +78,7 @@ const EXAMPLES: &str = "\
 Examples:
   eyot image build --board rpi-4b --out gateway.img
   eyot update push gateway.img --gateway barn-7 --key ada --wait
+  eyot update push node-0.2.0 --node north --board mps2-an505 --gateway barn-7 --key ada --wait
 
 The key is one of [trust] keys, or of a [[trust.key]] with \"update\" among its roles. An update that was cut off goes on \
 where it was when it is pushed again.
@@ -86,10 +97,16 @@ struct Report<'a> {
     gateway: &'a str,
     #[serde(flatten)]
     update: &'a SystemUpdate,
-    /// `receiving`, `verified`, `unchanged`, `rejected`; with `--wait` `confirmed` or `returned`.
+    /// `receiving`, `verified`, `unchanged`, `rejected`; with `--wait` `confirmed`, `returned` or a node's `rejected`.
     state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+}
+
+/// Of a node's document.
+#[derive(Deserialize)]
+struct NodeUpdate {
+    update: Option<UpdateStatus>,
 }
 
 /// It, on its way to one gateway.
@@ -99,21 +116,16 @@ struct Delivery<'a> {
     bytes: Bytes,
     /// What the gateway said last.
     report: Option<UpdateReport>,
-    system: Option<SystemStatus>,
+    /// What the system, or the node, said of its last update.
+    last: Option<UpdateStatus>,
     uptime_s: u64,
-    /// It started anew since it has all of it: what its system says is of this update.
+    /// What it says is of this update, and not of one before: it started anew since, or says another thing.
     is_new: bool,
 }
 
 pub fn execute(args: &Args) -> Result<(), Error> {
     let Action::Push(args) = &args.action;
-    let (system, bytes) = read(&args.image)?;
-    let update = SystemUpdate {
-        board: system.board,
-        version: system.version,
-        sha256: hex::encode(Sha256::digest(&bytes)),
-        bytes: bytes.len() as u64,
-    };
+    let (update, bytes) = read(args)?;
     let mut order = Order::new(&args.common, Command::Update(update.clone()))?;
     if order.id.group().is_some() {
         return Err(Error::bad_input("--group", "a system is updated on one gateway at a time", "give --gateway"));
@@ -121,17 +133,11 @@ pub fn execute(args: &Args) -> Result<(), Error> {
     let gateway = order.id.as_str().to_owned();
     let mut filters = order.filters();
     filters.push(format!("eyot/{gateway}/update/{}", update.sha256));
-    let mut delivery = Delivery {
-        gateway: &gateway,
-        update,
-        bytes: bytes.into(),
-        report: None,
-        system: None,
-        uptime_s: 0,
-        is_new: false,
-    };
+    filters.extend(update.node.iter().map(|node| format!("eyot/{gateway}/node/{node}")));
+    let mut delivery =
+        Delivery { gateway: &gateway, update, bytes, report: None, last: None, uptime_s: 0, is_new: false };
     if !args.common.json {
-        let SystemUpdate { board, version, sha256, bytes } = &delivery.update;
+        let SystemUpdate { board, version, sha256, bytes, .. } = &delivery.update;
         output::print(&format!("{version} for {board}  {}  sha256 {sha256}\n", size(*bytes)))?;
     }
     let progress = Progress::new(delivery.update.bytes, args.common.json);
@@ -155,21 +161,36 @@ pub fn execute(args: &Args) -> Result<(), Error> {
     ended.map_err(|error| if args.common.json { error.in_report() } else { error })
 }
 
-/// The system in an image, and what it is.
-fn read(image: &Path) -> Result<(System, Vec<u8>), Error> {
+/// The system in an image, or a program, and what it is.
+fn read(args: &Push) -> Result<(SystemUpdate, Bytes), Error> {
     let failed = |error| Error::image(&error);
-    Ok((system::describe(image).map_err(failed)?, system::read(image).map_err(failed)?))
+    if let (Some(node), Some(board)) = (&args.node, &args.board) {
+        let Module { bytes, sha256 } = program::load(&args.image)
+            .map_err(|reason| Error::bad_input("the program", reason, "give another file"))?;
+        let sha256 = hex::encode(sha256);
+        // What it calls itself only the node can say.
+        let version = sha256.get(..VERSION_DIGITS).unwrap_or_default().to_owned();
+        let (node, board) = (Some(node.clone()), board.clone());
+        return Ok((SystemUpdate { node, board, version, sha256, bytes: bytes.len() as u64 }, bytes));
+    }
+    let System { board, version, .. } = system::describe(&args.image).map_err(failed)?;
+    let bytes = system::read(&args.image).map_err(failed)?;
+    let sha256 = hex::encode(Sha256::digest(&bytes));
+    Ok((SystemUpdate { node: None, board, version, sha256, bytes: bytes.len() as u64 }, bytes.into()))
 }
 
 impl Delivery<'_> {
     async fn run(&mut self, args: &Push, client: &mut Client, progress: &Progress) -> Result<(), Error> {
         let before = self.there().cloned();
         self.send(args, client, progress).await?;
+        let (what, next) = match &self.update.node {
+            Some(node) => (node.clone(), format!("sends it to {node}")),
+            None => (self.gateway.to_owned(), "starts anew with it".to_owned()),
+        };
         if !args.wait {
-            return progress.tell(&format!("{}: it has all of it, and starts anew with it", self.gateway));
+            return progress.tell(&format!("{}: it has all of it, and {next}", self.gateway));
         }
-        progress
-            .tell(&format!("{}: it has all of it, and starts anew with it; waiting for it to be well", self.gateway))?;
+        progress.tell(&format!("{}: it has all of it, and {next}; waiting for {what} to be well", self.gateway))?;
         let deadline = Instant::now() + STARTS_WITHIN;
         let is_unchanged = self.report.as_ref().is_some_and(|report| report.state == UpdateState::Unchanged);
         loop {
@@ -177,21 +198,17 @@ impl Delivery<'_> {
             self.is_new |= is_unchanged || self.there() != before.as_ref();
             match self.there().filter(|_| self.is_new) {
                 Some(update) if update.state == "confirmed" => {
-                    return progress.tell(&format!("{}: it runs {}, and keeps it", self.gateway, self.update.version));
+                    return progress.tell(&format!("{what}: it runs {}, and keeps it", self.update.version));
                 }
-                Some(update) if update.state == "returned" => {
-                    let reason = format!("the system before is back: {}", shown(update.reason.as_bytes()));
-                    return Err(Error::failed(
-                        self.gateway,
-                        reason,
-                        "see its log, and push a system that is well there",
-                    ));
+                Some(update) if update.state == "returned" || update.state == "rejected" => {
+                    let reason = format!("what was before stays: {}", shown(update.reason.as_bytes()));
+                    return Err(Error::failed(what, reason, "see its log, and push one that is well there"));
                 }
                 _ => {}
             }
             match client.next_before(deadline).await {
                 None => {
-                    let reason = format!("is not back in {}", humantime::format_duration(STARTS_WITHIN));
+                    let reason = format!("is not well in {}", humantime::format_duration(STARTS_WITHIN));
                     return Err(Error::failed(self.gateway, reason, "see `eyot status` later, or look at the box"));
                 }
                 Some(Event::Message(message)) => self.take(&message),
@@ -273,19 +290,24 @@ impl Delivery<'_> {
         }
         if rest == "status" {
             let Ok(status) = serde_json::from_slice::<Status>(&message.payload) else { return };
+            if self.update.node.is_some() {
+                return;
+            }
             let uptime_s = status.uptime_s.unwrap_or(0);
             self.is_new |= !status.online || uptime_s < self.uptime_s;
             self.uptime_s = uptime_s;
-            self.system = status.system.or(self.system.take());
+            self.last = status.system.and_then(|system| system.update).or(self.last.take());
+        } else if self.update.node.as_deref().is_some_and(|node| rest.strip_prefix("node/") == Some(node)) {
+            let Ok(node) = serde_json::from_slice::<NodeUpdate>(&message.payload) else { return };
+            self.last = node.update.or(self.last.take());
         } else if rest.strip_prefix("update/") == Some(self.update.sha256.as_str()) {
             self.report = serde_json::from_slice(&message.payload).ok().or(self.report.take());
         }
     }
 
-    /// What the gateway's system says of this update.
+    /// What the gateway's system, or the node, says of this update.
     fn there(&self) -> Option<&UpdateStatus> {
-        let update = self.system.as_ref()?.update.as_ref()?;
-        (update.sha256 == self.update.sha256).then_some(update)
+        self.last.as_ref().filter(|update| update.sha256 == self.update.sha256)
     }
 
     fn rejected(&self) -> Error {

@@ -5,7 +5,8 @@ use crate::deploy::nodes::Standing;
 use crate::deploy::plan::Document;
 use crate::deploy::registry::Build;
 use crate::io::SensorReport;
-use crate::node::{NodeActive, NodeFunction, NodeReport, NodeStatus};
+use crate::node::{NodeActive, NodeFunction, NodeReport, NodeStatus, UpdateState};
+use crate::task::Task;
 
 impl<S: Storage> Core<S> {
     /// Whether a node is at this link.
@@ -54,6 +55,11 @@ impl<S: Storage> Core<S> {
         let Some(place) = self.nodes.iter().position(|node| node.link == link) else { return };
         let Some(node) = self.nodes.get_mut(place) else { return };
         let does_worse = node.watch.note(&report, mono_us);
+        let update = report.update.as_ref().filter(|update| node.report.update.as_ref() != Some(update));
+        let ended = update.filter(|update| update.state != UpdateState::Receiving).map(|update| update.sha256.clone());
+        if let (Some(sha256), Ok(node)) = (ended, u8::try_from(place)) {
+            self.deployer.tasks.push_back(Task::ProgramEnded { node, sha256 });
+        }
         let is_news = node.reported(report);
         self.tend_node(place, does_worse);
         if is_news {

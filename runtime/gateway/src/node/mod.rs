@@ -2,12 +2,13 @@
 //!
 //! - [`port`]: the line.
 //! - [`peer`]: what is known of a node, and what is said to it; without I/O.
-//! - [`renewal`]: of its own program, which [`program`] reads.
+//! - [`renewal`]: of its own program, which [`program`] reads, or [`programs`] receives.
 //! - [`runner`]: keeps the line up, and moves readings, acknowledgements and reports across it.
 
 pub mod peer;
 pub mod port;
 pub mod program;
+pub mod programs;
 pub mod renewal;
 pub mod runner;
 

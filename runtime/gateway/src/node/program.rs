@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use eyot_wire::system::NODE_PROGRAM_MAX_BYTES;
 use object::elf::{FileHeader32, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::Endianness;
@@ -11,7 +12,7 @@ use super::Module;
 use crate::file;
 
 /// Largest program of a node, as its flash has it.
-pub const PROGRAM_MAX_BYTES: usize = 2 << 20;
+pub const PROGRAM_MAX_BYTES: usize = NODE_PROGRAM_MAX_BYTES as usize;
 /// Largest file that it is in, with symbols.
 pub const PROGRAM_FILE_MAX_BYTES: usize = 16 << 20;
 /// Of files that are no image, but as the linker made them.

@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::peer::{Event, Peer, Wanted};
 use super::port::Port;
+use super::Module;
 use crate::driver::unix_ms;
 use crate::mqtt::link::{while_away, Command, Events, LinkEvent};
 use crate::mqtt::transport::Io;
@@ -41,6 +42,8 @@ pub struct Runner {
     pub commands: Receiver<Command>,
     /// What the node is to run, once that is told.
     pub wanted: watch::Receiver<Option<Wanted>>,
+    /// The program it is to have, when there is another.
+    pub program: watch::Receiver<Option<Module>>,
     /// Set to make it start its connection anew.
     pub reset: Arc<AtomicBool>,
     /// For sessions, and the jitter between attempts.
@@ -141,6 +144,10 @@ impl Runner {
                     self.is_to_run();
                     self.report().await?;
                 }
+                Ok(()) = self.program.changed() => {
+                    self.renew();
+                    self.report().await?;
+                }
                 _ = beat.tick() => {
                     if state.heard.elapsed() > Duration::from_millis(u64::from(SILENCE_MAX_MS)) {
                         return Err(io::Error::new(io::ErrorKind::TimedOut, "the node is silent").into());
@@ -158,6 +165,12 @@ impl Runner {
     fn is_to_run(&mut self) {
         if let Some(wanted) = self.wanted.borrow_and_update().clone() {
             self.peer.run(wanted);
+        }
+    }
+
+    fn renew(&mut self) {
+        if let Some(program) = self.program.borrow_and_update().clone() {
+            self.peer.renew(Some(program));
         }
     }
 

@@ -65,7 +65,7 @@ fn header() -> Value {
 }
 
 fn update() -> SystemUpdate {
-    SystemUpdate { board: "rpi-4b".into(), version: "0.2.0".into(), sha256: "ab".repeat(32), bytes: 1000 }
+    SystemUpdate { node: None, board: "rpi-4b".into(), version: "0.2.0".into(), sha256: "ab".repeat(32), bytes: 1000 }
 }
 
 #[test]
@@ -96,6 +96,7 @@ fn what_is_sealed_is_opened_by_the_gateway_it_is_for() {
         Command::Config { function: name(), set: [("k".into(), "v".into())].into(), unset: vec!["l".into()] },
         Command::Capture { function: name(), count: 3, on_error: true },
         Command::Update(update()),
+        Command::Update(SystemUpdate { node: Some("north".into()), ..update() }),
     ] {
         for gateway in IDS {
             let order = Order { gateway: gateway.to_owned(), command: command.clone(), ..order() };

@@ -12,6 +12,9 @@ use eyot_test_e2e::wait::wait_for;
 use object::{Object, ObjectSegment};
 use serde_json::Value;
 
+use crate::push::{signer, SEED};
+use crate::tool;
+
 /// The programs' names of themselves, of equal length.
 const OLD: &str = "eyot-mps2-an505 0.1.0";
 const NEW: &str = "eyot-mps2-an505 0.1.9";
@@ -134,4 +137,32 @@ fn power_cuts_while_a_program_comes_and_while_it_is_exchanged_leave_one_that_run
     qemu.power_cycle(&bootable.boot);
     assert!(copied < COPIES, "the cut came too late");
     await_update(&site, "confirmed", NEW);
+}
+
+#[test]
+fn a_program_that_is_pushed_by_the_tool_reaches_the_node_whatever_is_killed_and_what_hangs_is_told() {
+    let Some(bootable) = bootable("pushed programs of nodes") else { return };
+    let (mut site, qemu) = site(&bootable);
+    site.config.trust_keys = vec![signer(SEED).public().to_openssh()];
+    site.config.more = format!("\n[[node]]\nid = \"north\"\nport = {:?}\nboard = \"mps2-an505\"\n", qemu.url());
+    let new = renamed(&fs::read(&bootable.slot).unwrap());
+    fs::write(program(&site), &new).unwrap();
+    let mut daemon = site.start();
+    let file = program(&site);
+    let push = |more: &[&str], code| {
+        let args = ["update", "push", file.to_str().unwrap(), "--node", "north"];
+        tool::run(&site, &[&args, more].concat(), code)
+    };
+    push(&["--board", "pico-2"], 1);
+    push(&["--board", "mps2-an505"], 0);
+    // It is with the gateway, and that is killed.
+    daemon.kill();
+    let _daemon = site.start();
+    await_update(&site, "confirmed", NEW);
+    let said = push(&["--board", "mps2-an505", "--wait"], 0).stdout;
+    assert!(said.contains("keeps it"), "{said}");
+    fs::write(&file, hanging(&flat(&new))).unwrap();
+    let said = push(&["--board", "mps2-an505", "--wait"], 1).stderr;
+    assert!(said.contains("the one before is back"), "{said}");
+    await_update(&site, "rejected", NEW);
 }

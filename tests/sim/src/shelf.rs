@@ -115,7 +115,7 @@ impl Shelf {
                 None
             }
             // There are no nodes, and no system with slots.
-            Task::Node { .. } | Task::Fetch { .. } => None,
+            Task::Node { .. } | Task::Fetch { .. } | Task::ProgramEnded { .. } => None,
             Task::Update(_) | Task::UpdatePart { .. } | Task::System => None,
             Task::Audit { change, .. } => change.map(|change| Answer::Audited { change }),
         }

@@ -261,13 +261,8 @@ fn no_kill_takes_a_change_from_the_audit_log() {
 #[test]
 fn a_new_system_goes_to_the_store_and_what_that_says_is_told() {
     let mut bench = bench();
-    let update = SystemUpdate {
-        node: None,
-        board: "qemu-virt".into(),
-        version: "0.2.0".into(),
-        sha256: SHA.to_owned(),
-        bytes: 8192,
-    };
+    let (board, version, sha256) = ("qemu-virt".into(), "0.2.0".into(), SHA.to_owned());
+    let update = SystemUpdate { node: None, board, version, sha256, bytes: 8192 };
     for _ in 0..2 {
         ordered(&mut bench, authorized("nonce-one", Command::Update(update.clone())));
         bench.wait_ms(20);

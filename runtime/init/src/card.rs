@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::mount::{mount, MountFlags};
 
-use crate::ioctl;
 use crate::table::{self, Span, Table, SECTOR_BYTES};
+use crate::{ioctl, say, superblock};
 
 /// Where what the user put on the card is.
 pub const CONFIG: &str = "/boot";
@@ -65,10 +66,18 @@ impl Card {
         Ok(())
     }
 
-    /// Mounts the data.
+    /// Mounts the data, and mends its superblock if that is what it takes.
     pub fn mount_data(&self) -> io::Result<()> {
+        let partition = self.partition(table::DATA);
         let flags = MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
-        mount(self.partition(table::DATA), DATA, "ext4", flags, c"commit=30,errors=remount-ro")?;
+        let mount_it = || mount(&partition, DATA, "ext4", flags, c"commit=30,errors=remount-ro");
+        match mount_it() {
+            Err(Errno::BADMSG) if mend_superblock(&partition)? => {
+                say!("a power cut had left half of its superblock; that is mended");
+                mount_it()?;
+            }
+            result => result?,
+        }
         Ok(())
     }
 
@@ -104,10 +113,21 @@ fn read_table(disk: &Path) -> Option<Table> {
     Table::read(sector)
 }
 
+/// Whether there was something to mend.
+fn mend_superblock(partition: &Path) -> io::Result<bool> {
+    let file = File::options().read(true).write(true).open(partition)?;
+    let mut block = [0; superblock::BYTES];
+    file.read_exact_at(&mut block, superblock::AT)?;
+    let Some(mended) = superblock::mended(block) else { return Ok(false) };
+    file.write_all_at(&mended, superblock::AT)?;
+    file.sync_all()?;
+    Ok(true)
+}
+
 /// Blocks of the ext4 on `partition`, and the bytes of one.
 fn file_system_size(partition: &Path) -> io::Result<(u64, u64)> {
-    let mut block = [0; 1024];
-    File::open(partition)?.read_exact_at(&mut block, 1024)?;
+    let mut block = [0; superblock::BYTES];
+    File::open(partition)?.read_exact_at(&mut block, superblock::AT)?;
     let field = |at: usize| {
         block.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes).unwrap_or_default()
     };

@@ -92,6 +92,9 @@ pub fn pc(dir: &Path, firmware: &str, settings: &str, machine: &str) -> Command 
     fs::copy(settings, &own).unwrap();
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-machine", machine, "-cpu", "max", "-m", "256"]);
+    // With a thread for each processor, QEMU 7.2 now and then lets one run into a breakpoint with which the kernel patches
+    // itself on the other, and the kernel panics.
+    qemu.args(["-accel", "tcg,thread=single"]);
     qemu.args(["-global", "ICH9-LPC.noreboot=false"]);
     qemu.arg("-drive").arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={firmware}"));
     qemu.arg("-drive").arg(format!("if=pflash,format=raw,unit=1,file={}", own.display()));

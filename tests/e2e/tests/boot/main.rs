@@ -17,6 +17,7 @@ mod update;
 mod volatile;
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -112,6 +113,24 @@ fn takes_functions_and_messages_and_survives_the_plug(board: &Board) {
     assert!(balances(&status), "{status}");
     assert_eq!(status["functions"][0]["name"], "celsius", "{status}");
     machine.press_button();
+}
+
+#[test]
+fn a_superblock_that_a_power_cut_tore_is_mended() {
+    let Some(programs) = VIRT.programs() else { return };
+    let dir = TempDir::new().unwrap();
+    let card = dir.path().join("card.img");
+    if build(&VIRT, &programs, &card, &[]).is_none() {
+        return;
+    }
+    // Its second sector, with the checksum of both, is that of before.
+    let file = File::options().read(true).write(true).open(&card).unwrap();
+    let (mounts, mut count) = (disk::DATA.start + 1024 + 0x34, [0]);
+    file.read_exact_at(&mut count, mounts).unwrap();
+    file.write_all_at(&[count[0] + 1], mounts).unwrap();
+    let machine = Machine::start(&VIRT, dir.path(), &card);
+    machine.says("half of its superblock; that is mended");
+    machine.says("MiB for data");
 }
 
 /// A loop device, freed when dropped.

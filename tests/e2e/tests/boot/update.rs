@@ -100,14 +100,16 @@ impl Site {
         });
         assert!(balances(&status), "{status}");
     }
-}
 
-/// Waits for what the push comes to: its exit code, and what it said.
-fn ended(push: Child) -> (Option<i32>, String) {
-    let output = push.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
-    println!("{}", said.trim());
-    (output.status.code(), said)
+    /// A push comes to this exit code, and says why; nothing that waited is lost.
+    #[track_caller]
+    fn comes_to(&self, push: Child, code: i32, why: &str) {
+        let output = push.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
+        println!("{}", said.trim());
+        assert!(output.status.code() == Some(code) && said.contains(why), "{:?} {said}", output.status);
+        self.keeps_the_backlog();
+    }
 }
 
 #[test]
@@ -141,10 +143,8 @@ fn a_new_system_stays_if_it_is_well(board: &'static Board) {
     let machine = site.start();
     machine.ready("on trial");
     machine.says("is well, and stays");
-    let (code, said) = ended(push);
-    assert!(code == Some(0) && said.contains("keeps it"), "{code:?} {said}");
+    site.comes_to(push, 0, "keeps it");
     assert_eq!(site.started(), 3);
-    site.keeps_the_backlog();
 
     let push = site.push("broken", "eyotd", &broken(good.clone(), board.exit_7));
     machine.restarts();
@@ -154,9 +154,7 @@ fn a_new_system_stays_if_it_is_well(board: &'static Board) {
     assert_eq!(site.started(), 3, "the one before");
     let machine = site.start();
     machine.ready("taken back");
-    let (code, said) = ended(push);
-    assert!(code == Some(1) && said.contains("eyotd ended: exit code 7"), "{code:?} {said}");
-    site.keeps_the_backlog();
+    site.comes_to(push, 1, "eyotd ended: exit code 7");
 
     let push = site.push("unlucky", "eyotd", &another(2));
     machine.restarts();
@@ -169,9 +167,7 @@ fn a_new_system_stays_if_it_is_well(board: &'static Board) {
     }
     let machine = site.start();
     machine.ready("after a plug that was pulled in the trial");
-    let (code, said) = ended(push);
-    assert!(code == Some(1) && said.contains("did not come as far as being well"), "{code:?} {said}");
-    site.keeps_the_backlog();
+    site.comes_to(push, 1, "did not come as far as being well");
     if !board.is_tried_once {
         return machine.press_button();
     }
@@ -183,8 +179,6 @@ fn a_new_system_stays_if_it_is_well(board: &'static Board) {
     assert!(console.contains("Attempted to kill init"), "{console}");
     let machine = site.start();
     machine.ready("after a first process that ended");
-    let (code, said) = ended(push);
-    assert!(code == Some(1) && said.contains("did not come as far as its first process"), "{code:?} {said}");
-    site.keeps_the_backlog();
+    site.comes_to(push, 1, "did not come as far as its first process");
     machine.press_button();
 }

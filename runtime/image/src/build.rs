@@ -133,7 +133,7 @@ fn initramfs(parts: &Parts<'_>, files: &Files) -> Result<Vec<u8>, Error> {
     root.file("etc/ssl/certs/ca-certificates.crt", &bundle);
     let mut list = String::new();
     for module in modules::select(files, &parts.board.drivers)? {
-        let path = format!("lib/modules/{}.ko", module.name);
+        let path = format!("lib/modules/{}{}", module.name, module.ending);
         root.file(&path, &module.content);
         list.push_str(&module.line());
     }

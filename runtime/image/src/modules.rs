@@ -13,6 +13,10 @@ const DEPENDS: &[u8] = b"\0depends=";
 const ALIAS: &[u8] = b"\0alias=";
 /// Buses whose devices say what they are, so that a module can wait for them.
 const BUSES: [&str; 7] = ["acpi", "hid:", "pci:", "scsi:", "usb:", "virtio:", "vmbus:"];
+/// What the name of a module's file ends with,
+const PLAIN: &str = ".ko";
+/// and if it is compressed. In the root file system, which is memory, all modules lie for good.
+const COMPRESSED: &str = ".ko.xz";
 /// How deep modules depend on each other, at most.
 const DEPTH_MAX: usize = 32;
 
@@ -21,7 +25,9 @@ const DEPTH_MAX: usize = 32;
 pub struct Module {
     /// Without an ending.
     pub name: String,
-    /// As the kernel loads it.
+    /// [`PLAIN`] or [`COMPRESSED`].
+    pub ending: &'static str,
+    /// As the package has it: the kernel unpacks it, and checks its signature after that.
     pub content: Vec<u8>,
     /// Modules that it needs.
     pub needs: Vec<String>,
@@ -61,24 +67,19 @@ pub fn select(files: &Files, drivers: &[String]) -> Result<Vec<Module>, Error> {
     let mut paths = BTreeMap::new();
     for path in files.keys() {
         let file = path.rsplit('/').next().unwrap_or(path);
-        if let Some(name) = file.strip_suffix(".ko").or_else(|| file.strip_suffix(".ko.xz")) {
+        if let Some(name) = file.strip_suffix(PLAIN).or_else(|| file.strip_suffix(COMPRESSED)) {
             paths.insert(canonical(name), path.as_str());
         }
     }
     let built_in = built_in(files);
-    let mut selection = Selection { files, paths, seen: BTreeSet::new(), modules: Vec::new() };
+    let wanted = drivers.iter().map(|driver| canonical(driver)).collect();
+    let mut selection = Selection { files, paths, wanted, seen: BTreeSet::new(), modules: Vec::new() };
     for driver in drivers {
         let name = canonical(driver);
         if !selection.paths.contains_key(&name) && !built_in.contains(&name) {
             return Err(Error::package(format_args!("driver {driver}"), "is not in this kernel"));
         }
         selection.add(&name, 0)?;
-    }
-    let wanted: BTreeSet<_> = drivers.iter().map(|driver| canonical(driver)).collect();
-    for module in &mut selection.modules {
-        if wanted.contains(&module.name) {
-            module.when = when(&module.content);
-        }
     }
     Ok(selection.modules)
 }
@@ -115,6 +116,7 @@ fn canonical(name: &str) -> String {
 struct Selection<'a> {
     files: &'a Files,
     paths: BTreeMap<String, &'a str>,
+    wanted: BTreeSet<String>,
     seen: BTreeSet<String>,
     modules: Vec<Module>,
 }
@@ -131,11 +133,13 @@ impl Selection<'_> {
             return Ok(());
         }
         let content = plain(path, bytes)?;
+        let ending = if path.ends_with(COMPRESSED) { COMPRESSED } else { PLAIN };
+        let when = if self.wanted.contains(name) { when(&content) } else { When::WithModule };
         let needs = depends(&content).ok_or_else(|| Error::package(path, "does not say what it depends on"))?;
         for needed in &needs {
             self.add(needed, depth + 1)?;
         }
-        self.modules.push(Module { name: name.to_owned(), content, needs, when: When::WithModule });
+        self.modules.push(Module { name: name.to_owned(), ending, content: bytes.to_vec(), needs, when });
         Ok(())
     }
 }
@@ -206,7 +210,13 @@ mod tests {
         let files = files(&[("ext4", "mbcache,jbd2"), ("jbd2", ""), ("mbcache", "")]);
         let lines: String = select(&files, &["ext4".to_owned()]).unwrap().iter().map(Module::line).collect();
         assert_eq!(lines, "- mbcache \n- jbd2 \n+ ext4 mbcache,jbd2\n");
-        let device = Module { name: "igb".into(), content: Vec::new(), needs: Vec::new(), when: with(&["pci:a*"]) };
+        let device = Module {
+            name: "igb".into(),
+            ending: PLAIN,
+            content: Vec::new(),
+            needs: Vec::new(),
+            when: with(&["pci:a*"]),
+        };
         assert_eq!(device.line(), "? igb  pci:a*\n");
     }
 

@@ -2,6 +2,7 @@
 //! they are come with their device, also if it is plugged in later; all others are loaded at the start.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use crate::say;
 /// another module), its name, what it needs, each of those between commas, and patterns of devices.
 const LIST: &str = "/etc/modules";
 const DIRECTORY: &str = "/lib/modules";
+/// What the files of modules end with, and how the kernel is told to take them: it unpacks those in xz itself
+/// (`MODULE_INIT_COMPRESSED_FILE`).
+const ENDINGS: [(&str, i32); 2] = [(".ko.xz", 4), (".ko", 0)];
 /// Devices of a bus appear one after the other while the box starts,
 const STARTING: Duration = Duration::from_secs(30);
 const LOOK_AT_START_EVERY: Duration = Duration::from_millis(100);
@@ -98,8 +102,11 @@ impl Drivers {
                 self.load(at);
             }
         }
-        let path = format!("{DIRECTORY}/{name}.ko");
-        match File::open(&path).and_then(|file| Ok(finit_module(file, c"", 0)?)) {
+        let mut files = ENDINGS.iter().map(|(ending, flags)| (format!("{DIRECTORY}/{name}{ending}"), *flags));
+        let Some((path, flags)) = files.find(|(path, _)| Path::new(path).exists()) else {
+            return say!("there is no {DIRECTORY}/{name}.ko");
+        };
+        match File::open(&path).and_then(|file| Ok(finit_module(file, c"", flags)?)) {
             Ok(()) => {}
             // Its hardware is not here.
             Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {}

@@ -145,9 +145,9 @@ step_package() {
     packages=target/$target/packages
     rm -rf "$packages" && mkdir -p "$packages/again"
     for revision in 1 2; do
-        cargo deb -q -p eyot-gateway --target $target --no-build --deb-revision $revision -o "$packages/"
+        cargo deb -q -p eyot-gateway --target $target --profile shipped --no-build --deb-revision $revision -o "$packages/"
     done
-    cargo deb -q -p eyot-gateway --target $target --no-build --deb-revision 1 -o "$packages/again/"
+    cargo deb -q -p eyot-gateway --target $target --profile shipped --no-build --deb-revision 1 -o "$packages/again/"
     cmp "$packages/again/"*.deb "$packages/"*-1_amd64.deb
     rm -r "$packages/again"
     lintian --allow-root --fail-on error,warning "$packages/"*-1_amd64.deb
@@ -184,7 +184,7 @@ try_programs() {
     target=$1
     emulator=$2
     build_programs "$target" eyotd eyot
-    programs=$PWD/target/$target/release
+    programs=$PWD/target/$target/shipped
     wrappers=$PWD/target/$target/emulated
     mkdir -p "$wrappers"
     for program in eyotd eyot; do
@@ -208,9 +208,9 @@ build_programs() {
     programs=
     for program in "$@"; do programs="$programs --bin $program"; done
     # shellcheck disable=SC2086
-    with_target "$target" cargo build --release --locked --quiet $programs
+    with_target "$target" cargo build --profile shipped --locked --quiet $programs
     for program in "$@"; do
-        file=target/$target/release/$program
+        file=target/$target/shipped/$program
         if readelf -dW "$file" | grep -q NEEDED; then
             echo "$file is not static" >&2
             exit 1

@@ -52,7 +52,7 @@ pub struct Args {
     /// Public keys, one a line, of whoever may come in over SSH, as root; without it the image has no SSH.
     #[arg(long, value_name = "FILE")]
     ssh_key: Option<PathBuf>,
-    /// Directory with eyotd and eyot-init for the board; target/<target>/release unless given.
+    /// Directory with eyotd and eyot-init for the board; target/<target>/shipped unless given.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
     /// Which packages, instead of those this program was made with.
@@ -71,7 +71,7 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo build --release --target aarch64-unknown-linux-musl --bin eyotd --bin eyot-init
+  cargo build --profile shipped --target aarch64-unknown-linux-musl --bin eyotd --bin eyot-init
   eyot image build --board rpi-4b --out gateway.img --config gateway.toml --with ca.pem
 
 In gateway.toml, name functions and certificates without a directory, and leave data_dir at /var/lib/eyot.";
@@ -89,7 +89,7 @@ pub fn execute(args: &Args) -> Result<(), Error> {
     let extras = args.ssh_key.iter().map(|_| Extra::Ssh).collect::<Vec<_>>();
     let plan = Plan::of(&args.board, &extras)?;
     let config = config_files(args)?;
-    let directory = args.programs.clone().unwrap_or_else(|| Path::new("target").join(&plan.triple).join("release"));
+    let directory = args.programs.clone().unwrap_or_else(|| Path::new("target").join(&plan.triple).join("shipped"));
     let [init, eyotd] = ["eyot-init", "eyotd"].map(|name| program(&directory, name, &plan.triple));
     let (init, eyotd) = (init?, eyotd?);
     let lock = match &args.lock {
@@ -124,7 +124,7 @@ pub fn execute(args: &Args) -> Result<(), Error> {
 fn program(directory: &Path, name: &str, triple: &str) -> Result<Vec<u8>, Error> {
     let path = directory.join(name);
     let build = || {
-        format!("build it with cargo build --release --target {triple} --bin eyotd --bin eyot-init, or name its directory with --programs")
+        format!("build it with cargo build --profile shipped --target {triple} --bin eyotd --bin eyot-init, or name its directory with --programs")
     };
     let bytes = fs::read(&path).map_err(|e| Error::bad_input(path.display(), e, build()))?;
     let machine = bytes.get(18..20).map(|bytes| bytes.to_vec());

@@ -48,7 +48,7 @@ pub const PC: Board = Board {
     triple: "x86_64-unknown-linux-musl",
     loader: Loader::Uefi,
     devices: &["-device", "ide-hd,drive=card,bus=ide.0", "-device", "e1000e,netdev=net"],
-    memory_max_mib: 80,
+    memory_max_mib: 60,
     is_tried_once: true,
     exit_7: &[0xbf, 7, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05],
 };
@@ -60,7 +60,7 @@ impl Board {
             println!("SKIPPED: no EYOT_BOOT_TARGET_DIR; use tests/run.sh image");
             return None;
         };
-        Some(target.join(self.triple).join("release"))
+        Some(target.join(self.triple).join("shipped"))
     }
 
     /// QEMU as this board, about to start from `card`; `dir` is for its files.

@@ -312,6 +312,7 @@ impl<S: Storage> Committer<S> {
                 before.leave(&record);
             }
         });
+        before.leave_unrecorded();
         // A stream that is new begins behind what waits; what comes in its place after a power cut is for it.
         let durable = self.spool.durable();
         before.streams.iter_mut().for_each(|account| account.passed = account.passed.min(durable));

@@ -2,6 +2,7 @@
 //! for each stream of outputs. `pending` is counted on its own, so that the equation is a check and not a definition.
 
 mod counts;
+mod unrecorded;
 
 use eyot_spool::Lsn;
 use eyot_wire::code::DropReason;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::finished::FinishedList;
 use crate::passing::{survey, Passing};
 use crate::wear::Counted;
+use unrecorded::{Unrecorded, UnrecordedList};
 
 const REASONS: usize = DropReason::ALL.len();
 
@@ -70,16 +72,16 @@ impl Account {
     }
 
     fn take_back_pending(&mut self) {
-        take_back(&mut self.pending, &mut self.received);
+        take_back(&mut self.pending, &mut self.received, 1);
     }
 
     fn take_back_delivered(&mut self) {
-        take_back(&mut self.delivered, &mut self.received);
+        take_back(&mut self.delivered, &mut self.received, 1);
     }
 
-    fn take_back_dropped(&mut self, reason: DropReason) {
+    fn take_back_dropped(&mut self, reason: DropReason, count: u64) {
         if let Some(slot) = self.dropped.get_mut(reason as usize) {
-            take_back(slot, &mut self.received);
+            take_back(slot, &mut self.received, count);
         }
     }
 
@@ -90,9 +92,9 @@ impl Account {
     }
 }
 
-/// One less came in. What damage took may have been guessed to be this one; then it stays.
-fn take_back(slot: &mut u64, received: &mut u64) {
-    let moved = (*slot).min(1);
+/// So many less came in. What damage took may have been guessed to be one of these; then that stays.
+fn take_back(slot: &mut u64, received: &mut u64, count: u64) {
+    let moved = (*slot).min(count);
     *slot -= moved;
     *received -= moved;
 }
@@ -187,6 +189,9 @@ pub struct Ledger {
     /// And so are these.
     #[serde(skip)]
     pub(crate) finished: FinishedList,
+    /// What is in the rest already and no record says. Not written anywhere.
+    #[serde(skip)]
+    pub(crate) unrecorded: UnrecordedList,
 }
 
 impl Ledger {
@@ -267,8 +272,21 @@ impl Ledger {
 
     /// An output that `stream` has no room for; it gets no number.
     pub(crate) fn refuse_output(&mut self, stream: u8) {
-        if let Some(account) = self.stream_mut(stream) {
-            account.outputs.drop_new(DropReason::UplinkFull, 1);
+        self.drop_unrecorded(Some(stream), DropReason::UplinkFull);
+    }
+
+    /// A message, or an output of a stream, is dropped that no record in the open batch stands for.
+    pub(crate) fn drop_unrecorded(&mut self, stream: Option<u8>, reason: DropReason) {
+        if let Some(account) = self.account_mut(stream) {
+            account.drop_new(reason, 1);
+            self.unrecorded.add(Unrecorded { stream, reason, count: 1 });
+        }
+    }
+
+    fn account_mut(&mut self, stream: Option<u8>) -> Option<&mut Account> {
+        match stream {
+            Some(stream) => self.stream_mut(stream).map(|account| &mut account.outputs),
+            None => Some(&mut self.messages),
         }
     }
 
@@ -308,19 +326,19 @@ impl Ledger {
 
     /// The newest record found no place in the log: its outputs are counted as dropped and their numbers freed.
     pub(crate) fn withdraw(&mut self, record: &Record<'_>) {
-        let mut mask = 0;
-        for output in record.outputs() {
-            for route in output.routes() {
-                mask |= bit(route.stream);
-                if let Some(account) = self.stream_mut(route.stream) {
-                    account.outputs.drop_pending(DropReason::Malformed, 1);
-                    account.shed(output.bytes());
-                    account.next_seq = account.next_seq.min(route.seq);
-                }
-            }
+        self.leave(record);
+        for route in record.outputs().flat_map(|output| output.routes()) {
+            self.drop_unrecorded(Some(route.stream), DropReason::Malformed);
         }
-        if mask != 0 && record.message_is_open() {
-            self.messages.drop_pending(DropReason::Malformed, 1);
+        self.drop_unrecorded(None, record.dropped.unwrap_or(DropReason::Malformed));
+    }
+
+    /// Takes back what is dropped in the open batch and has no record there: as if it had not entered.
+    pub(crate) fn leave_unrecorded(&mut self) {
+        for Unrecorded { stream, reason, count } in std::mem::take(&mut self.unrecorded).open() {
+            if let Some(account) = self.account_mut(*stream) {
+                account.take_back_dropped(*reason, *count);
+            }
         }
     }
 
@@ -341,7 +359,7 @@ impl Ledger {
         }
         self.redelivered = self.redelivered.saturating_sub(u64::from(record.is_redelivered));
         match record.dropped {
-            Some(reason) => self.messages.take_back_dropped(reason),
+            Some(reason) => self.messages.take_back_dropped(reason, 1),
             None if mask == 0 => {
                 self.messages.take_back_delivered();
                 self.without_output = self.without_output.saturating_sub(1);

@@ -50,7 +50,7 @@ mod values;
 
 use live::{Retirement, Succession};
 use open::EPOCHS;
-use room::FullEpisode;
+use room::{FullEpisode, Unread};
 use thin::Thinner;
 
 pub use open::OpenError;
@@ -101,6 +101,7 @@ pub struct Core<S: Storage> {
     full: Option<FullEpisode>,
     /// The oldest segment goes when this batch is durable; none if no segment is to go.
     evicting_until: Option<u64>,
+    unread: Unread,
     more: bool,
     draining: bool,
     /// What is in flight may still land until then; none if that is over, or not draining.

@@ -418,6 +418,8 @@ impl<S: Storage> Spool<S> {
         self.next_segment = target.segment + 1;
         if let Err(error) = self.storage.write_at(&file, 0, bytes) {
             let error = CommitError::from_io(NEXT_NAME, &error);
+            // What was reserved is not there on every file system.
+            self.missing_bytes = if error.is_full() { reserved } else { 0 };
             self.seal(None);
             return Err(error);
         }

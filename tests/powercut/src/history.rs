@@ -109,8 +109,6 @@ struct Life {
     promises: Vec<Promise>,
     /// What was asked for, and when.
     asked: Vec<(usize, Acks)>,
-    /// Frames up to these may have been given up, from then on.
-    removed: Vec<(usize, Lsn)>,
     /// In order.
     changes: Vec<Change>,
 }
@@ -166,11 +164,6 @@ impl History {
         self.life().asked.push((at, acks));
     }
 
-    /// The log may have given up frames up to here.
-    pub fn removed(&mut self, at: usize, up_to: Lsn) {
-        self.life().removed.push((at, up_to));
-    }
-
     /// A rewrite made this of a frame: not before event `may`, and for good from event `must` on.
     pub fn rewritten(&mut self, may: usize, must: Option<usize>, lsn: Lsn, form: Form) {
         self.life().changes.push(Change { may, must, lsn, form });
@@ -200,7 +193,6 @@ impl History {
                 steps: steps.map(|step| Step { at: 0, ..*step }).collect(),
                 promises: vec![Promise { at: 0, ..promise }],
                 asked: vec![(0, asked)],
-                removed: vec![(0, life.floor(events))],
                 changes: life.changes_at(events),
             }],
         }
@@ -237,7 +229,6 @@ impl History {
             steps: life.steps.get(..steps).unwrap_or_default().iter().map(|step| Step { at: 0, ..*step }).collect(),
             promises: vec![Promise { at, steps, acks: found.acks, epoch }],
             asked: vec![(at, found.acks)],
-            removed: vec![(0, life.floor(usize::MAX))],
             changes: life.changes_at(usize::MAX),
         });
         Ok(())
@@ -247,7 +238,7 @@ impl History {
     /// but at the front, where it may be.
     pub fn check_frames(&self, found: impl Iterator<Item = Result<Read, String>>) -> Result<(), String> {
         let Some(life) = self.last() else { return Ok(()) };
-        let floor = life.floor(usize::MAX);
+        let floor = life.floor();
         let mut expected = life.steps.iter().filter(|step| step.is_frame).peekable();
         let mut next = None;
         for read in found {
@@ -304,13 +295,9 @@ impl Life {
         allowed.contains(&form)
     }
 
-    /// Frames up to here may be gone after so many events.
-    fn floor(&self, events: usize) -> Lsn {
-        let happened = |at: usize| at < events || at == 0;
-        let removed = self.removed.iter().filter(|(at, _)| happened(*at)).map(|(_, lsn)| *lsn).max();
-        let asked =
-            self.asked.iter().filter(|(at, _)| happened(*at)).filter_map(|(_, acks)| acks.iter().min().copied()).max();
-        removed.max(asked).unwrap_or(0)
+    /// Frames up to here may be gone: an opened log knew that all streams were done with them.
+    fn floor(&self) -> Lsn {
+        self.asked.first().and_then(|(_, acks)| acks.iter().min().copied()).unwrap_or(0)
     }
 }
 

@@ -131,9 +131,13 @@ impl Session {
     }
 
     fn note(&mut self) -> Result<(), Error> {
+        self.make_room()?;
+        self.push_note()
+    }
+
+    fn push_note(&mut self) -> Result<(), Error> {
         let id = self.rng.u64(..);
         let (kind, body) = content(id);
-        self.make_room()?;
         let at = self.clock.now();
         self.spool.note(kind | NOTES, &body).map_err(append_failed)?;
         let after = self.history.state().after(kind | NOTES, &body, None);
@@ -159,19 +163,30 @@ impl Session {
             self.settle()?;
         }
         while self.spool.is_full() {
-            let at = self.clock.now();
-            let evicted = self.spool.evict_oldest(&mut |_, _, _| {}).map_err(commit_failed)?;
-            let oldest = self.spool.usage().oldest_lsn;
-            self.history.removed(at, oldest - 1);
-            if !evicted {
+            let lsns = self.spool.oldest_to_go();
+            if lsns.is_none() && !self.spool.has_unwritten_acks() {
                 return Err(Error::Breach("a full log has nothing to give up".to_owned()));
             }
+            let at = self.clock.now();
+            for stream in STREAMS {
+                self.spool.ack(stream, lsns.as_ref().map_or(0, |lsns| *lsns.end()));
+            }
+            self.history.asked(at, self.asked());
+            // A commit under way is not of this.
+            self.end()?;
+            self.checkpoint();
+            self.push_note()?;
+            self.settle()?;
         }
+        self.checkpoint();
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) {
         if self.spool.wants_checkpoint() {
             let padding_bytes = self.rng.usize(0..PADDING_BYTES_MAX);
             self.spool.checkpoint(&self.history.state().encode(padding_bytes));
         }
-        Ok(())
     }
 
     fn begin(&mut self) -> Result<(), Error> {

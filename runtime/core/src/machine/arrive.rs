@@ -298,7 +298,8 @@ impl<S: Storage> Core<S> {
     /// A message for which there is no room, under a policy that does not let it wait.
     fn drop_for_room(&mut self, topic: &[u8]) {
         self.prepare();
-        self.drop_unseen(DropReason::SpoolFullNewest, 1, topic);
+        self.ledger.drop_unrecorded(None, DropReason::SpoolFullNewest);
+        self.notices.dropped(DropReason::SpoolFullNewest, topic, 1, self.now.mono_us);
         self.committer.append_drop(self.now.mono_us);
     }
 

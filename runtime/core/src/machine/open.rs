@@ -108,6 +108,7 @@ impl<S: Storage> Core<S> {
             room: Room::Yes,
             full: None,
             evicting_until: None,
+            unread: Unread::default(),
             more: true,
             draining: false,
             grace_until_us: None,

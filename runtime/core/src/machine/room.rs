@@ -1,8 +1,9 @@
 //! The disk's side of the machine: commits, their failures, and the policy when there is no room.
 
-use eyot_spool::{Lsn, ReadError, KIND_GONE};
+use eyot_spool::{Lsn, KIND_GONE};
 
 use super::*;
+use crate::commit::STORAGE_RETRY_US;
 use crate::recover::KIND_COMMIT;
 
 /// While it is connected, an uplink whose quota is full gives up one part in so many of it at a time.
@@ -10,6 +11,31 @@ const AHEAD_PARTS: u64 = 16;
 
 /// An episode of a full log ends when there was room for this long: at the quota, that comes and goes by segments.
 const ROOM_LASTS_US: u64 = 10_000_000;
+
+/// A segment that is to go and cannot be read goes unread after so many tries, a second apart.
+const READ_TRIES: u32 = 3;
+
+/// A segment that is to go and cannot be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unread {
+    /// Its last frame.
+    last: Lsn,
+    tries: u32,
+    again_us: u64,
+}
+
+impl Unread {
+    fn waits(&self, last: Lsn, mono_us: u64) -> bool {
+        self.last == last && mono_us < self.again_us
+    }
+
+    /// It could not be read; true if it is not to be tried again.
+    fn failed(&mut self, last: Lsn, mono_us: u64) -> bool {
+        let tries = if self.last == last { self.tries + 1 } else { 1 };
+        *self = Self { last, tries, again_us: mono_us + STORAGE_RETRY_US };
+        tries >= READ_TRIES
+    }
+}
 
 /// From the first time the log is full until there is room that lasts.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +57,7 @@ impl<S: Storage> Core<S> {
         self.more = true;
         match self.committer.synced(commit, result, self.now.mono_us) {
             Ok(durable) => {
+                self.ledger.unrecorded.durable();
                 self.succeed(durable);
                 self.retire(durable);
                 self.thinner.committed(durable);
@@ -46,7 +73,10 @@ impl<S: Storage> Core<S> {
                     self.notices.push(Notice::StorageRecovered);
                 }
             }
-            Err(error) => self.storage_failed(&error),
+            Err(error) => {
+                self.ledger.unrecorded.failed();
+                self.storage_failed(&error);
+            }
         }
     }
 
@@ -78,6 +108,7 @@ impl<S: Storage> Core<S> {
         {
             Step::Nothing => {}
             Step::Sync(commit) => {
+                self.ledger.unrecorded.begun();
                 self.intake.committed(mono_us, self.committer.window_us(), in_full);
                 self.sync_since_us = mono_us;
                 self.effects.push_back(Effect::Sync(commit));
@@ -167,58 +198,50 @@ impl<S: Storage> Core<S> {
 
     /// One segment at a time, if nothing can be made less of.
     fn give_up_oldest(&mut self) {
-        if self.evicting_until.is_some() || self.thins_instead() {
+        if self.evicting_until.is_some() || self.thins_instead() || self.condemn() {
             return;
         }
-        match self.condemn() {
-            Ok(true) => {}
-            Ok(false) | Err(_) => {
-                // With a log that cannot be read or written, the ledger comes second.
-                self.evict_at_once();
-                self.room = self.committer.room();
-            }
+        if self.committer.spool.awaits_acks() {
+            self.evicting_until = Some(self.committer.ledger_changed_for_good(self.now.mono_us));
         }
     }
 
-    /// A batch found no room on the disk. Acknowledgements that have room of their own are made durable before anything goes.
+    /// A batch found no room on the disk: true if the next try may find more. Nothing more is given up before what was is
+    /// durable; without the room for that, it waits.
     fn give_up_more(&mut self) -> bool {
-        let can_note = self.committer.spool.has_acks_room();
-        can_note && matches!(self.condemn(), Ok(true)) || self.evict_at_once()
+        let spool = &self.committer.spool;
+        spool.has_acks_room() && !spool.acks_make_room() && self.condemn()
     }
 
     /// The ledger gives up what is in the oldest segment. When that is durable the segment goes: before, a power cut would
     /// leave nobody who knows why it is not there. False if there is none to give up.
-    fn condemn(&mut self) -> Result<bool, ReadError> {
+    fn condemn(&mut self) -> bool {
+        let mono_us = self.now.mono_us;
+        let last = self.committer.spool.oldest_to_go().map(|lsns| *lsns.end());
+        let Some(last) = last.filter(|last| !self.unread.waits(*last, mono_us)) else { return false };
         let ledger = &mut self.ledger;
         let before = ledger.messages.dropped(DropReason::SpoolFullOldest);
-        let last = self.committer.spool.show_oldest(&mut |lsn, kind, body| give_up(ledger, lsn, kind, body))?;
-        let Some(last) = last else { return Ok(false) };
+        let mut reached = 0;
+        let shown = self.committer.spool.show_oldest(&mut |lsn, kind, body| {
+            reached = lsn;
+            give_up(ledger, lsn, kind, body);
+        });
+        if let Err(error) = shown {
+            self.notices.storage_failed(&format!("the log cannot be read: {error}"), mono_us);
+            if !self.unread.failed(last, mono_us) {
+                self.committer.ledger_changed(mono_us);
+                self.given_up(before, reached);
+                return false;
+            }
+        }
+        // What could not be read is missed when the next that can is given up, or sent.
         for account in &mut self.ledger.streams {
             account.passed = account.passed.max(last);
             self.committer.spool.ack(account.stream, account.passed);
         }
-        self.evicting_until = Some(self.committer.ledger_changed_for_good(self.now.mono_us));
+        self.evicting_until = Some(self.committer.ledger_changed_for_good(mono_us));
         self.given_up(before, last);
-        Ok(true)
-    }
-
-    /// The oldest segment goes, and the ledger is written when it can be; false if there is none.
-    fn evict_at_once(&mut self) -> bool {
-        let ledger = &mut self.ledger;
-        let before = ledger.messages.dropped(DropReason::SpoolFullOldest);
-        match self.committer.spool.evict_oldest(&mut |lsn, kind, body| give_up(ledger, lsn, kind, body)) {
-            Ok(true) => {
-                self.committer.ledger_changed(self.now.mono_us);
-                let end = self.committer.spool.usage().oldest_lsn.saturating_sub(1);
-                self.given_up(before, end);
-                true
-            }
-            Ok(false) => false,
-            Err(error) => {
-                self.notices.storage_failed(&error.to_string(), self.now.mono_us);
-                false
-            }
-        }
+        true
     }
 
     /// All frames up to `end` were given up; `before`, so many messages were.

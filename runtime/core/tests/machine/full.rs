@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use eyot_core::config::{Order, Uplink, WhenFull};
+use eyot_core::ledger::Ledger;
 use eyot_spool::memory::{Fault, Operation};
 use eyot_spool::{Options, Storage};
 use eyot_wire::code::DropReason;
@@ -17,8 +18,13 @@ fn stuck(when_full: WhenFull) -> (Bench, u64) {
 }
 
 fn stuck_with(when_full: WhenFull, order: Order) -> (Bench, u64) {
-    let cloud = Uplink { name: "cloud".to_owned(), topics: vec!["up/#".to_owned()], order, ..Uplink::default() };
-    let mut bench = Bench::sized(vec![cloud], when_full, Options::MAX_BYTES_MIN);
+    stuck_for(when_full, Uplink { order, ..Uplink::default() })
+}
+
+fn stuck_for(when_full: WhenFull, uplink: Uplink) -> (Bench, u64) {
+    let cloud = Uplink { name: "cloud".to_owned(), topics: vec!["up/#".to_owned()], ..uplink };
+    let whole = Uplink { backlog_max_bytes: None, ..cloud.clone() };
+    let mut bench = Bench::sized(vec![whole], when_full, Options::MAX_BYTES_MIN);
     let mut count = 0;
     while bench.core.spool().usage().segments < 4 {
         assert!(bench.message("up/t", vec![b'x'; MESSAGE_BYTES]));
@@ -26,7 +32,7 @@ fn stuck_with(when_full: WhenFull, order: Order) -> (Bench, u64) {
     }
     bench.storage.unlink("spare.log").unwrap();
     bench.storage.sync_dir().unwrap();
-    bench.restart();
+    bench.crash(vec![cloud]);
     bench.storage.set_capacity(Some(bench.storage.used_bytes()));
     (bench, count)
 }
@@ -123,24 +129,99 @@ fn a_log_that_is_full_of_what_the_disk_would_not_remove_gets_empty() {
     assert!(bench.core.accepts_messages() && bench.message("up/t", "x"), "{:?}", bench.core.spool().usage());
 }
 
-/// The place of acknowledgements has no room after all, as one that a backup brought back with holes: one segment goes, not all
-/// that is to be delivered.
+/// The place of acknowledgements takes nothing, or has no room after all, as one that a backup brought back with holes: nothing goes
+/// until it works again, whatever comes meanwhile, and then no more than usual.
 #[test]
-fn a_place_of_acknowledgements_without_room_costs_no_more_than_none() {
-    let given_up = |has_room: bool| {
+fn a_full_disk_that_fails_gives_nothing_up_that_is_not_written_down() {
+    let given_up = |bench: &Bench| bench.stream("cloud").outputs.dropped(DropReason::SpoolFullOldest);
+    let usual = {
         let (mut bench, _) = stuck(WhenFull::DropOldest);
-        if !has_room {
-            bench.storage.fail(Operation::WriteAt, 1, Fault::Error(ErrorKind::StorageFull));
-        }
         bench.message("up/t", vec![b'y'; MESSAGE_BYTES]);
         bench.wait_ms(100);
-        bench.storage.disarm();
-        assert!(bench.core.ledger().is_balanced());
-        bench.stream("cloud").outputs.dropped(DropReason::SpoolFullOldest)
+        given_up(&bench)
     };
-    let usual = given_up(true);
     assert!(usual > 0);
-    assert_eq!(given_up(false), usual);
+    for (fault, is_cut) in [ErrorKind::StorageFull, ErrorKind::Other].into_iter().flat_map(|f| [(f, false), (f, true)])
+    {
+        let (mut bench, count) = stuck(WhenFull::DropOldest);
+        let oldest = bench.core.spool().usage().oldest_lsn;
+        bench.storage.fail(Operation::WriteAt, 1, Fault::Error(fault));
+        // Something else takes the place that was no good.
+        bench.storage.set_capacity(Some(0));
+        bench.message("up/t", vec![b'y'; MESSAGE_BYTES]);
+        let acked = bench.acked.len();
+        bench.wait_ms(10_000);
+        assert_eq!((bench.core.spool().usage().oldest_lsn, bench.acked.len()), (oldest, acked), "{fault:?}");
+        assert!(given_up(&bench) <= usual, "{fault:?}: {}", given_up(&bench));
+        if is_cut {
+            bench.restart();
+            assert_eq!(bench.core.ledger().messages.pending, count, "{fault:?}");
+        }
+        bench.storage.set_capacity(None);
+        bench.wait_ms(3000);
+        assert!(bench.message("up/t", "z"), "{fault:?}");
+        bench.connect(CLOUD, 1000);
+        let arrived = bench.drain().len() as u64;
+        let account = bench.stream("cloud");
+        let (received, corrupt) = (account.outputs.received, account.outputs.dropped(DropReason::Corrupt));
+        assert_eq!((arrived + given_up(&bench), corrupt), (received, 0), "{fault:?}");
+        assert_eq!((received, bench.core.ledger().messages.pending), (count + 1 + u64::from(!is_cut), 0), "{fault:?}");
+    }
+}
+
+/// The oldest segment is to go and cannot be read: it waits, and goes unread when that does not pass. Then it is missed.
+#[test]
+fn a_segment_that_cannot_be_read_is_tried_again_before_it_goes_unread() {
+    for (failures, is_missed) in [(1, false), (2, false), (1000, true)] {
+        let cloud = Uplink { name: "cloud".to_owned(), topics: vec!["up/#".to_owned()], ..Uplink::default() };
+        let mut bench = Bench::sized(vec![cloud], WhenFull::DropOldest, Options::MAX_BYTES_MIN);
+        while bench.stream("cloud").outputs.dropped_total() == 0 {
+            assert!(bench.message("up/t", vec![b'x'; MESSAGE_BYTES]));
+        }
+        (1..=failures).for_each(|nth| bench.storage.fail(Operation::ReadAt, nth, Fault::Error(ErrorKind::Other)));
+        for _ in 0..200 {
+            if !bench.message("up/t", vec![b'x'; MESSAGE_BYTES]) {
+                bench.wait_ms(1000);
+            }
+        }
+        bench.storage.disarm();
+        bench.connect(CLOUD, 1000);
+        let arrived = bench.drain().len() as u64;
+        let outputs = &bench.stream("cloud").outputs;
+        assert_eq!(arrived + outputs.dropped_total(), outputs.received, "{failures} failures");
+        assert_eq!(outputs.dropped(DropReason::Corrupt) > 0, is_missed, "{failures} failures: {outputs:?}");
+    }
+}
+
+/// What is dropped before it has a record is not acknowledged before that is durable, and comes again after a power cut: it is
+/// counted then.
+#[test]
+fn what_is_dropped_without_a_record_counts_once_it_is_acknowledged() {
+    let backlog = |max| Uplink { backlog_max_bytes: max, when_full: Some(WhenFull::DropNewest), ..Uplink::default() };
+    for (what, uplink) in [("by the log", backlog(None)), ("by the uplink", backlog(Some(1)))] {
+        let (mut made_room, mut dropped) = (0, 0);
+        for taken in (1..80).step_by(5) {
+            let (mut bench, count) = stuck_for(WhenFull::DropNewest, uplink.clone());
+            let before = bench.core.ledger().clone();
+            bench.hold_commits = true;
+            bench.connect(CLOUD, 1000);
+            for _ in 0..3 {
+                bench.message("up/t", vec![b'y'; MESSAGE_BYTES]);
+            }
+            let in_memory = bench.core.ledger().messages.dropped_total() - before.messages.dropped_total();
+            let oldest = bench.core.spool().usage().oldest_lsn;
+            (0..taken.min(count)).for_each(|_| drop(bench.take()));
+            bench.wait_ms(3000);
+            made_room += u64::from(bench.core.spool().usage().oldest_lsn > oldest);
+            bench.restart();
+            dropped += in_memory;
+            let after = bench.core.ledger();
+            assert_eq!(after.messages.received, before.messages.received, "{what}, {taken} taken, {in_memory} dropped");
+            let received = |ledger: &Ledger| ledger.streams.iter().map(|s| s.outputs.received).sum::<u64>();
+            assert_eq!(received(after), received(&before), "{what}, {taken} taken");
+        }
+        assert!(made_room > 4 && dropped > 16, "{what}: {made_room}, {dropped}: this shows nothing");
+    }
 }
 
 /// A link came back while a message waits that a full disk has no room for: the stream that is new from then on begins behind that

@@ -19,13 +19,17 @@ impl<S: Storage> Spool<S> {
         self.has_acks_file
     }
 
+    /// Whether a commit found no room, and the acknowledgements that are not durable yet would make it.
+    pub fn acks_make_room(&self) -> bool {
+        self.missing_bytes > 0 && self.done_bytes(&self.acks) >= self.missing_bytes
+    }
+
     /// For a commit that found no room: if the acknowledgements that are not durable yet would make it, makes them durable by
     /// themselves, with a note of the caller's `kind` (0x60 to 0x7f), and removes what they are about. The note must be true of
     /// all durable frames, and of none that waits in the batch. Waits for the disk. False if they would not make enough room, or have
     /// none of their own; after an error nothing has happened, or a power cut may show that they are durable after all.
     pub fn commit_acks(&mut self, kind: u8, note: &[u8]) -> Result<bool, CommitError> {
-        let would_do = self.missing_bytes > 0 && self.done_bytes(&self.acks) >= self.missing_bytes;
-        if !would_do || !self.has_acks_file || self.flying.is_some() {
+        if !self.acks_make_room() || !self.has_acks_file || self.flying.is_some() {
             return Ok(false);
         }
         let target = self.new_target();

@@ -1,5 +1,7 @@
 //! Room for the log: which segments can go, the reserve, and what to do when there is none.
 
+use std::ops::RangeInclusive;
+
 use super::*;
 
 /// Segments that frames leave free: one for acknowledgements and notes, one to replace it when it is full.
@@ -164,6 +166,11 @@ impl<S: Storage> Spool<S> {
         self.wants_checkpoint() && first.id >= self.checkpoint_segment && has_use && is_done
     }
 
+    /// Whether a segment stays only until it is durable that every stream is done with it.
+    pub fn awaits_acks(&self) -> bool {
+        self.acks_unwritten && self.done_bytes(&self.acks) > 0
+    }
+
     /// Removes the segments that every stream is done with and recovery does not need.
     pub(super) fn recycle(&mut self, acks: &Acks) {
         let done = self.done(acks);
@@ -263,49 +270,34 @@ impl<S: Storage> Spool<S> {
         (filled_bytes, self.options.segments_max_bytes().saturating_sub(reserve_bytes))
     }
 
-    /// Shows the frames of the oldest segment that is not acknowledged yet, for a caller who means to acknowledge all of them:
-    /// when that is durable, the segment goes. Returns the last of them; none if nothing can go but by acknowledgements of what
-    /// comes later.
-    pub fn show_oldest(&mut self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<Option<Lsn>, ReadError> {
-        let done = self.done(&self.acks);
-        let followers = self.segments.iter().skip(1);
-        self.show(followers.take_while(|next| next.base_lsn <= done + 1).count(), visit)
+    /// Numbers of the frames in the oldest segment that is not acknowledged yet, for a caller who means to acknowledge all of
+    /// them: when that is durable, the segment goes. None if nothing can go but by acknowledgements of what comes later.
+    pub fn oldest_to_go(&self) -> Option<RangeInclusive<Lsn>> {
+        self.to_go().map(|(segment, next_base)| segment.base_lsn..=next_base - 1)
     }
 
-    fn show(&mut self, index: usize, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<Option<Lsn>, ReadError> {
-        let Some(first) = self.segments.get(index) else { return Ok(None) };
+    /// That segment, and the number after its last frame.
+    fn to_go(&self) -> Option<(&Segment, Lsn)> {
+        let done = self.done(&self.acks);
+        let index = self.segments.iter().skip(1).take_while(|next| next.base_lsn <= done + 1).count();
+        let first = self.segments.get(index)?;
         let next_base = self.segments.get(index + 1).map_or(self.next_lsn, |next| next.base_lsn);
         let can_go = first.id < self.checkpoint_segment || self.wants_checkpoint() && self.has_room_for_notes();
-        if !can_go || next_base == first.base_lsn || next_base > self.durable + 1 {
-            return Ok(None);
-        }
-        let mut reader = self.reader(first.base_lsn.saturating_sub(1));
-        let is_rewritten = first.is_rewritten();
+        let is_whole = next_base > first.base_lsn && next_base <= self.durable + 1;
+        (can_go && is_whole).then_some((first, next_base))
+    }
+
+    /// Shows the frames of [`oldest_to_go`](Self::oldest_to_go), but for those that are damaged.
+    pub fn show_oldest(&mut self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<(), ReadError> {
+        let Some((segment, next_base)) = self.to_go() else { return Ok(()) };
+        let is_rewritten = segment.is_rewritten();
+        let mut reader = self.reader(segment.base_lsn.saturating_sub(1));
         while reader.after + 1 < next_base || is_rewritten {
             match self.read(&mut reader)? {
                 Some(frame) if frame.lsn < next_base => visit(frame.lsn, frame.kind, frame.body),
                 _ => break,
             }
         }
-        Ok(Some(next_base - 1))
-    }
-
-    /// Gives up the oldest segment at once, showing its frames first. False if the rest is needed: the segment being
-    /// written, and everything from the newest checkpoint on.
-    pub fn evict_oldest(&mut self, visit: &mut dyn FnMut(Lsn, u8, &[u8])) -> Result<bool, CommitError> {
-        let (Some(first), Some(second)) = (self.segments.front(), self.segments.get(1)) else { return Ok(false) };
-        if first.id >= self.checkpoint_segment {
-            return Ok(false);
-        }
-        let (id, has_frames) = (first.id, second.base_lsn > first.base_lsn);
-        if has_frames {
-            // What cannot be read cannot be shown; it must go all the same.
-            let _ = self.show(0, visit);
-        }
-        if self.remove(0) {
-            Ok(true)
-        } else {
-            Err(CommitError::Io(format!("{} cannot be removed", segment_name(id))))
-        }
+        Ok(())
     }
 }

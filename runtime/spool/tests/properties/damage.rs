@@ -96,6 +96,7 @@ impl Damaged {
         self.read(&mut spool, 0)?;
         let middle = self.rng.u64(0..=spool.durable());
         self.read(&mut spool, middle)?;
+        spool.set_streams(&[0]);
         for round in 0..20u64 {
             if spool.wants_checkpoint() {
                 spool.checkpoint(&State::default().encode(0));
@@ -110,13 +111,15 @@ impl Damaged {
             if round == 10 {
                 let mut invented = 0;
                 let written = &self.model.written;
-                let evicted = spool
-                    .evict_oldest(&mut |lsn, kind, body| {
+                let lsns = spool.oldest_to_go();
+                spool
+                    .show_oldest(&mut |lsn, kind, body| {
                         let is_known = kind == KIND_GONE || written.contains(&(lsn, kind, body.to_vec()));
                         invented += u32::from(!is_known);
                     })
                     .map_err(|error| error.to_string())?;
-                ensure!(invented == 0, "evicting ({evicted}) shows {invented} invented frames");
+                ensure!(invented == 0, "{invented} invented frames are shown of {lsns:?}");
+                spool.ack(0, lsns.map_or(0, |lsns| *lsns.end()));
             }
         }
         self.read(&mut spool, 0)

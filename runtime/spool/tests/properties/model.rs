@@ -91,7 +91,7 @@ pub struct Model {
     /// By stream: acknowledged as of the last durable commit, and as asked for last.
     pub acks_durable: BTreeMap<u8, Lsn>,
     pub acks: BTreeMap<u8, Lsn>,
-    /// Frames up to here may be gone: evicted, or durably acknowledged by all streams.
+    /// Frames up to here may be gone: durably acknowledged by all streams.
     pub gone: Lsn,
     /// Every frame ever taken and every state ever passed through, also those that a crash cut off.
     pub written: HashSet<(Lsn, u8, Vec<u8>)>,

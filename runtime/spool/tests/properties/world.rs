@@ -188,7 +188,7 @@ impl World {
             48..66 => self.begin(),
             66..84 => self.end()?,
             84..92 => self.read_some()?,
-            92..94 => self.evict()?,
+            92..94 => self.give_up()?,
             94 => self.spool().refresh_spare(),
             95 => self.crash()?,
             96 => self.kill()?,
@@ -282,6 +282,10 @@ impl World {
         let durable = self.model.durable_lsn();
         let Some(stream) = self.rng.choice(self.streams.clone()) else { return };
         let lsn = self.rng.u64(self.model.acks[&stream].min(durable)..=durable);
+        self.acknowledge(stream, lsn);
+    }
+
+    fn acknowledge(&mut self, stream: u8, lsn: Lsn) {
         self.spool().ack(stream, lsn);
         let asked = self.model.acks.get_mut(&stream).unwrap();
         *asked = lsn.max(*asked);
@@ -384,26 +388,28 @@ impl World {
         Ok(())
     }
 
-    fn evict(&mut self) -> Check {
+    /// The oldest segment is given up: it goes when that is durable.
+    fn give_up(&mut self) -> Check {
         let Some(spool) = self.spool.as_mut() else { return Ok(()) };
+        let Some(lsns) = spool.oldest_to_go() else { return Ok(()) };
         let before = spool.usage().oldest_lsn;
         let mut shown = Vec::new();
-        let result = spool.evict_oldest(&mut |lsn, kind, body| shown.push((lsn, kind, body.to_vec())));
-        let after = spool.usage().oldest_lsn;
-        self.log(format!("evict {result:?}, {before} to {after}"));
+        let result = spool.show_oldest(&mut |lsn, kind, body| shown.push((lsn, kind, body.to_vec())));
+        self.log(format!("give up {lsns:?}: {result:?}"));
         shown.retain(|(_, kind, _)| *kind != KIND_GONE);
         for (lsn, kind, body) in &shown {
-            ensure!(self.model.allows(*lsn, *kind, body), "evicted {lsn} is not what was appended");
+            ensure!(self.model.allows(*lsn, *kind, body), "of what is to go, {lsn} is not what was appended");
         }
-        if matches!(result, Ok(true)) {
-            ensure!(after - 1 <= self.model.durable_lsn(), "evicted up to {after}, more than is durable");
-            self.model.gone = self.model.gone.max(after - 1);
-            let lsns: Vec<Lsn> = shown.iter().map(|(lsn, ..)| *lsn).collect();
-            ensure!(
-                self.may_fail || self.has_leaked || self.model.may_be(before, &lsns, after),
-                "evicting showed {lsns:?}"
-            );
+        ensure!(result.is_ok() || self.may_fail, "showing it failed without a fault: {result:?}");
+        ensure!(*lsns.end() <= self.model.durable_lsn(), "{lsns:?} is to go, more than is durable");
+        let shown: Vec<Lsn> = shown.iter().map(|(lsn, ..)| *lsn).collect();
+        let is_whole = self.model.may_be(*lsns.start(), &shown, *lsns.end() + 1);
+        ensure!(self.may_fail || self.has_leaked || is_whole, "of {lsns:?}, {shown:?} was shown");
+        for stream in self.streams.clone() {
+            self.acknowledge(stream, *lsns.end());
         }
+        let after = self.spool().usage().oldest_lsn;
+        ensure!(after == before, "what is given up is gone before that is durable");
         Ok(())
     }
 

@@ -70,8 +70,6 @@ pub(crate) struct Active {
     pub large_letter_ms: i64,
     /// It begins with nothing: it is to be changed as soon as nothing of it is under way.
     pub is_frozen: bool,
-    /// No message wakes it any more.
-    pub is_leaving: bool,
     /// It is gone, and only its place is left.
     pub is_gone: bool,
     /// While it is on probation.
@@ -146,7 +144,6 @@ impl Active {
             overrides,
             large_letter_ms: 0,
             is_frozen: false,
-            is_leaving: false,
             is_gone: false,
             guard: None,
             canary: None,

@@ -113,7 +113,7 @@ impl<S: Storage> Core<S> {
     /// The smallest set of topic filters that covers every trigger.
     pub fn subscriptions(&self) -> Vec<String> {
         let mut filters: Vec<&str> = Vec::new();
-        for trigger in self.functions.iter().filter(|a| !a.is_leaving).flat_map(|a| &a.manifest.triggers) {
+        for trigger in self.functions.iter().flat_map(|a| &a.manifest.triggers) {
             let filter = trigger.mqtt.as_str();
             if filters.iter().any(|f| eyot_wire::topic::covers(f, filter)) {
                 continue;
@@ -154,10 +154,11 @@ impl<S: Storage> Core<S> {
         self.functions.iter().flat_map(|a| a.instances.state().iter().map(|(key, value)| (&*a.name, key, value)))
     }
 
-    /// Whether [`Input::Message`] may be handed in. False while the disk is behind or failing, and at the quota
-    /// of the spool or of an uplink under [`WhenFull::Block`].
+    /// Whether [`Input::Message`] may be handed in. False while the disk is behind or failing, at the quota
+    /// of the spool or of an uplink under [`WhenFull::Block`], and while a function that is to be removed ends what it has.
     pub fn accepts_messages(&self) -> bool {
         !self.draining
+            && self.deployer.leaves_until_us().is_none()
             && !self.flight.is_full()
             && !self.quotas.block(&self.ledger)
             && match self.room {
@@ -195,6 +196,7 @@ impl<S: Storage> Core<S> {
             .chain(told)
             .chain(retry)
             .chain(self.grace_until_us)
+            .chain(self.deployer.leaves_until_us())
             .chain(self.deployer.staging.due_us())
             .chain(self.nodes.iter().filter_map(|node| node.staging.due_us()))
             .chain(self.functions.shadows.due_us())

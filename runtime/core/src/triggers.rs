@@ -15,7 +15,7 @@ impl Triggers {
     /// Those of these functions.
     pub fn of(active: &[Active]) -> Self {
         let mut triggers = Self::default();
-        for (place, active) in (0..).zip(active).filter(|(_, active)| !active.is_leaving) {
+        for (place, active) in (0..).zip(active).filter(|(_, active)| !active.is_gone) {
             active.manifest.triggers.iter().for_each(|trigger| triggers.filters.insert(&trigger.mqtt, place));
         }
         triggers

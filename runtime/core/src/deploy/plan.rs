@@ -89,6 +89,8 @@ pub(crate) enum Stage {
     Loading { name: String, sha256: [u8; 32], change: Change, origin: Origin },
     /// It waits for the moment between two messages.
     Ready { name: String, change: Change, origin: Origin, loaded: Option<Box<Loaded>> },
+    /// A function is to be removed: no message is taken in before it is idle and gone, or stays because that took too long.
+    Leaving { name: String, origin: Origin, until_us: u64 },
     /// It is in the log, which is durable with this batch.
     Committing {
         name: String,
@@ -248,6 +250,14 @@ impl Deployer {
         }
     }
 
+    /// If a function is to be removed and not gone yet: until when that may take.
+    pub fn leaves_until_us(&self) -> Option<u64> {
+        match self.stage {
+            Some(Stage::Leaving { until_us, .. }) => Some(until_us),
+            _ => None,
+        }
+    }
+
     /// Whether the store can be given one more control message. `bytes_max` is what all that is on its way there may have, and
     /// what all modules may have that came in one piece and wait for their turn; one that is larger is taken alone.
     pub fn has_room_for(&self, new: &Receipt, bytes_max: u64) -> bool {
@@ -278,9 +288,12 @@ impl Deployer {
         let is_it = |authorized: &Authorized| authorized.order.nonce == nonce;
         let is_waiting = |request: &Request| matches!(request, Request::Order(authorized) if is_it(authorized));
         let origin = match &self.stage {
-            Some(Stage::Loading { origin, .. } | Stage::Ready { origin, .. } | Stage::Committing { origin, .. }) => {
-                Some(origin)
-            }
+            Some(
+                Stage::Loading { origin, .. }
+                | Stage::Ready { origin, .. }
+                | Stage::Leaving { origin, .. }
+                | Stage::Committing { origin, .. },
+            ) => Some(origin),
             Some(Stage::Taking) | None => None,
         };
         self.waiting.iter().any(is_waiting) || origin.and_then(|origin| origin.order.as_ref()).is_some_and(is_it)

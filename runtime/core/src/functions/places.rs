@@ -36,18 +36,11 @@ impl Functions {
         place
     }
 
-    /// From now on no message wakes it, or messages do again.
-    pub fn set_leaving(&mut self, place: usize, is_leaving: bool) {
-        let Some(active) = self.active.get_mut(place).filter(|active| active.is_leaving != is_leaving) else { return };
-        active.is_leaving = is_leaving;
-        self.retrigger();
-    }
-
     /// It is idle, and goes.
     pub fn remove(&mut self, place: usize) {
         if let Some(active) = self.active.get_mut(place) {
             active.instances.dissolve();
-            (active.is_leaving, active.is_gone) = (true, true);
+            active.is_gone = true;
         }
         self.retrigger();
     }

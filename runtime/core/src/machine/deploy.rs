@@ -14,6 +14,9 @@ use crate::deploy::registry::{build, Entry, Trial};
 use crate::needs::{Need, Needs};
 use crate::task::{Candidate, Fresh, Overrides, Task};
 
+/// No message is taken in while a function that is to be removed ends what it has: if that takes longer, it stays.
+pub(super) const LEAVING_MAX_US: u64 = 10_000_000;
+
 impl<S: Storage> Core<S> {
     /// Goes on with the change under way, and begins with the next.
     pub(super) fn deploy(&mut self) {
@@ -189,7 +192,6 @@ impl<S: Storage> Core<S> {
             active.is_frozen = is_frozen;
         }
         if !is_frozen {
-            self.functions.set_leaving(place, false);
             self.go_on(place);
             self.land();
         }
@@ -200,6 +202,12 @@ impl<S: Storage> Core<S> {
         match self.deployer.stage.take() {
             Some(Stage::Ready { name, change, origin, loaded }) if self.is_at_rest(&name, &change) => {
                 self.swap(name, change, origin, loaded);
+            }
+            Some(Stage::Leaving { name, origin, .. }) if self.is_at_rest(&name, &Change::Remove) => {
+                self.swap(name, Change::Remove, origin, None);
+            }
+            Some(Stage::Leaving { name, origin, until_us }) if self.now.mono_us >= until_us => {
+                self.fail(&name, &Change::Remove, &origin, &too_busy(&name));
             }
             stage => self.deployer.stage = stage,
         }
@@ -352,4 +360,9 @@ impl<S: Storage> Core<S> {
             self.effects.push_back(Effect::Subscribe(filters));
         }
     }
+}
+
+fn too_busy(name: &str) -> String {
+    let seconds = LEAVING_MAX_US / 1_000_000;
+    format!("\"{name}\" had messages to end, or the log no room, for {seconds} s, in which no message is taken; send it again later")
 }

@@ -4,6 +4,7 @@ use eyot_trust::command::claimed;
 use eyot_wire::control::{Command, Order, Repeated};
 use eyot_wire::system::SystemUpdate;
 
+use super::deploy::LEAVING_MAX_US;
 use super::*;
 use crate::deploy::plan::{Change, Origin, Request, Stage, WAITING_MAX};
 use crate::deploy::registry::{StateChange, DONE_ALREADY};
@@ -108,9 +109,9 @@ impl<S: Storage> Core<S> {
                 self.load(&name, change, origin);
             }
             Command::Remove { .. } => {
-                let place = self.functions.place(&name).ok_or_else(none_here)?;
-                self.functions.set_leaving(place, true);
-                self.deployer.stage = Some(Stage::Ready { name, change: Change::Remove, origin, loaded: None });
+                self.functions.place(&name).ok_or_else(none_here)?;
+                let until_us = self.now.mono_us.saturating_add(LEAVING_MAX_US);
+                self.deployer.stage = Some(Stage::Leaving { name, origin, until_us });
             }
             Command::Config { set, unset, .. } => {
                 self.functions.place(&name).ok_or_else(none_here)?;

@@ -13,6 +13,7 @@ mod flight;
 mod full;
 mod gaps;
 mod interleaved;
+mod leaving;
 mod letters;
 mod live;
 mod means;

@@ -1,0 +1,135 @@
+//! A function that is to go: what comes meanwhile waits at the broker, because it may stay after all.
+
+use bytes::Bytes;
+use eyot_core::config::Uplink;
+use eyot_core::io::{Answer, Input, LinkId, Message};
+use eyot_core::task::{Authorized, Task};
+use eyot_spool::Options;
+use eyot_wire::control::{Command, Order};
+
+use crate::bench::{Bench, CLOUD};
+
+/// A record of the tests fits, and a command with a nonce of this many bytes does not.
+const FRAME_MAX_BYTES: usize = 2000;
+
+/// With a cloud, jobs that are the test's, and a function that counts `in/count/#` beside one that passes all on.
+fn bench() -> Bench {
+    let cloud = Uplink { name: "cloud".to_owned(), topics: vec!["count/#".to_owned()], ..Uplink::default() };
+    let options = Options { frame_max_bytes: FRAME_MAX_BYTES, ..Options::for_quota(64 << 20) };
+    let mut bench = Bench::with_log(Bench::config(vec![cloud]), options);
+    bench.connect(LinkId::INTAKE, 1000);
+    bench.connect(CLOUD, 1000);
+    bench.jobs = Some(Vec::new());
+    bench
+}
+
+fn publish(bench: &mut Bench, packet_id: u16, topic: &str, payload: &'static str) {
+    let topic = Bytes::from(format!("in/{topic}"));
+    let (conn, payload) = (bench.conn(LinkId::INTAKE), Bytes::from_static(payload.as_bytes()));
+    bench.handle(Input::Message(Message { conn, packet_id, qos: 1, dup: false, wakes: None, topic, payload }));
+    bench.wait_ms(20);
+}
+
+/// All jobs end, and those that begin then.
+fn end_jobs(bench: &mut Bench) {
+    while let Some(mut job) = bench.jobs.as_mut().unwrap().pop() {
+        while !job.step() {}
+        bench.handle(Input::Ran(Box::new(job)));
+        bench.wait_ms(20);
+    }
+}
+
+fn remove(bench: &mut Bench, nonce: &str) {
+    let command = Command::Remove { function: "count".to_owned() };
+    let order = Order { gateway: "bench".into(), nonce: nonce.into(), expires: 1_800_000_000, command };
+    let result = Ok(Authorized { order, signer: "ada".into() });
+    bench.handle(Input::Answer(Box::new(Answer::Ordered { ticket: 0, result })));
+    bench.wait_ms(20);
+}
+
+/// What the function has counted; none if it is gone.
+fn counted(bench: &Bench) -> Option<u32> {
+    let count = bench.core.states().find(|(function, ..)| *function == "count");
+    count.map(|(_, _, value)| u32::from_le_bytes(value.try_into().unwrap()))
+}
+
+fn acked(bench: &Bench) -> Vec<u16> {
+    bench.acked.iter().map(|(_, _, packet_id)| *packet_id).collect()
+}
+
+/// It is busy with a message when it is to go.
+fn leaving(nonce: &str) -> Bench {
+    let mut bench = bench();
+    publish(&mut bench, 1, "count/a", "^");
+    remove(&mut bench, nonce);
+    assert_eq!((bench.core.accepts_messages(), bench.core.in_flight(), acked(&bench)), (false, 1, vec![]));
+    bench
+}
+
+/// It stays, and has missed nothing: also what comes now is for it.
+fn stays(bench: &mut Bench, why: &str) {
+    let said = |task: &Task| matches!(task, Task::Audit { line, .. } if line.contains(why));
+    assert!(bench.tasks.iter().any(said), "the removal failed: {:?}", bench.tasks);
+    assert!(bench.core.accepts_messages());
+    publish(bench, 2, "count/b", "x");
+    end_jobs(bench);
+    assert_eq!((counted(bench), acked(bench)), (Some(2), vec![1, 2]));
+    assert_eq!(bench.drain(), ["^", "x"], "the other function has passed them on once each");
+}
+
+#[test]
+fn a_function_whose_removal_the_log_does_not_take_has_missed_nothing() {
+    let mut bench = leaving(&"n".repeat(FRAME_MAX_BYTES));
+    end_jobs(&mut bench);
+    stays(&mut bench, "larger than the log takes");
+}
+
+#[test]
+fn messages_wait_so_long_for_a_function_that_is_to_go_and_no_longer() {
+    let mut bench = leaving("nonce-one");
+    bench.wait_ms(9_000);
+    assert!(!bench.core.accepts_messages());
+    bench.wait_ms(1_100);
+    stays(&mut bench, "for 10 s");
+}
+
+#[test]
+fn what_comes_goes_on_without_a_function_that_is_gone() {
+    let mut bench = leaving("nonce-one");
+    end_jobs(&mut bench);
+    assert_eq!((counted(&bench), acked(&bench), bench.core.in_flight()), (None, vec![1], 0));
+    publish(&mut bench, 2, "count/b", "x");
+    end_jobs(&mut bench);
+    assert_eq!((counted(&bench), acked(&bench)), (None, vec![1, 2]));
+    assert_eq!(bench.drain(), ["^", "x"]);
+    assert_eq!(bench.core.ledger().messages.pending, 0);
+}
+
+/// Nothing that came without it is durable before its removal is.
+#[test]
+fn a_power_cut_leaves_it_there_with_all_messages_or_gone() {
+    let mut bench = leaving("nonce-one");
+    bench.restart();
+    assert_eq!((bench.core.ledger().messages.received, acked(&bench)), (0, vec![]));
+    bench.jobs = None;
+    bench.connect(LinkId::INTAKE, 1000);
+    publish(&mut bench, 1, "count/a", "x");
+    bench.hold_commits = true;
+    remove(&mut bench, "nonce-two");
+    publish(&mut bench, 2, "count/b", "x");
+    assert_eq!((counted(&bench), acked(&bench)), (None, vec![1]));
+    bench.restart();
+    let before = counted(&bench).unwrap_or(0);
+    assert_eq!(
+        bench.core.ledger().messages.received,
+        1,
+        "what came without it is not there, whether it is gone or not"
+    );
+    bench.connect(LinkId::INTAKE, 1000);
+    publish(&mut bench, 2, "count/b", "x");
+    assert_eq!(
+        (counted(&bench), acked(&bench)),
+        (Some(before + 1), vec![1, 2]),
+        "it is configured, and begins anew if it was gone"
+    );
+}

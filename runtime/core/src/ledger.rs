@@ -330,7 +330,9 @@ impl Ledger {
         for route in record.outputs().flat_map(|output| output.routes()) {
             self.drop_unrecorded(Some(route.stream), DropReason::Malformed);
         }
-        self.drop_unrecorded(None, record.dropped.unwrap_or(DropReason::Malformed));
+        if !record.is_letter {
+            self.drop_unrecorded(None, record.dropped.unwrap_or(DropReason::Malformed));
+        }
     }
 
     /// Takes back what is dropped in the open batch and has no record there: as if it had not entered.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::finished::FinishedList;
 use crate::passing::{survey, Passing};
 use crate::wear::Counted;
-use unrecorded::{Unrecorded, UnrecordedList};
+use unrecorded::UnrecordedList;
 
 const REASONS: usize = DropReason::ALL.len();
 
@@ -270,26 +270,6 @@ impl Ledger {
         seq
     }
 
-    /// An output that `stream` has no room for; it gets no number.
-    pub(crate) fn refuse_output(&mut self, stream: u8) {
-        self.drop_unrecorded(Some(stream), DropReason::UplinkFull);
-    }
-
-    /// A message, or an output of a stream, is dropped that no record in the open batch stands for.
-    pub(crate) fn drop_unrecorded(&mut self, stream: Option<u8>, reason: DropReason) {
-        if let Some(account) = self.account_mut(stream) {
-            account.drop_new(reason, 1);
-            self.unrecorded.add(Unrecorded { stream, reason, count: 1 });
-        }
-    }
-
-    fn account_mut(&mut self, stream: Option<u8>) -> Option<&mut Account> {
-        match stream {
-            Some(stream) => self.stream_mut(stream).map(|account| &mut account.outputs),
-            None => Some(&mut self.messages),
-        }
-    }
-
     /// The sequence number of the first output after what `stream` passed.
     pub(crate) fn resume_seq(&self, stream: u8) -> u64 {
         self.stream(stream).map_or(1, |s| s.resume_seq)
@@ -332,15 +312,6 @@ impl Ledger {
         }
         if !record.is_letter {
             self.drop_unrecorded(None, record.dropped.unwrap_or(DropReason::Malformed));
-        }
-    }
-
-    /// Takes back what is dropped in the open batch and has no record there: as if it had not entered.
-    pub(crate) fn leave_unrecorded(&mut self) {
-        for Unrecorded { stream, reason, count } in std::mem::take(&mut self.unrecorded).open() {
-            if let Some(account) = self.account_mut(*stream) {
-                account.take_back_dropped(*reason, *count);
-            }
         }
     }
 

@@ -50,7 +50,7 @@ mod values;
 
 use live::{Retirement, Succession};
 use open::EPOCHS;
-use room::{FullEpisode, Unread};
+use room::{Eviction, FullEpisode};
 use thin::Thinner;
 
 pub use open::OpenError;
@@ -99,9 +99,7 @@ pub struct Core<S: Storage> {
     publishes: VecDeque<Publish>,
     room: Room,
     full: Option<FullEpisode>,
-    /// The oldest segment goes when this batch is durable; none if no segment is to go.
-    evicting_until: Option<u64>,
-    unread: Unread,
+    eviction: Eviction,
     more: bool,
     draining: bool,
     /// What is in flight may still land until then; none if that is over, or not draining.

@@ -3,13 +3,15 @@
 
 use eyot_wire::code::DropReason;
 
+use super::{Account, Ledger};
+
 /// Of messages, or of a stream's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unrecorded {
+struct Unrecorded {
     /// None of messages.
-    pub stream: Option<u8>,
-    pub reason: DropReason,
-    pub count: u64,
+    stream: Option<u8>,
+    reason: DropReason,
+    count: u64,
 }
 
 /// Those of the open batch, and of the one whose sync is under way.
@@ -20,16 +22,12 @@ pub(crate) struct UnrecordedList {
 }
 
 impl UnrecordedList {
-    pub(super) fn add(&mut self, more: Unrecorded) {
+    fn add(&mut self, more: Unrecorded) {
         let known = self.open.iter_mut().find(|known| (known.stream, known.reason) == (more.stream, more.reason));
         match known {
             Some(known) => known.count += more.count,
             None => self.open.push(more),
         }
-    }
-
-    pub(super) fn open(&self) -> &[Unrecorded] {
-        &self.open
     }
 
     /// The open batch is on its way.
@@ -46,6 +44,37 @@ impl UnrecordedList {
     pub fn failed(&mut self) {
         for back in std::mem::take(&mut self.flying) {
             self.add(back);
+        }
+    }
+}
+
+impl Ledger {
+    /// An output that `stream` has no room for; it gets no number.
+    pub(crate) fn refuse_output(&mut self, stream: u8) {
+        self.drop_unrecorded(Some(stream), DropReason::UplinkFull);
+    }
+
+    /// A message, or an output of a stream, is dropped that no record in the open batch stands for.
+    pub(crate) fn drop_unrecorded(&mut self, stream: Option<u8>, reason: DropReason) {
+        if let Some(account) = self.account_mut(stream) {
+            account.drop_new(reason, 1);
+            self.unrecorded.add(Unrecorded { stream, reason, count: 1 });
+        }
+    }
+
+    fn account_mut(&mut self, stream: Option<u8>) -> Option<&mut Account> {
+        match stream {
+            Some(stream) => self.stream_mut(stream).map(|account| &mut account.outputs),
+            None => Some(&mut self.messages),
+        }
+    }
+
+    /// Takes back what is dropped in the open batch and has no record there: as if it had not entered.
+    pub(crate) fn leave_unrecorded(&mut self) {
+        for Unrecorded { stream, reason, count } in std::mem::take(&mut self.unrecorded).open {
+            if let Some(account) = self.account_mut(stream) {
+                account.take_back_dropped(reason, count);
+            }
         }
     }
 }

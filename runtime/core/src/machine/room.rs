@@ -15,9 +15,17 @@ const ROOM_LASTS_US: u64 = 10_000_000;
 /// A segment that is to go and cannot be read goes unread after so many tries, a second apart.
 const READ_TRIES: u32 = 3;
 
+/// What is given up of the log for room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Eviction {
+    /// The oldest segment goes when this batch is durable; none if no segment is to go.
+    until: Option<u64>,
+    unread: Unread,
+}
+
 /// A segment that is to go and cannot be read.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Unread {
+struct Unread {
     /// Its last frame.
     last: Lsn,
     tries: u32,
@@ -61,7 +69,7 @@ impl<S: Storage> Core<S> {
                 self.succeed(durable);
                 self.retire(durable);
                 self.thinner.committed(durable);
-                self.evicting_until = self.evicting_until.filter(|batch| *batch > durable);
+                self.eviction.until = self.eviction.until.filter(|batch| *batch > durable);
                 let took_us = self.now.mono_us.saturating_sub(self.sync_since_us);
                 self.intake.synced(took_us);
                 self.committer.sync_took(took_us);
@@ -198,11 +206,11 @@ impl<S: Storage> Core<S> {
 
     /// One segment at a time, if nothing can be made less of.
     fn give_up_oldest(&mut self) {
-        if self.evicting_until.is_some() || self.thins_instead() || self.condemn() {
+        if self.eviction.until.is_some() || self.thins_instead() || self.condemn() {
             return;
         }
         if self.committer.spool.awaits_acks() {
-            self.evicting_until = Some(self.committer.ledger_changed_for_good(self.now.mono_us));
+            self.eviction.until = Some(self.committer.ledger_changed_for_good(self.now.mono_us));
         }
     }
 
@@ -218,7 +226,7 @@ impl<S: Storage> Core<S> {
     fn condemn(&mut self) -> bool {
         let mono_us = self.now.mono_us;
         let last = self.committer.spool.oldest_to_go().map(|lsns| *lsns.end());
-        let Some(last) = last.filter(|last| !self.unread.waits(*last, mono_us)) else { return false };
+        let Some(last) = last.filter(|last| !self.eviction.unread.waits(*last, mono_us)) else { return false };
         let ledger = &mut self.ledger;
         let before = ledger.messages.dropped(DropReason::SpoolFullOldest);
         let mut reached = 0;
@@ -228,7 +236,7 @@ impl<S: Storage> Core<S> {
         });
         if let Err(error) = shown {
             self.notices.storage_failed(&format!("the log cannot be read: {error}"), mono_us);
-            if !self.unread.failed(last, mono_us) {
+            if !self.eviction.unread.failed(last, mono_us) {
                 self.committer.ledger_changed(mono_us);
                 self.given_up(before, reached);
                 return false;
@@ -239,7 +247,7 @@ impl<S: Storage> Core<S> {
             account.passed = account.passed.max(last);
             self.committer.spool.ack(account.stream, account.passed);
         }
-        self.evicting_until = Some(self.committer.ledger_changed_for_good(mono_us));
+        self.eviction.until = Some(self.committer.ledger_changed_for_good(mono_us));
         self.given_up(before, last);
         true
     }

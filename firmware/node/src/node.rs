@@ -132,7 +132,7 @@ impl<'a, B: Board, S: Read + ReadReady + Write, const QUEUE: usize> Node<'a, B, 
     /// Starts anew when another program is ready; what its function keeps goes with it.
     fn renew(&mut self) {
         let now_ms = self.board.uptime_ms();
-        if self.updater.tend(now_ms, self.link.is_welcome(), self.queue.len() == 0) {
+        if self.updater.tend(now_ms, self.link.is_welcome(), self.queue.is_empty()) {
             self.keep_due_ms = 0;
             self.keep();
             self.updater.restart();

@@ -1,5 +1,7 @@
 //! `eyot boards`: the boards that gateways and nodes run on, as `boards/` describes them.
 
+use std::collections::BTreeMap;
+
 use eyot_gateway::board::{Mcu, FILES};
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +38,7 @@ pub struct Description {
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<Storage>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    net: Option<Net>,
+    pub net: Option<Net>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<Limits>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,11 +118,17 @@ struct Storage {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Net {
+pub struct Net {
     /// Driver of its Ethernet.
     #[serde(skip_serializing_if = "Option::is_none")]
     wired: Option<String>,
-    wifi: bool,
+    pub wifi: bool,
+    /// Modules for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wifi_drivers: Vec<String>,
+    /// What its radio runs: the name that the driver asks for, and the one in Debian's package.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub wifi_firmware: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::disk::{self, CONFIG, DATA, SLOTS};
-use crate::extra::{self, Extra};
+use crate::extra::{self, Extra, Wifi};
 use crate::initramfs::Initramfs;
 use crate::libraries;
 use crate::loader::{self, Loader, INITRAMFS};
-use crate::modules;
+use crate::modules::{self, When};
 use crate::package::{self, named, Files};
 use crate::system::{self, System};
 use crate::{Error, Progress};
@@ -32,6 +32,8 @@ pub struct Board {
     pub console: String,
     /// What starts its kernel.
     pub loader: Loader,
+    /// If it has that.
+    pub wifi: Option<Wifi>,
 }
 
 /// What goes into an image.
@@ -98,7 +100,7 @@ fn unpack(packages: &[PathBuf], progress: &dyn Progress) -> Result<Files, Error>
 /// What of a package may get into an image.
 fn is_of_use(path: &str) -> bool {
     let path = path.strip_prefix("usr/").unwrap_or(path);
-    let prefixes = ["boot/vmlinu", "bin/busybox", "sbin/", "share/ca-certificates/mozilla/"];
+    let prefixes = ["boot/vmlinu", "bin/busybox", "sbin/", "share/ca-certificates/mozilla/", "lib/firmware/"];
     prefixes.iter().chain(loader::DIRECTORIES).any(|prefix| path.starts_with(prefix))
         || libraries::is_library(path)
         || (path.starts_with("lib/modules/")
@@ -132,13 +134,19 @@ fn initramfs(parts: &Parts<'_>, files: &Files) -> Result<Vec<u8>, Error> {
     }
     root.file("etc/ssl/certs/ca-certificates.crt", &bundle);
     let mut list = String::new();
-    for module in modules::select(files, &parts.board.drivers)? {
+    let wifi = parts.board.wifi.as_ref().filter(|_| parts.extras.contains(&Extra::Wifi));
+    let radio = wifi.map(|wifi| wifi.drivers.as_slice()).unwrap_or_default();
+    for mut module in modules::select(files, &[parts.board.drivers.as_slice(), radio].concat())? {
+        // Whatever it is for, nothing shows that a radio is there, or there is none.
+        if radio.contains(&module.name) {
+            module.when = When::AtStart;
+        }
         let path = format!("lib/modules/{}{}", module.name, module.ending);
         root.file(&path, &module.content);
         list.push_str(&module.line());
     }
     root.file("etc/modules", list.as_bytes());
-    extra::add(parts.extras, files, &mut root)?;
+    extra::add(parts.extras, wifi, files, &mut root)?;
     root.finish()
 }
 

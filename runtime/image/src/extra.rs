@@ -1,5 +1,7 @@
 //! What an image has only if it is asked for.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::initramfs::Initramfs;
 use crate::libraries;
 use crate::package::{named, Files};
@@ -10,6 +12,17 @@ use crate::Error;
 pub enum Extra {
     /// A shell over SSH, for whoever has one of the keys in [`SSH_KEYS`].
     Ssh,
+    /// Wi-Fi, for boards that have it: with the networks in [`WIFI_NETWORKS`].
+    Wifi,
+}
+
+/// What the Wi-Fi of a board takes.
+#[derive(Clone, Debug, Default)]
+pub struct Wifi {
+    /// Modules of the kernel, if they are not built in.
+    pub drivers: Vec<String>,
+    /// What its radio runs: the name that its driver asks for, and the one it has in Debian's package.
+    pub firmware: BTreeMap<String, String>,
 }
 
 /// Public keys on the first partition, one a line. There is no SSH without them.
@@ -17,29 +30,57 @@ pub const SSH_KEYS: &str = "authorized_keys";
 /// Of Debian's, what [`Extra::Ssh`] is made of.
 const SSH_PACKAGES: [&str; 7] =
     ["dropbear-bin", "libc6", "libcrypt1", "libgmp10", "libtomcrypt1", "libtommath1", "zlib1g"];
+/// Networks on the first partition, as wpa_supplicant reads them. There is no Wi-Fi without them.
+pub const WIFI_NETWORKS: &str = "wifi.conf";
+/// Of Debian's, what [`Extra::Wifi`] is made of.
+const WIFI_PACKAGES: [&str; 13] = [
+    "libc6",
+    "libcap2",
+    "libdbus-1-3",
+    "libnl-3-200",
+    "libnl-genl-3-200",
+    "libnl-route-3-200",
+    "libpcsclite1",
+    "libssl3t64",
+    "libsystemd0",
+    "libzstd1",
+    "wireless-regdb",
+    "wpasupplicant",
+    "zlib1g",
+];
+/// And what radios run.
+const WIFI_FIRMWARE: &str = "firmware-brcm80211";
+/// Which frequencies a country allows: Debian's file, which its kernels take, and the name that they ask for.
+const RULES: [(&str, &str); 2] =
+    [("regulatory.db-debian", "regulatory.db"), ("regulatory.db.p7s-debian", "regulatory.db.p7s")];
 /// There is one user, whom no password lets in.
 const USERS: &[u8] = b"root:*:0:0:root:/root:/bin/sh\n";
 
 impl Extra {
     /// All there are.
-    pub const ALL: [Self; 1] = [Self::Ssh];
+    pub const ALL: [Self; 2] = [Self::Ssh, Self::Wifi];
 
-    /// The packages that it takes.
-    pub fn packages(self) -> &'static [&'static str] {
+    /// The packages that it takes, on a board with this Wi-Fi. None if the board lacks what it is for.
+    pub fn packages(self, wifi: Option<&Wifi>) -> Option<Vec<&'static str>> {
         match self {
-            Self::Ssh => &SSH_PACKAGES,
+            Self::Ssh => Some(SSH_PACKAGES.to_vec()),
+            Self::Wifi => {
+                let firmware = (!wifi?.firmware.is_empty()).then_some(WIFI_FIRMWARE);
+                Some(WIFI_PACKAGES.into_iter().chain(firmware).collect())
+            }
         }
     }
 
     fn program(self) -> &'static str {
         match self {
             Self::Ssh => "dropbear",
+            Self::Wifi => "wpa_supplicant",
         }
     }
 }
 
 /// Adds programs, what they need of the system, and their libraries.
-pub(crate) fn add(extras: &[Extra], files: &Files, root: &mut Initramfs) -> Result<(), Error> {
+pub(crate) fn add(extras: &[Extra], wifi: Option<&Wifi>, files: &Files, root: &mut Initramfs) -> Result<(), Error> {
     if extras.is_empty() {
         return Ok(());
     }
@@ -58,12 +99,31 @@ pub(crate) fn add(extras: &[Extra], files: &Files, root: &mut Initramfs) -> Resu
                 // Its keys are made at the first connection, and kept.
                 root.link("etc/dropbear", "/var/lib/ssh");
             }
+            Extra::Wifi => add_firmware(wifi, files, root)?,
         }
     }
     // A program names the one that loads it by its path, which differs between processors.
     root.link("lib64", "/lib");
     for (name, library) in libraries::select(files, &programs)? {
         root.program(&format!("lib/{name}"), library);
+    }
+    Ok(())
+}
+
+/// What radios run, and the rules they keep to.
+fn add_firmware(wifi: Option<&Wifi>, files: &Files, root: &mut Initramfs) -> Result<(), Error> {
+    let firmware = wifi.into_iter().flat_map(|wifi| &wifi.firmware).map(|(name, from)| (from.as_str(), name.as_str()));
+    let all: Vec<_> = RULES.into_iter().chain(firmware).collect();
+    let directories: BTreeSet<_> = all.iter().filter_map(|(_, name)| Some(name.rsplit_once('/')?.0)).collect();
+    root.directories(&["lib/firmware"]);
+    for directory in directories {
+        root.directories(&[&format!("lib/firmware/{directory}")]);
+    }
+    for (from, name) in all {
+        let is_it = |path: &str| path.strip_suffix(from).is_some_and(|start| start.ends_with("lib/firmware/"));
+        let found = files.iter().find(|(path, _)| is_it(path)).map(|(_, content)| content);
+        let content = found.ok_or_else(|| Error::package(from, "no package has this firmware"))?;
+        root.file(&format!("lib/firmware/{name}"), content);
     }
     Ok(())
 }

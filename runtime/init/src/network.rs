@@ -1,5 +1,6 @@
-//! An address for each interface, by busybox's DHCP client; and a shell over SSH, by dropbear, if the image has that and the
-//! card has keys for it. Whoever of them ends is started again.
+//! An address for each interface, by busybox's DHCP client; Wi-Fi, by wpa_supplicant, if the image has that and the card has
+//! networks for it; and a shell over SSH, by dropbear, if the image has that and the card has keys. Whoever of them ends is
+//! started again.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,6 +21,9 @@ const SCRIPT: &str = "/etc/udhcpc";
 const DROPBEAR: &str = "/bin/dropbear";
 /// On the card's first partition.
 const SSH_KEYS: &str = "authorized_keys";
+const WPA_SUPPLICANT: &str = "/bin/wpa_supplicant";
+/// On the card's first partition.
+const WIFI_NETWORKS: &str = "wifi.conf";
 /// On the data partition, what the box itself is known by.
 const SSH_OWN_KEYS: &str = "ssh";
 /// USB adapters and radios come when they come.
@@ -34,6 +38,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 enum Service {
     /// Gets an address for this interface.
     Address(String),
+    /// Joins a Wi-Fi with this interface.
+    Wifi(String),
     /// Lets people in.
     Ssh,
 }
@@ -42,6 +48,8 @@ enum Service {
 #[derive(Debug)]
 pub struct Network {
     host_name: String,
+    /// The radio that joins a Wi-Fi: the first there is. Two in the same network would have two ways to everywhere.
+    radio: Option<String>,
     running: HashMap<Pid, Service>,
     /// To be started, and when.
     waiting: Vec<(Duration, Service)>,
@@ -68,12 +76,16 @@ impl Network {
             }
         });
         let waiting = if ssh_is_wanted() { vec![(Duration::ZERO, Service::Ssh)] } else { Vec::new() };
-        Self { host_name, running: HashMap::new(), waiting }
+        Self { host_name, radio: None, running: HashMap::new(), waiting }
     }
 
     /// Gets an address for a new interface.
     pub fn add(&mut self, interface: String) {
         say!("the network interface {interface}");
+        if self.radio.is_none() && system::is_wireless(&interface) && wifi_is_wanted() {
+            self.radio = Some(interface.clone());
+            self.waiting.push((Duration::ZERO, Service::Wifi(interface.clone())));
+        }
         self.waiting.push((Duration::ZERO, Service::Address(interface)));
     }
 
@@ -117,10 +129,20 @@ impl Network {
                     ["udhcpc", "-f", "-t", "4", "-T", "2", "-A", "5", "-O", "ntpsrv", "-s", SCRIPT, "-x", &name];
                 run(BUSYBOX, &[&client[..], &["-i", interface]].concat())
             }
+            // In the foreground; what it says of networks and passphrases is for the console.
+            Service::Wifi(interface) => {
+                let networks = Path::new(card::CONFIG).join(WIFI_NETWORKS);
+                run(WPA_SUPPLICANT, &["-i", interface, "-D", "nl80211", "-c", &networks.to_string_lossy()])
+            }
             // In the foreground, with keys of its own made when they are needed; no passwords, no forwarding.
             Service::Ssh => run(DROPBEAR, &["-F", "-E", "-R", "-s", "-j", "-k", "-D", card::CONFIG]),
         }
     }
+}
+
+/// Whether this image has Wi-Fi, and the card a network for it.
+fn wifi_is_wanted() -> bool {
+    Path::new(WPA_SUPPLICANT).exists() && Path::new(card::CONFIG).join(WIFI_NETWORKS).exists()
 }
 
 /// Whether this image has SSH and somebody may come in; what it takes for that is made.

@@ -84,6 +84,11 @@ pub fn interfaces() -> Vec<String> {
     found
 }
 
+/// Whether an interface is a radio.
+pub fn is_wireless(interface: &str) -> bool {
+    Path::new("/sys/class/net").join(interface).join("phy80211").exists()
+}
+
 /// Names the box: as the user says, or after its first network interface.
 pub fn set_name() -> String {
     let chosen = fs::read_to_string(NAME_FILE).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use eyot_gateway::{functions, Config, ConfigError};
 use eyot_image::build::{build, Parts};
-use eyot_image::extra::{Extra, SSH_KEYS};
+use eyot_image::extra::{Extra, SSH_KEYS, WIFI_NETWORKS};
 use eyot_image::fetch::{sha256_of, Cache};
 use eyot_image::lock::Lock;
 use eyot_image::package::Files;
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::plan::Plan;
 use super::progress::Bar;
+use super::wifi::WifiArgs;
 use super::{cache, failed};
 use crate::error::Error;
 use crate::output;
@@ -52,6 +53,8 @@ pub struct Args {
     /// Public keys, one a line, of whoever may come in over SSH, as root; without it the image has no SSH.
     #[arg(long, value_name = "FILE")]
     ssh_key: Option<PathBuf>,
+    #[command(flatten)]
+    wifi: WifiArgs,
     /// Directory with eyotd and eyot-init for the board; target/<target>/shipped unless given.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
@@ -73,6 +76,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo build --profile shipped --target aarch64-unknown-linux-musl --bin eyotd --bin eyot-init
   eyot image build --board rpi-4b --out gateway.img --config gateway.toml --with ca.pem
+  eyot image build --board rpi-zero-2w --out gateway.img --wifi barn --wifi-passphrase-file barn.txt --wifi-country DE
 
 In gateway.toml, name functions and certificates without a directory, and leave data_dir at /var/lib/eyot.";
 
@@ -86,7 +90,8 @@ struct Report<'a> {
 }
 
 pub fn execute(args: &Args) -> Result<(), Error> {
-    let extras = args.ssh_key.iter().map(|_| Extra::Ssh).collect::<Vec<_>>();
+    let ssh = args.ssh_key.as_ref().map(|_| Extra::Ssh);
+    let extras: Vec<_> = ssh.into_iter().chain(args.wifi.is_wanted().then_some(Extra::Wifi)).collect();
     let plan = Plan::of(&args.board, &extras)?;
     let config = config_files(args)?;
     let directory = args.programs.clone().unwrap_or_else(|| Path::new("target").join(&plan.triple).join("shipped"));
@@ -155,6 +160,9 @@ fn config_files(args: &Args) -> Result<Files, Error> {
     if let Some(path) = &args.ssh_key {
         files.insert(SSH_KEYS.to_owned(), ssh_keys(path)?);
     }
+    if let Some(networks) = args.wifi.networks()? {
+        files.insert(WIFI_NETWORKS.to_owned(), networks);
+    }
     let Some(path) = &args.config else { return Ok(files) };
     let config = Config::load(path).map_err(|e| Error::bad_file(&e))?;
     if !config.data_dir.starts_with(DATA_DIR) {
@@ -192,7 +200,7 @@ fn ssh_keys(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(keys)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let remedy = "name a file that can be read";
     let bytes = fs::read(path).map_err(|e| Error::bad_input(path.display(), e, remedy))?;
     if bytes.len() as u64 > FILE_MAX_BYTES {

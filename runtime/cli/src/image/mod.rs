@@ -5,6 +5,7 @@ mod flash;
 mod lock;
 mod plan;
 mod progress;
+mod wifi;
 
 use std::path::PathBuf;
 
@@ -29,7 +30,7 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
-    Build(build::Args),
+    Build(Box<build::Args>),
     Flash(flash::Args),
     Lock(lock::Args),
 }

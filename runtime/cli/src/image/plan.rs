@@ -1,7 +1,9 @@
 //! What a board's image is made of, as its file in `boards/` says.
 
+use std::collections::BTreeSet;
+
 use eyot_image::build::Board;
-use eyot_image::extra::Extra;
+use eyot_image::extra::{Extra, Wifi};
 use eyot_image::loader::Loader;
 use eyot_image::lock::Wanted;
 
@@ -42,7 +44,12 @@ impl Plan {
             let remedy = format!("boards with images are {}", with_images.join(", "));
             Error::bad_input(format_args!("--board {id}"), "there are no images for it", remedy)
         };
-        Self::new(description, extras).ok_or_else(none)
+        let plan = Self::new(description, extras).ok_or_else(none)?;
+        if extras.contains(&Extra::Wifi) && plan.board.wifi.is_none() {
+            let remedy = "leave out --wifi, or connect it by cable";
+            return Err(Error::bad_input(format_args!("--board {id}"), "has no Wi-Fi that images know", remedy));
+        }
+        Ok(plan)
     }
 
     /// Of all boards that have images, with all extras.
@@ -83,8 +90,13 @@ impl Plan {
             Loader::Uefi => &GRUB,
             Loader::RaspberryPi3 | Loader::RaspberryPi4 | Loader::RaspberryPi5 => &FIRMWARE,
         };
-        let of_extras = extras.iter().flat_map(|extra| extra.packages());
-        packages.extend(of_loader.iter().chain(of_extras).map(|name| wanted(name, SUITE)));
+        let net = description.net.as_ref().filter(|net| net.wifi && !net.wifi_drivers.is_empty());
+        let wifi = net.map(|net| Wifi { drivers: net.wifi_drivers.clone(), firmware: net.wifi_firmware.clone() });
+        let of_extras = extras.iter().filter_map(|extra| extra.packages(wifi.as_ref())).flatten();
+        packages.extend(of_loader.iter().copied().chain(of_extras).map(|name| wanted(name, SUITE)));
+        // Several may want the same.
+        let mut seen = BTreeSet::new();
+        packages.retain(|wanted| seen.insert(wanted.clone()));
         let console = description.console.as_ref()?;
         let board = Board {
             id: description.board.id.clone(),
@@ -92,6 +104,7 @@ impl Plan {
             device_tree: kernel.dtb.clone(),
             console: format!("{},{}", console.tty, console.baud),
             loader,
+            wifi,
         };
         Some(Self { triple, board, packages })
     }

@@ -5,16 +5,18 @@
 //!
 //! `EYOT_BOOT_TARGET_DIR` names cargo's directory, with `eyotd` and `eyot-init` for aarch64 and x86-64; without it these tests
 //! say SKIPPED. `tests/run.sh image` builds them and says where they are. What no QEMU shows: the firmware of a Raspberry Pi
-//! and what it reads, its drivers, and Wi-Fi.
+//! and what it reads, its drivers, and its radio: Wi-Fi here is simulated by the kernel.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod board;
 mod cuts;
 mod machine;
 mod pc;
+mod shell;
 mod ssh;
 mod update;
 mod volatile;
+mod wifi;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use eyot_test_e2e::wait::wait_for;
 use tempfile::TempDir;
 
 use crate::board::{Board, PC, VIRT};
 use crate::machine::{build, Machine, BOOT};
+use crate::shell::Shell;
 
 #[test]
 fn whoever_has_a_key_gets_a_shell_and_nobody_else() {
@@ -20,34 +20,15 @@ fn lets_in_whoever_has_a_key(board: &Board) {
     let Some(programs) = board.programs() else { return };
     let dir = TempDir::new().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    for name in ["ada", "eve"] {
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at(name)]).status();
-        assert!(made.unwrap().success());
-    }
+    let shell = Shell::new(dir.path());
     if build(board, &programs, Path::new(&at("card.img")), &["--ssh-key", &at("ada.pub")]).is_none() {
         return;
     }
     for start in ["first", "second"] {
         let machine = Machine::start(board, dir.path(), Path::new(&at("card.img")));
         machine.says("has the address");
-        let run = |key: &str, command: &str| {
-            let known = format!("UserKnownHostsFile={}", at("known"));
-            let mut ssh = Command::new("ssh");
-            ssh.args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", "-o", &known, "-o"]);
-            ssh.args([
-                "IdentitiesOnly=yes",
-                "-o",
-                "HostKeyAlias=barn",
-                "-p",
-                &machine.ssh_port().to_string(),
-                "-i",
-                &at(key),
-            ]);
-            let done = ssh.args(["root@127.0.0.1", command]).output().unwrap();
-            (done.status.code(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
-        };
+        let run = |key: &str, command: &str| shell.run(&machine, key, command);
         let board_is = (Some(0), board.id.to_owned());
-        // A box that is known by another key the second time is refused by the client.
         wait_for("a shell over SSH", BOOT, || (run("ada", "cat /etc/board") == board_is).then_some(()));
         let (code, said) = run("eve", "cat /etc/board");
         assert!(code == Some(255) && said.contains("Permission denied"), "{start}: {code:?} {said}");
@@ -55,5 +36,5 @@ fn lets_in_whoever_has_a_key(board: &Board) {
         assert_eq!(run("ada", "sync && ls /var/lib/ssh | grep -c host_key"), (Some(0), "1\n".to_owned()));
         machine.press_button();
     }
-    assert_eq!(fs::read_to_string(at("known")).unwrap().lines().count(), 1);
+    assert_eq!(fs::read_to_string(shell.known()).unwrap().lines().count(), 1);
 }

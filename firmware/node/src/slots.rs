@@ -33,9 +33,9 @@ impl<A: ReadNorFlash, D: NorFlash, S: NorFlash> BootSlots<A, D, S> {
     /// the chip.
     pub fn new(active: A, dfu: D, state: S, restart: fn()) -> Option<Self> {
         let fits = active.capacity() + D::ERASE_SIZE <= dfu.capacity()
-            && active.capacity() % D::ERASE_SIZE == 0
+            && active.capacity().is_multiple_of(D::ERASE_SIZE)
             && D::ERASE_SIZE > HASH_BYTES
-            && [D::WRITE_SIZE, S::WRITE_SIZE].into_iter().all(|size| PIECE_MULTIPLE_BYTES % size == 0);
+            && [D::WRITE_SIZE, S::WRITE_SIZE].into_iter().all(|size| PIECE_MULTIPLE_BYTES.is_multiple_of(size));
         fits.then_some(Self { active, dfu, state, restart })
     }
 
@@ -96,7 +96,7 @@ impl<A: ReadNorFlash, D: NorFlash, S: NorFlash> Slots for BootSlots<A, D, S> {
         let page = D::ERASE_SIZE as u32;
         let mut offset = offset;
         for word in piece.chunks(PIECE_MULTIPLE_BYTES) {
-            if offset % page == 0 {
+            if offset.is_multiple_of(page) {
                 self.dfu.erase(offset, offset.saturating_add(page)).map_err(|_| SlotError)?;
             }
             let mut padded = [ERASED; PIECE_MULTIPLE_BYTES];

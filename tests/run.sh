@@ -162,9 +162,11 @@ step_demo() {
     cargo run --release --quiet --bin eyot -- demo --messages 20000 --json
 }
 
+# Beside the native program only: what npm and pip would install takes longer than all of it. All: --bin bench by itself.
 step_bench() {
     cargo test --release -p eyot-test-bench --quiet
-    cargo run --release --quiet -p eyot-test-bench --bin bench -- --messages 20000 --rounds 1 --broker rumqttd --qos 1
+    cargo run --release --quiet -p eyot-test-bench --bin bench -- --messages 20000 --rounds 1 --broker rumqttd --qos 1 \
+        --gateway eyot --gateway native
     cargo run --release --quiet -p eyot-test-bench --bin backlog -- --megabytes 50
 }
 

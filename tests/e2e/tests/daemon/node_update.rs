@@ -27,7 +27,7 @@ const SWAP: [u8; 4] = [0xf0; 4];
 /// Words of a swap.
 const COPIES: usize = 512;
 /// For a transfer, a watchdog of 16 seconds and a trial of ten, on a busy machine.
-const RENEWED: Duration = Duration::from_secs(180);
+const RENEWED: Duration = Duration::from_secs(600);
 
 /// The program as the flash has it.
 fn flat(linked: &[u8]) -> Vec<u8> {

@@ -246,13 +246,13 @@ fn trim_sealed<F>(old: &mut VecDeque<Old<F>>) {
 fn trim_tail<S: Storage>(storage: &S, scanner: &mut Scanner, old: &mut VecDeque<Old<S::File>>) -> io::Result<()> {
     while let Some(last) = old.back_mut() {
         // As if the highest batch so far were the last: where what counts ends, and whether a bad byte ended it.
-        let (mut batch, mut end, mut is_torn) = (0, HEADER_BYTES as u64, false);
+        let (mut batch, mut start, mut end, mut is_torn) = (0, HEADER_BYTES as u64, HEADER_BYTES as u64, false);
         let mut reached = end;
         let header_is_bad = last.header.is_none();
         walk(storage, scanner, last, |offset, header, _| {
             if header.batch > batch {
                 // All before it was synced.
-                (batch, end, is_torn) = (header.batch, reached, false);
+                (batch, start, end, is_torn) = (header.batch, reached, reached, false);
             }
             is_torn |= header.batch == batch && (offset != end || header_is_bad && batch == 0);
             reached = offset + header.span() as u64;
@@ -261,11 +261,21 @@ fn trim_tail<S: Storage>(storage: &S, scanner: &mut Scanner, old: &mut VecDeque<
         })?;
         last.end = end;
         if end > HEADER_BYTES as u64 {
-            return Ok(());
+            // The first batch was durable before the segment had its name.
+            return if batch > 0 { write_again(storage, &last.file, start, end) } else { Ok(()) };
         }
         old.pop_back();
     }
     Ok(())
+}
+
+/// Where a sync failed and only the process ended since, the cache has what the disk has not, and takes it for written: a sync
+/// would do nothing.
+fn write_again<S: Storage>(storage: &S, file: &S::File, start: u64, end: u64) -> io::Result<()> {
+    let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
+    let read = storage.read_at(file, start, &mut bytes)?;
+    bytes.truncate(read);
+    storage.write_at(file, start, &bytes)
 }
 
 #[derive(Default)]

@@ -88,9 +88,6 @@ pub struct World {
     over_bytes: u64,
     /// The same, without what a larger quota left.
     frames_over_bytes: u64,
-    /// A sync failed since the last good one: the cache may hold what the disk does not, so only a power cut shows what
-    /// there is.
-    cache_lies: bool,
     /// Calls to the disk may fail in this life.
     may_fail: bool,
     /// A removal may have failed in this life, and left a file the log does not count.
@@ -130,7 +127,6 @@ impl World {
             epoch: None,
             over_bytes: 0,
             frames_over_bytes: 0,
-            cache_lies: false,
             may_fail: false,
             may_leak: false,
             has_leaked: false,
@@ -335,7 +331,6 @@ impl World {
         // What is synced must then be named, which may fail too.
         let expected = if ended.is_ok() { !failed } else { failed || self.may_fail };
         ensure!(expected, "sync failed: {failed}, yet the commit ends with {ended:?}");
-        self.cache_lies = failed;
         if let Ok(durable) = ended {
             self.commits += 1;
             self.model.durable_events = flight.events;
@@ -483,9 +478,6 @@ impl World {
 
     /// The process dies; the operating system lives on, with all it holds for the disk.
     fn kill(&mut self) -> Check {
-        if self.cache_lies {
-            return self.crash();
-        }
         self.close();
         self.log("killed".to_owned());
         self.open()
@@ -549,7 +541,6 @@ impl World {
         }
         spool.set_streams(&self.streams);
         self.spool = Some(spool);
-        self.cache_lies = false;
         self.invariants()
     }
 

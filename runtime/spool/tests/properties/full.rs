@@ -14,20 +14,20 @@ const OPTIONS: Options =
 /// A closing note, as the last resort has one.
 const CLOSING: u8 = 0x60;
 
-fn open(storage: &MemoryStorage, fresh: u64) -> (Spool<MemoryStorage>, Recorder) {
+pub fn open(storage: &MemoryStorage, fresh: u64) -> (Spool<MemoryStorage>, Recorder) {
     let mut found = Recorder { keep: true, ..Recorder::default() };
     let mut spool = Spool::open(storage.clone(), OPTIONS, fresh, &mut found).unwrap();
     spool.set_streams(&[0]);
     (spool, found)
 }
 
-fn prepare(spool: &mut Spool<MemoryStorage>) {
+pub fn prepare(spool: &mut Spool<MemoryStorage>) {
     if spool.wants_checkpoint() {
         spool.checkpoint(&State::default().encode(0));
     }
 }
 
-fn commit(storage: &MemoryStorage, spool: &mut Spool<MemoryStorage>) {
+pub fn commit(storage: &MemoryStorage, spool: &mut Spool<MemoryStorage>) {
     let commit = spool.begin_commit().unwrap().unwrap();
     spool.end_commit(commit.id, storage.sync_data(&commit.file)).unwrap();
 }

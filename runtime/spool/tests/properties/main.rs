@@ -8,6 +8,7 @@
 // These are tests: they may stop at the first surprise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod cache;
 mod damage;
 mod files;
 mod full;

@@ -255,30 +255,6 @@ fn damage_before_the_checkpoint_is_counted_when_it_is_read() {
     }
 }
 
-/// A sync failed, and then the process ended: the next one found in the cache what never came onto the disk, and took it for
-/// durable when a sync of that said so.
-#[test]
-fn what_recovery_found_in_the_cache_after_a_failed_sync_stays() {
-    for (seed, frames) in (0..40).map(|seed| (seed, 1 + seed % 3)) {
-        let storage = MemoryStorage::new(seed);
-        let (mut spool, _) = open(&storage, 1);
-        append(&mut spool, b"durable");
-        assert!(commit(&storage, &mut spool));
-        (0..frames).for_each(|_| append(&mut spool, b"in the cache"));
-        let begun = spool.begin_commit().unwrap().unwrap();
-        storage.fail(Operation::SyncData, 1, Fault::FailedSync);
-        let synced = storage.sync_data(&begun.file);
-        assert!(spool.end_commit(begun.id, synced).is_err());
-        drop(spool);
-        let (spool, found) = open(&storage, 2);
-        assert_eq!((spool.durable(), found.state.frames), (1 + frames, 1 + frames), "seed {seed}");
-        drop(spool);
-        storage.crash();
-        let (spool, found) = open(&storage, 3);
-        assert_eq!((spool.durable(), found.state.frames), (1 + frames, 1 + frames), "seed {seed}: it was durable");
-    }
-}
-
 /// The spare of a larger quota took most of a smaller one, and was never as small as what would have replaced it.
 #[test]
 fn a_spare_of_a_larger_quota_is_cut_to_a_segment() {

@@ -15,7 +15,9 @@ fn what_recovery_found_in_the_cache_after_a_failed_sync_stays() {
         prepare(&mut spool);
         spool.append(1, b"durable").unwrap();
         commit(&storage, &mut spool);
-        (0..frames).for_each(|_| drop(spool.append(1, b"in the cache").unwrap()));
+        for _ in 0..frames {
+            spool.append(1, b"in the cache").unwrap();
+        }
         let begun = spool.begin_commit().unwrap().unwrap();
         storage.fail(Operation::SyncData, 1, Fault::FailedSync);
         let synced = storage.sync_data(&begun.file);

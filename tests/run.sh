@@ -164,7 +164,7 @@ step_demo() {
 
 # Beside the native program only: what npm and pip would install takes longer than all of it. All: --bin bench by itself.
 step_bench() {
-    cargo test --release -p eyot-test-bench --quiet
+    cargo test --release -p eyot-test-bench --lib --quiet
     cargo run --release --quiet -p eyot-test-bench --bin bench -- --messages 20000 --rounds 1 --broker rumqttd --qos 1 \
         --gateway eyot --gateway native
     cargo run --release --quiet -p eyot-test-bench --bin backlog -- --megabytes 50

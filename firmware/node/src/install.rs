@@ -31,6 +31,48 @@ pub fn cut(arguments: fmt::Arguments<'_>) -> Text {
     cut.0
 }
 
+/// What a node says of something that comes in chunks: what became of it, once, and until then where the next chunk begins.
+#[derive(Default)]
+pub struct Saying {
+    /// Of which, and why it was refused if it was.
+    answer: Option<([u8; 32], Option<Text>)>,
+    ask_due_ms: u64,
+}
+
+impl Saying {
+    /// A chunk is wanted at once.
+    pub fn ask_now(&mut self) {
+        self.ask_due_ms = 0;
+    }
+
+    /// It runs.
+    pub fn done(&mut self, sha256: [u8; 32]) {
+        self.answer = Some((sha256, None));
+    }
+
+    /// It does not.
+    pub fn refuse(&mut self, sha256: [u8; 32], reason: Text) {
+        self.answer = Some((sha256, Some(reason)));
+    }
+
+    /// Passes what is to be said to `say`; `wanted` is what is coming, and how many bytes of it are here.
+    pub fn poll<R>(
+        &mut self,
+        now_ms: u64,
+        wanted: Option<([u8; 32], u32)>,
+        say: impl FnOnce(Install<'_>) -> R,
+    ) -> Option<R> {
+        match self.answer.take() {
+            Some((sha256, None)) => return Some(say(Install::Done { sha256 })),
+            Some((sha256, Some(reason))) => return Some(say(Install::Refused { sha256, reason: &reason })),
+            None => {}
+        }
+        let (sha256, offset) = wanted.filter(|_| now_ms >= self.ask_due_ms)?;
+        self.ask_due_ms = now_ms + ASK_AGAIN_MS;
+        Some(say(Install::Wants { sha256, offset }))
+    }
+}
+
 struct Staging {
     sha256: [u8; 32],
     bytes: Vec<u8>,
@@ -41,23 +83,20 @@ struct Staging {
 #[derive(Default)]
 pub struct Installer {
     staging: Option<Staging>,
-    /// Of which module, and why it was refused if it was.
-    answer: Option<([u8; 32], Option<Text>)>,
-    ask_due_ms: u64,
+    saying: Saying,
     is_removed: bool,
 }
 
 impl Installer {
     /// A module is to follow. One that was begun goes on if it is the same, and is given up otherwise.
     pub fn begin(&mut self, sha256: [u8; 32], total_bytes: u32, running: Option<[u8; 32]>, max_bytes: usize) {
-        self.ask_due_ms = 0;
+        self.saying.ask_now();
         if self.staging.as_ref().is_some_and(|staging| staging.sha256 == sha256) {
             return;
         }
         self.staging = None;
         if running == Some(sha256) {
-            self.answer = Some((sha256, None));
-            return;
+            return self.done(sha256);
         }
         let total = usize::try_from(total_bytes).unwrap_or(usize::MAX);
         if !(1..=max_bytes).contains(&total) {
@@ -83,7 +122,7 @@ impl Installer {
         if usize::try_from(offset) != Ok(staging.bytes.len()) {
             return None;
         }
-        self.ask_due_ms = 0;
+        self.saying.ask_now();
         let room = staging.total - staging.bytes.len();
         staging.bytes.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
         if staging.bytes.len() < staging.total {
@@ -99,17 +138,17 @@ impl Installer {
 
     /// It runs.
     pub fn done(&mut self, sha256: [u8; 32]) {
-        self.answer = Some((sha256, None));
+        self.saying.done(sha256);
     }
 
     /// There is none any more, and none is coming.
     pub fn removed(&mut self) {
-        (self.staging, self.answer, self.is_removed) = (None, None, true);
+        *self = Self { is_removed: true, ..Self::default() };
     }
 
     /// It does not.
     pub fn refuse(&mut self, sha256: [u8; 32], reason: Text) {
-        self.answer = Some((sha256, Some(reason)));
+        self.saying.refuse(sha256, reason);
     }
 
     /// Passes what is to be said about it to `say`.
@@ -117,15 +156,9 @@ impl Installer {
         if core::mem::take(&mut self.is_removed) {
             return Some(say(Install::Removed));
         }
-        match self.answer.take() {
-            Some((sha256, None)) => return Some(say(Install::Done { sha256 })),
-            Some((sha256, Some(reason))) => return Some(say(Install::Refused { sha256, reason: &reason })),
-            None => {}
-        }
-        let staging = self.staging.as_ref().filter(|_| now_ms >= self.ask_due_ms)?;
-        self.ask_due_ms = now_ms + ASK_AGAIN_MS;
-        let offset = u32::try_from(staging.bytes.len()).unwrap_or(u32::MAX);
-        Some(say(Install::Wants { sha256: staging.sha256, offset }))
+        let here = |staging: &Staging| u32::try_from(staging.bytes.len()).unwrap_or(u32::MAX);
+        let wanted = self.staging.as_ref().map(|staging| (staging.sha256, here(staging)));
+        self.saying.poll(now_ms, wanted, say)
     }
 }
 

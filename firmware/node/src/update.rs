@@ -5,7 +5,7 @@ use core::fmt::Arguments;
 
 use eyot_wire::link::Install;
 
-use crate::install::{cut, Text, ASK_AGAIN_MS};
+use crate::install::{cut, Saying};
 
 /// How long a new program has to be with its gateway before it is kept.
 pub const KEPT_AFTER_MS: u64 = 10_000;
@@ -68,9 +68,7 @@ struct Staging {
 pub struct Updater<'a> {
     slots: Option<&'a mut dyn Slots>,
     staging: Option<Staging>,
-    /// Of which program, and why it was refused if it was.
-    answer: Option<([u8; 32], Option<Text>)>,
-    ask_due_ms: u64,
+    saying: Saying,
     is_on_trial: bool,
     /// With its gateway since.
     joined_ms: Option<u64>,
@@ -87,7 +85,7 @@ impl<'a> Updater<'a> {
 
     /// A program is to follow. One that was begun goes on if it is the same, and is given up otherwise.
     pub fn begin(&mut self, sha256: [u8; 32], total: u32) {
-        self.ask_due_ms = 0;
+        self.saying.ask_now();
         let is_same = |staging: &Staging| (staging.sha256, staging.total) == (sha256, total);
         // What is about to be started, or on trial, is spoken of when it is known how that ends.
         if self.staging.as_ref().is_some_and(is_same) || self.restart_due_ms.is_some() {
@@ -99,7 +97,10 @@ impl<'a> Updater<'a> {
             return self.refuse(sha256, format_args!("{reason}"));
         };
         if slots.running() == Some(sha256) {
-            self.answer = (!self.is_on_trial).then_some((sha256, None));
+            // One on trial is spoken of when it is kept.
+            if !self.is_on_trial {
+                self.saying.done(sha256);
+            }
         } else if self.is_on_trial {
             // What would be overwritten is the way back.
         } else if slots.returned() == Some(sha256) {
@@ -123,7 +124,7 @@ impl<'a> Updater<'a> {
         if offset != staging.here {
             return true;
         }
-        self.ask_due_ms = 0;
+        self.saying.ask_now();
         let room = usize::try_from(staging.total - staging.here).unwrap_or(usize::MAX);
         let whole = bytes.len() - bytes.len() % PIECE_MULTIPLE_BYTES;
         let piece = bytes.get(..if bytes.len() < room { whole } else { room }).unwrap_or_default();
@@ -163,7 +164,9 @@ impl<'a> Updater<'a> {
             return true;
         }
         self.is_on_trial = false;
-        self.answer = slots.running().map(|sha256| (sha256, None));
+        if let Some(sha256) = slots.running() {
+            self.saying.done(sha256);
+        }
         false
     }
 
@@ -175,18 +178,12 @@ impl<'a> Updater<'a> {
     }
 
     fn refuse(&mut self, sha256: [u8; 32], reason: Arguments<'_>) {
-        self.answer = Some((sha256, Some(cut(reason))));
+        self.saying.refuse(sha256, cut(reason));
     }
 
     /// Passes what is to be said about it to `say`.
     pub fn poll<R>(&mut self, now_ms: u64, say: impl FnOnce(Install<'_>) -> R) -> Option<R> {
-        match self.answer.take() {
-            Some((sha256, None)) => return Some(say(Install::Done { sha256 })),
-            Some((sha256, Some(reason))) => return Some(say(Install::Refused { sha256, reason: &reason })),
-            None => {}
-        }
-        let staging = self.staging.as_ref().filter(|_| now_ms >= self.ask_due_ms)?;
-        self.ask_due_ms = now_ms + ASK_AGAIN_MS;
-        Some(say(Install::Wants { sha256: staging.sha256, offset: staging.here }))
+        let wanted = self.staging.as_ref().map(|staging| (staging.sha256, staging.here));
+        self.saying.poll(now_ms, wanted, say)
     }
 }

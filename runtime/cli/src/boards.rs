@@ -122,7 +122,7 @@ pub struct Net {
     /// Driver of its Ethernet.
     #[serde(skip_serializing_if = "Option::is_none")]
     wired: Option<String>,
-    pub wifi: bool,
+    wifi: bool,
     /// Modules for that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wifi_drivers: Vec<String>,

@@ -11,7 +11,7 @@ use crate::extra::{self, Extra, Wifi};
 use crate::initramfs::Initramfs;
 use crate::libraries;
 use crate::loader::{self, Loader, INITRAMFS};
-use crate::modules::{self, When};
+use crate::modules;
 use crate::package::{self, named, Files};
 use crate::system::{self, System};
 use crate::{Error, Progress};
@@ -136,11 +136,8 @@ fn initramfs(parts: &Parts<'_>, files: &Files) -> Result<Vec<u8>, Error> {
     let mut list = String::new();
     let wifi = parts.board.wifi.as_ref().filter(|_| parts.extras.contains(&Extra::Wifi));
     let radio = wifi.map(|wifi| wifi.drivers.as_slice()).unwrap_or_default();
-    for mut module in modules::select(files, &[parts.board.drivers.as_slice(), radio].concat())? {
-        // Whatever it is for, nothing shows that a radio is there, or there is none.
-        if radio.contains(&module.name) {
-            module.when = When::AtStart;
-        }
+    // Nothing shows that a radio is there.
+    for module in modules::select(files, &parts.board.drivers, radio)? {
         let path = format!("lib/modules/{}{}", module.name, module.ending);
         root.file(&path, &module.content);
         list.push_str(&module.line());

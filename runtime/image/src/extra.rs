@@ -120,9 +120,7 @@ fn add_firmware(wifi: Option<&Wifi>, files: &Files, root: &mut Initramfs) -> Res
         root.directories(&[&format!("lib/firmware/{directory}")]);
     }
     for (from, name) in all {
-        let is_it = |path: &str| path.strip_suffix(from).is_some_and(|start| start.ends_with("lib/firmware/"));
-        let found = files.iter().find(|(path, _)| is_it(path)).map(|(_, content)| content);
-        let content = found.ok_or_else(|| Error::package(from, "no package has this firmware"))?;
+        let content = named(files, from).ok_or_else(|| Error::package(from, "no package has this firmware"))?;
         root.file(&format!("lib/firmware/{name}"), content);
     }
     Ok(())

@@ -58,12 +58,12 @@ impl Module {
     }
 }
 
-/// The modules for `drivers` among `files`, each after those it depends on. A driver without a module must be in the
-/// kernel's list of those that are built in.
+/// The modules for `drivers` and `at_start` among `files`, each after those it depends on. Those for `at_start` are loaded then,
+/// whatever they say that they are for. A driver without a module must be in the kernel's list of those that are built in.
 ///
 /// # Errors
 /// A module is damaged, or there is no such driver.
-pub fn select(files: &Files, drivers: &[String]) -> Result<Vec<Module>, Error> {
+pub fn select(files: &Files, drivers: &[String], at_start: &[String]) -> Result<Vec<Module>, Error> {
     let mut paths = BTreeMap::new();
     for path in files.keys() {
         let file = path.rsplit('/').next().unwrap_or(path);
@@ -72,9 +72,10 @@ pub fn select(files: &Files, drivers: &[String]) -> Result<Vec<Module>, Error> {
         }
     }
     let built_in = built_in(files);
-    let wanted = drivers.iter().map(|driver| canonical(driver)).collect();
-    let mut selection = Selection { files, paths, wanted, seen: BTreeSet::new(), modules: Vec::new() };
-    for driver in drivers {
+    let names = |drivers: &[String]| drivers.iter().map(|driver| canonical(driver)).collect();
+    let (seen, modules) = (BTreeSet::new(), Vec::new());
+    let mut selection = Selection { files, paths, wanted: names(drivers), at_start: names(at_start), seen, modules };
+    for driver in drivers.iter().chain(at_start) {
         let name = canonical(driver);
         if !selection.paths.contains_key(&name) && !built_in.contains(&name) {
             return Err(Error::package(format_args!("driver {driver}"), "is not in this kernel"));
@@ -117,6 +118,7 @@ struct Selection<'a> {
     files: &'a Files,
     paths: BTreeMap<String, &'a str>,
     wanted: BTreeSet<String>,
+    at_start: BTreeSet<String>,
     seen: BTreeSet<String>,
     modules: Vec<Module>,
 }
@@ -134,7 +136,13 @@ impl Selection<'_> {
         }
         let content = plain(path, bytes)?;
         let ending = if path.ends_with(COMPRESSED) { COMPRESSED } else { PLAIN };
-        let when = if self.wanted.contains(name) { when(&content) } else { When::WithModule };
+        let when = if self.at_start.contains(name) {
+            When::AtStart
+        } else if self.wanted.contains(name) {
+            when(&content)
+        } else {
+            When::WithModule
+        };
         let needs = depends(&content).ok_or_else(|| Error::package(path, "does not say what it depends on"))?;
         for needed in &needs {
             self.add(needed, depth + 1)?;
@@ -176,7 +184,7 @@ mod tests {
 
     fn names(files: &Files, drivers: &[&str]) -> Vec<String> {
         let drivers: Vec<_> = drivers.iter().map(|name| (*name).to_owned()).collect();
-        select(files, &drivers).unwrap().into_iter().map(|module| module.name).collect()
+        select(files, &drivers, &[]).unwrap().into_iter().map(|module| module.name).collect()
     }
 
     #[test]
@@ -194,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_driver_that_does_not_exist_is_named() {
-        let error = select(&files(&[("ext4", "")]), &["ext5".to_owned()]).unwrap_err().to_string();
+        let error = select(&files(&[("ext4", "")]), &["ext5".to_owned()], &[]).unwrap_err().to_string();
         assert!(error.contains("ext5"), "{error}");
     }
 
@@ -208,7 +216,7 @@ mod tests {
         assert_eq!(when(&module("alias=of:N*T*Cbrcm*\0alias=pci:v1*\0")), When::AtStart);
         assert_eq!(when(&module("")), When::AtStart);
         let files = files(&[("ext4", "mbcache,jbd2"), ("jbd2", ""), ("mbcache", "")]);
-        let lines: String = select(&files, &["ext4".to_owned()]).unwrap().iter().map(Module::line).collect();
+        let lines: String = select(&files, &["ext4".to_owned()], &[]).unwrap().iter().map(Module::line).collect();
         assert_eq!(lines, "- mbcache \n- jbd2 \n+ ext4 mbcache,jbd2\n");
         let device = Module {
             name: "igb".into(),
@@ -224,7 +232,17 @@ mod tests {
     fn what_says_nothing_or_is_a_circle_is_an_end() {
         let mut silent = files(&[("a", "")]);
         silent.insert("x/b.ko".to_owned(), b"\x7fELF".to_vec());
-        assert!(select(&silent, &["b".to_owned()]).unwrap_err().to_string().contains("x/b.ko"));
+        assert!(select(&silent, &["b".to_owned()], &[]).unwrap_err().to_string().contains("x/b.ko"));
         assert_eq!(names(&files(&[("a", "b"), ("b", "a")]), &["a"]), ["b", "a"]);
+    }
+
+    #[test]
+    fn what_is_for_the_start_waits_for_no_device() {
+        let path = "usr/lib/modules/6/kernel/mac80211-hwsim.ko".to_owned();
+        let files = Files::from([(path, b"\x7fELF\0depends=\0alias=virtio:d1v*\0".to_vec())]);
+        let name = ["mac80211-hwsim".to_owned()];
+        let when = |drivers: &[String], at_start: &[String]| select(&files, drivers, at_start).unwrap()[0].when.clone();
+        assert_eq!(when(&[], &name), When::AtStart);
+        assert_eq!(when(&name, &[]), When::WithDevice(vec!["virtio:d1v*".to_owned()]));
     }
 }

@@ -61,9 +61,9 @@ fn files(tar: impl Read, is_wanted: impl Fn(&str) -> bool) -> Result<Files, Stri
     Ok(files)
 }
 
-/// The file of that name, in whatever directory.
+/// The file of that name, in whatever directory; or whose path ends with that one.
 pub fn named<'a>(files: &'a Files, name: &str) -> Option<&'a [u8]> {
-    let is_it = |path: &str| path.rsplit('/').next() == Some(name);
+    let is_it = |path: &str| path.strip_suffix(name).is_some_and(|start| start.is_empty() || start.ends_with('/'));
     files.iter().find(|(path, _)| is_it(path)).map(|(_, content)| content.as_slice())
 }
 

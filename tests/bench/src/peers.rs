@@ -76,13 +76,7 @@ impl Peer {
         if fs::read(dir.join(DONE)).is_ok_and(|done| done == lock) {
             return Ok(dir);
         }
-        let mut installer = self.installer(&dir);
-        let done = installer.stdin(Stdio::null()).output();
-        let done = done.map_err(|e| format!("{:?} does not start: {e}", installer.get_program()))?;
-        if !done.status.success() {
-            let words = String::from_utf8_lossy(&done.stderr);
-            return Err(format!("{installer:?} failed: {}", words.lines().next_back().unwrap_or_default()));
-        }
+        succeed(&mut self.installer(&dir))?;
         fs::write(dir.join(DONE), lock).map_err(|e| format!("{DONE}: {e}"))?;
         Ok(dir)
     }
@@ -106,4 +100,18 @@ impl Peer {
         };
         command
     }
+}
+
+/// Runs it to its end.
+///
+/// # Errors
+/// It is missing, or failed: its last line.
+pub(crate) fn succeed(command: &mut Command) -> Result<(), String> {
+    let done = command.stdin(Stdio::null()).output();
+    let done = done.map_err(|e| format!("{:?} does not start: {e}", command.get_program()))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&done.stderr);
+    Err(format!("{command:?} failed: {}", words.lines().next_back().unwrap_or_default()))
 }

@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use eyot_test_e2e::programs::root;
 use wasm_encoder::reencode::{Reencode as _, RoundtripReencoder};
 use wasm_encoder::Module;
 use wasmparser::Parser;
+
+use crate::peers::succeed;
 
 const COMPILER: &str = "arm-none-eabi-gcc";
 const SIZE: &str = "arm-none-eabi-size";
@@ -46,9 +48,9 @@ fn fetch(dir: &Path) -> Result<(), String> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"]);
     pip.args(["--no-binary", ":all:", "-r", "requirements.txt"]).current_dir(dir);
-    succeed(&mut pip, "apt install python3-pip")?;
+    succeed(&mut pip).map_err(|reason| format!("{reason}; apt install python3-pip"))?;
     let mut tar = Command::new("tar");
-    succeed(tar.arg("-xzf").arg(format!("{SOURCES}.tar.gz")).current_dir(dir), "apt install tar")
+    succeed(tar.arg("-xzf").arg(format!("{SOURCES}.tar.gz")).current_dir(dir))
 }
 
 /// The functions that `figures` has, as wasm3 can read them: it knows no memories of single bytes, and no number that takes more
@@ -81,17 +83,8 @@ fn compile(dir: &Path) -> Result<(), String> {
     let mut compiler = Command::new(COMPILER);
     compiler.args(FLAGS.split(' ')).arg("-I").arg(&sources).args(SOURCE.split(' ')).args(files);
     compiler.args(["-lm", "-o", "figures"]);
-    succeed(compiler.current_dir(dir), "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi")
-}
-
-fn succeed(command: &mut Command, remedy: &str) -> Result<(), String> {
-    let done = command.stdin(Stdio::null()).output();
-    let done = done.map_err(|e| format!("{:?} does not start: {e}; {remedy}", command.get_program()))?;
-    if done.status.success() {
-        return Ok(());
-    }
-    let words = String::from_utf8_lossy(&done.stderr);
-    Err(format!("{:?} failed: {}", command.get_program(), words.lines().next_back().unwrap_or_default()))
+    let remedy = "apt install gcc-arm-none-eabi libnewlib-arm-none-eabi";
+    succeed(compiler.current_dir(dir)).map_err(|reason| format!("{reason}; {remedy}"))
 }
 
 /// Bytes of flash that a program takes.

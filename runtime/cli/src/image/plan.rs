@@ -90,7 +90,7 @@ impl Plan {
             Loader::Uefi => &GRUB,
             Loader::RaspberryPi3 | Loader::RaspberryPi4 | Loader::RaspberryPi5 => &FIRMWARE,
         };
-        let net = description.net.as_ref().filter(|net| net.wifi && !net.wifi_drivers.is_empty());
+        let net = description.net.as_ref().filter(|net| !net.wifi_drivers.is_empty());
         let wifi = net.map(|net| Wifi { drivers: net.wifi_drivers.clone(), firmware: net.wifi_firmware.clone() });
         let of_extras = extras.iter().filter_map(|extra| extra.packages(wifi.as_ref())).flatten();
         packages.extend(of_loader.iter().copied().chain(of_extras).map(|name| wanted(name, SUITE)));

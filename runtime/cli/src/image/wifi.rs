@@ -58,12 +58,16 @@ impl WifiArgs {
 
 /// As wpa_supplicant takes names: in quotes, or, where these do not do, in hexadecimal digits.
 fn quoted(name: &str) -> String {
-    let is_plain = name.bytes().all(|byte| (byte == b' ' || byte.is_ascii_graphic()) && byte != b'"');
-    if is_plain {
+    if is_printable(name) && !name.contains('"') {
         format!("\"{name}\"")
     } else {
         hex::encode(name)
     }
+}
+
+/// Whether it is ASCII without control characters.
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 /// A passphrase in quotes, or a key as it is. None if it is neither.
@@ -72,7 +76,7 @@ fn secret(file: &[u8]) -> Option<String> {
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Some(text.to_owned());
     }
-    let is_passphrase = (8..=63).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let is_passphrase = (8..=63).contains(&text.len()) && is_printable(text);
     is_passphrase.then(|| format!("\"{text}\""))
 }
 

@@ -288,11 +288,8 @@ impl Delivery<'_> {
         if gateway != self.gateway {
             return;
         }
-        if rest == "status" {
+        if rest == "status" && self.update.node.is_none() {
             let Ok(status) = serde_json::from_slice::<Status>(&message.payload) else { return };
-            if self.update.node.is_some() {
-                return;
-            }
             let uptime_s = status.uptime_s.unwrap_or(0);
             self.is_new |= !status.online || uptime_s < self.uptime_s;
             self.uptime_s = uptime_s;

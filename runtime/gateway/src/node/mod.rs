@@ -19,6 +19,7 @@ use eyot_core::config::Configured;
 use eyot_core::deploy::registry::build;
 use eyot_core::node::NODE_MODULE_MAX_BYTES;
 use eyot_trust::verify;
+use eyot_wire::link::{ToNode, CHUNK_MAX_BYTES};
 use sha2::{Digest, Sha256};
 
 use crate::board::FunctionBudget;
@@ -62,6 +63,13 @@ pub struct Module {
 }
 
 impl Module {
+    /// What is sent of it from `offset` on; none if that is not there.
+    pub(crate) fn chunk(&self, offset: u32) -> Option<ToNode<'_>> {
+        let rest = self.bytes.get(usize::try_from(offset).ok()?..)?;
+        let bytes = rest.get(..rest.len().min(CHUNK_MAX_BYTES))?;
+        Some(ToNode::Chunk { sha256: self.sha256, offset, bytes })
+    }
+
     /// Reads a file, of which the node says whether it can run it.
     ///
     /// # Errors

@@ -5,9 +5,7 @@ use std::mem;
 
 use bytes::Bytes;
 use eyot_core::node::NodeReport;
-use eyot_wire::link::{
-    encode, FromNode, Hello, Install, Line, Reading, Status, ToNode, CHUNK_MAX_BYTES, LINE_MAX_BYTES,
-};
+use eyot_wire::link::{encode, FromNode, Hello, Install, Line, Reading, Status, ToNode, LINE_MAX_BYTES};
 use tracing::{debug, info, warn};
 
 use super::renewal::{Renewal, Step};
@@ -93,7 +91,6 @@ impl Peer {
     /// From now on its own program is to be this one, or may be any.
     pub fn renew(&mut self, program: Option<Module>) {
         self.renewal.renew(program);
-        self.report.update = self.renewal.report().cloned();
         self.begin_program();
     }
 
@@ -315,9 +312,7 @@ impl Peer {
         match answer {
             _ if !self.is_installing => None,
             Install::Wants { sha256, offset } if *sha256 == module.sha256 => {
-                let rest = usize::try_from(*offset).ok().and_then(|offset| module.bytes.get(offset..))?;
-                let bytes = rest.get(..rest.len().min(CHUNK_MAX_BYTES)).unwrap_or_default();
-                say(&mut self.out, &ToNode::Chunk { sha256: *sha256, offset: *offset, bytes });
+                say(&mut self.out, &module.chunk(*offset)?);
                 None
             }
             Install::Done { sha256 } if *sha256 == module.sha256 => {

@@ -1,7 +1,7 @@
 //! A node's own program on its way over the line: what is said of it, and what became of it. Without I/O.
 
 use eyot_core::node::{UpdateReport, UpdateState};
-use eyot_wire::link::{Install, ToNode, CHUNK_MAX_BYTES};
+use eyot_wire::link::{Install, ToNode};
 
 use super::Module;
 
@@ -82,7 +82,10 @@ impl Renewal {
         self.program().filter(|program| program.sha256 == *sha256)?;
         self.unanswered = 0;
         match answer {
-            Install::Wants { offset, .. } => Some(self.chunk(*offset).map_or(Step::Nothing, Step::Say)),
+            Install::Wants { offset, .. } => {
+                let chunk = self.program.as_ref().and_then(|program| program.chunk(*offset));
+                Some(chunk.map_or(Step::Nothing, Step::Say))
+            }
             Install::Refused { reason, .. } => {
                 self.reject(reason);
                 Some(Step::Ended)
@@ -92,13 +95,6 @@ impl Renewal {
                 Some(Step::Ended)
             }
         }
-    }
-
-    fn chunk(&self, offset: u32) -> Option<ToNode<'_>> {
-        let Module { sha256, bytes } = self.program.as_ref()?;
-        let rest = bytes.get(usize::try_from(offset).ok()?..)?;
-        let bytes = rest.get(..rest.len().min(CHUNK_MAX_BYTES))?;
-        Some(ToNode::Chunk { sha256: *sha256, offset, bytes })
     }
 
     fn reject(&mut self, reason: &str) {

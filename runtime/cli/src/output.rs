@@ -1,11 +1,12 @@
 //! Standard output and standard error: text with colours where a terminal shows them, or JSON.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use base64::prelude::{Engine as _, BASE64_STANDARD};
 use bytesize::ByteSize;
 use clap::builder::styling::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -36,6 +37,14 @@ pub fn json(document: &impl Serialize) -> Result<(), Error> {
     let mut text = serde_json::to_string(document).map_err(|e| cannot_write(&io::Error::from(e)))?;
     text.push('\n');
     write(&mut io::stdout(), &text)
+}
+
+/// A bar of `length` on standard error, in [`indicatif`'s words](indicatif::ProgressStyle::with_template), the bar itself of
+/// `{bar}`; none if that is no terminal.
+pub fn bar(length: u64, template: &str) -> Option<ProgressBar> {
+    let template = template.replace("{bar}", "{bar:40.cyan/blue}");
+    let style = || ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    io::stderr().is_terminal().then(|| ProgressBar::new(length).with_style(style()))
 }
 
 fn write(out: &mut impl Write, text: &str) -> Result<(), Error> {

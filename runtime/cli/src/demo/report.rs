@@ -1,9 +1,8 @@
 //! Progress while it runs, and the account in the end.
 
 use std::collections::BTreeMap;
-use std::io::{stderr, IsTerminal};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -18,10 +17,7 @@ pub struct Progress {
 impl Progress {
     /// For so many messages.
     pub fn new(messages: u64, json: bool) -> Self {
-        let bar = stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:40.cyan/blue} {pos}/{len} published, {msg} in the cloud");
-            ProgressBar::new(messages).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
+        let bar = output::bar(messages, "{bar} {pos}/{len} published, {msg} in the cloud");
         Self { lines: bar.is_none() && !json, bar }
     }
 

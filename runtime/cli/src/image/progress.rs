@@ -1,10 +1,11 @@
 //! How far it is: a bar on terminals, and nothing elsewhere.
 
 use std::cell::RefCell;
-use std::io::{stderr, IsTerminal};
 
 use eyot_image::Progress;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
+
+use crate::output;
 
 /// It.
 #[derive(Default)]
@@ -22,17 +23,13 @@ impl Bar {
 impl Progress for Bar {
     fn begin(&self, what: &str, bytes: u64) {
         self.finish();
-        if !stderr().is_terminal() {
-            return;
-        }
         let template = match bytes {
             0 => "{spinner} {msg}",
-            _ => "{bar:40.cyan/blue} {binary_bytes} of {binary_total_bytes} {binary_bytes_per_sec} {msg}",
+            _ => "{bar} {binary_bytes} of {binary_total_bytes} {binary_bytes_per_sec} {msg}",
         };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::new(bytes).with_style(style).with_message(what.to_owned());
-        bar.tick();
-        *self.0.borrow_mut() = Some(bar);
+        let bar = output::bar(bytes, template).map(|bar| bar.with_message(what.to_owned()));
+        bar.iter().for_each(ProgressBar::tick);
+        *self.0.borrow_mut() = bar;
     }
 
     fn at(&self, bytes: u64) {

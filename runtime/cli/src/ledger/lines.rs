@@ -1,12 +1,13 @@
 //! The lines of a dump, one at a time and none longer than a record can be; with a bar on a terminal.
 
-use std::io::{stderr, BufRead, BufReader, IsTerminal, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::error::Error;
 use crate::file;
+use crate::output;
 
 /// Longest line, in bytes: the largest payload a function may emit (1 MiB) with every byte escaped, and room for the rest.
 pub const LINE_MAX_BYTES: usize = 8 << 20;
@@ -81,8 +82,5 @@ impl Drop for Lines<'_> {
 /// For a large file, if standard error is a terminal.
 fn bar(path: &Path) -> Option<ProgressBar> {
     let length = std::fs::metadata(path).ok().filter(|m| m.is_file() && m.len() >= BAR_MIN_BYTES)?.len();
-    stderr().is_terminal().then(|| {
-        let style = ProgressStyle::with_template("{bar:40.cyan/blue} {binary_bytes} of {binary_total_bytes}, {eta}");
-        ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    })
+    output::bar(length, "{bar} {binary_bytes} of {binary_total_bytes}, {eta}")
 }

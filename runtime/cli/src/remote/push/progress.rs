@@ -1,8 +1,6 @@
 //! How far a push is: a bar on terminals, lines elsewhere.
 
-use std::io::{stderr, IsTerminal};
-
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::error::Error;
 use crate::output;
@@ -16,11 +14,7 @@ pub struct Progress {
 impl Progress {
     /// Of so many bytes. With `json` nothing is printed to standard output.
     pub fn new(bytes: u64, json: bool) -> Self {
-        let bar = stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:40.cyan/blue} {binary_bytes} of {binary_total_bytes} {msg}");
-            ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        Self { bar, json }
+        Self { bar: output::bar(bytes, "{bar} {binary_bytes} of {binary_total_bytes}"), json }
     }
 
     /// So many bytes have left.

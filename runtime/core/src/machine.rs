@@ -25,6 +25,7 @@ use crate::ledger::Ledger;
 use crate::node::Node;
 use crate::notices::{Item, Notices, NOTICE_INTERVAL_US};
 use crate::recover::Kept;
+use crate::sensor::SensorReport;
 use crate::streams::Streams;
 use crate::wear::Wear;
 
@@ -82,6 +83,8 @@ pub struct Core<S: Storage> {
     intake_conn: Option<ConnId>,
     downlinks: Vec<Downlink>,
     nodes: Vec<Node>,
+    /// How those of our own are.
+    sensors: Vec<SensorReport>,
     /// Changes to what they run that are not durable yet, the oldest first.
     node_changes: VecDeque<NodeChange>,
     lanes: Vec<Lane<S::File>>,

@@ -4,7 +4,6 @@ use super::*;
 use crate::deploy::nodes::Standing;
 use crate::deploy::plan::Document;
 use crate::deploy::registry::Build;
-use crate::io::SensorReport;
 use crate::node::{NodeActive, NodeFunction, NodeReport, NodeStatus, UpdateState};
 use crate::task::Task;
 
@@ -20,7 +19,7 @@ impl<S: Storage> Core<S> {
     }
 
     pub(super) fn sensor_reported(&mut self, place: usize, report: SensorReport) {
-        let Some(sensor) = self.config.sensors.get_mut(place) else { return };
+        let Some(sensor) = self.sensors.get_mut(place) else { return };
         if sensor.answers != report.answers {
             self.status_due_us = self.now.mono_us;
             self.more = true;

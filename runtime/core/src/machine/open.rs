@@ -91,6 +91,7 @@ impl<S: Storage> Core<S> {
             intake_conn: None,
             downlinks: downlinks(&config),
             nodes: Node::all(&config),
+            sensors: config.sensors.clone(),
             node_changes: VecDeque::new(),
             lanes,
             successions: Vec::new(),

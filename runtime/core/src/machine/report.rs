@@ -241,7 +241,7 @@ impl<S: Storage> Core<S> {
             wear: self.wear.report(),
             uplinks: uplinks.collect(),
             nodes: self.nodes.iter().map(|node| self.node_status(node)).collect(),
-            sensors: &self.config.sensors,
+            sensors: &self.sensors,
             finished: self.ledger.finished().map(FinishedStatus::new).collect(),
             ledger: LedgerStatus::new(&self.ledger),
             pushes: &self.deployer.outcomes,

@@ -66,9 +66,7 @@ impl<S: Storage> Core<S> {
         let reducer = take_reducer(&config, &mut functions)?;
         adopt_states(&mut functions, &mut states)?;
 
-        for account in &ledger.streams {
-            spool.ack(account.stream, account.passed);
-        }
+        ledger.streams.iter().for_each(|account| spool.ack(account.stream, account.passed));
         let quotas = Quotas::new(&config.uplinks, config.when_full, &streams, &ledger);
         let lanes = lanes(&config, &streams, &ledger, &spool);
         spool.set_streams(&ledger.streams.iter().map(|s| s.stream).collect::<Vec<_>>());

@@ -297,7 +297,8 @@ impl<S: Storage> Committer<S> {
     }
 
     /// A batch found no room on the disk: tries again if what was delivered makes it, once that is durable. What is in the batch
-    /// is not, so the ledger that is written down for that must not know of it yet.
+    /// is not, so the ledger that is written down for that must not know of it yet. Of a letter it has what that is about, which
+    /// is refused and done with: until the batch is durable, the letter counts as dropped.
     fn begin_after_acks(
         &mut self,
         ledger: &Ledger,
@@ -310,6 +311,7 @@ impl<S: Storage> Committer<S> {
         self.spool.show_batch(&mut |_, kind, body| {
             if let Some(record) = Record::decode(body).ok().filter(|_| kind == KIND_COMMIT) {
                 before.leave(&record);
+                before.letters_dropped += u64::from(record.is_letter);
             }
         });
         before.leave_unrecorded();

@@ -189,6 +189,9 @@ pub struct Ledger {
     /// And so are these.
     #[serde(skip)]
     pub(crate) finished: FinishedList,
+    /// Refused outputs that no dead letter is kept of. Written there as well.
+    #[serde(skip)]
+    pub letters_dropped: u64,
     /// What is in the rest already and no record says. Not written anywhere.
     #[serde(skip)]
     pub(crate) unrecorded: UnrecordedList,

@@ -60,8 +60,6 @@ pub(crate) struct Notices {
     pub changed: Vec<Arc<str>>,
     /// Functions that are to be taken back, the SHA-256 of their modules, and why; they run no more until that is done.
     pub tripped: Vec<(Arc<str>, [u8; 32], String)>,
-    /// Refused outputs that no dead letter could be kept of, since the start.
-    pub letters_dropped: u64,
     /// Pushes, parts of them and commands that were turned away because too many came, since the start.
     pub control_dropped: u64,
 }
@@ -134,7 +132,6 @@ impl Notices {
     }
 
     pub fn letter_dropped(&mut self, uplink: &str, mono_us: u64) {
-        self.letters_dropped += 1;
         self.note(Subject::LetterDropped(uplink.to_owned()), 1, String::new, mono_us);
     }
 

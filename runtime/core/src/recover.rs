@@ -52,7 +52,7 @@ pub(crate) fn encode_checkpoint(ledger: &Ledger, kept: &Kept<'_>, out: &mut Vec<
     let taken = std::mem::take(out);
     let checkpoint = Checkpoint { version: CHECKPOINT_VERSION, ledger, states: &kept.states };
     let registry = (kept.registry, &kept.registry.nodes, &kept.registry.earlier);
-    let whole = (checkpoint, &ledger.wear, ledger.rewrites, &ledger.finished, registry);
+    let whole = (checkpoint, &ledger.wear, ledger.rewrites, &ledger.finished, registry, ledger.letters_dropped);
     if let Ok(grown) = postcard::to_extend(&whole, taken) {
         *out = grown;
     }
@@ -62,7 +62,8 @@ pub(crate) fn encode_checkpoint(ledger: &Ledger, kept: &Kept<'_>, out: &mut Vec<
 pub(crate) fn encode_ledger(ledger: &Ledger, out: &mut Vec<u8>) {
     out.clear();
     let taken = std::mem::take(out);
-    if let Ok(grown) = postcard::to_extend(&(ledger, &ledger.wear, ledger.rewrites, &ledger.finished), taken) {
+    let whole = (ledger, &ledger.wear, ledger.rewrites, &ledger.finished, ledger.letters_dropped);
+    if let Ok(grown) = postcard::to_extend(&whole, taken) {
         *out = grown;
     }
 }
@@ -73,26 +74,35 @@ struct Tail {
     wear: Counted,
     rewrites: u64,
     finished: FinishedList,
+    /// Of a checkpoint.
     registry: Registry,
+    letters_dropped: u64,
 }
 
 impl Tail {
     fn put_into(self, ledger: &mut Ledger) -> Registry {
         (ledger.wear, ledger.rewrites, ledger.finished) = (self.wear, self.rewrites, self.finished);
+        ledger.letters_dropped = self.letters_dropped;
         self.registry
     }
 }
 
 /// Reads what was written with a tail, or with less of it.
-fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, Tail)> {
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], has_registry: bool) -> Option<(T, Tail)> {
     let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
     let Ok((wear, rest)) = postcard::take_from_bytes(rest) else { return Some((value, Tail::default())) };
     let (rewrites, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
     let (finished, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
-    let (registry, rest) = postcard::take_from_bytes::<Registry>(rest).unwrap_or_default();
+    let (registry, rest) = if has_registry { take_registry(rest) } else { (Registry::default(), rest) };
+    let letters_dropped = postcard::from_bytes(rest).unwrap_or_default();
+    Some((value, Tail { wear, rewrites, finished, registry, letters_dropped }))
+}
+
+fn take_registry(bytes: &[u8]) -> (Registry, &[u8]) {
+    let (registry, rest) = postcard::take_from_bytes::<Registry>(bytes).unwrap_or_default();
     let (nodes, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
-    let registry = Registry { nodes, earlier: postcard::from_bytes(rest).unwrap_or_default(), ..registry };
-    Some((value, Tail { wear, rewrites, finished, registry }))
+    let (earlier, rest) = postcard::take_from_bytes(rest).unwrap_or_default();
+    (Registry { nodes, earlier, ..registry }, rest)
 }
 
 /// Collects what the spool replays.
@@ -115,7 +125,7 @@ impl Replay for Recovery {
     }
 
     fn checkpoint(&mut self, bytes: &[u8]) {
-        match decode::<Checkpoint<Ledger, States>>(bytes) {
+        match decode::<Checkpoint<Ledger, States>>(bytes, true) {
             Some((checkpoint, tail)) if checkpoint.version == CHECKPOINT_VERSION => {
                 self.ledger = checkpoint.ledger;
                 self.registry = tail.put_into(&mut self.ledger);
@@ -144,7 +154,7 @@ impl Replay for Recovery {
             }
             return;
         }
-        match decode::<Ledger>(body) {
+        match decode::<Ledger>(body, false) {
             Some((ledger, tail)) if kind == KIND_LEDGER => {
                 self.ledger = ledger;
                 tail.put_into(&mut self.ledger);
@@ -208,7 +218,7 @@ mod tests {
     #[test]
     fn the_tail_is_read_where_there_is_one() {
         let wear = Counted { device_bytes: 1 << 40, day_us: 7, ..Counted::default() };
-        let mut ledger = Ledger { without_output: 3, wear, rewrites: 5, ..Ledger::default() };
+        let mut ledger = Ledger { without_output: 3, wear, rewrites: 5, letters_dropped: 6, ..Ledger::default() };
         ledger.keep_finished(&StreamAccount::new(1, "cloud~7".to_owned(), 7, 0));
         let (mut checkpoint, mut note) = (Vec::new(), Vec::new());
         let nodes = BTreeMap::from([("north/trim".to_owned(), Entry::default())]);
@@ -237,14 +247,25 @@ mod tests {
         let mut recovery = Recovery::default();
         recovery.checkpoint(&postcard::to_extend(&old, Vec::new()).unwrap());
         recovery.note(KIND_LEDGER, &postcard::to_extend(&ledger, Vec::new()).unwrap());
-        let counted_nothing =
-            Ledger { wear: Counted::default(), rewrites: 0, finished: FinishedList::new(), ..ledger.clone() };
+        let counted_nothing = Ledger {
+            wear: Counted::default(),
+            rewrites: 0,
+            finished: FinishedList::new(),
+            letters_dropped: 0,
+            ..ledger.clone()
+        };
         assert_eq!((recovery.ledger, recovery.malformed), (counted_nothing, 0), "a log from before there was one");
 
         let mut recovery = Recovery::default();
         let shorter = postcard::to_extend(&(&ledger, &ledger.wear, ledger.rewrites), Vec::new()).unwrap();
         recovery.note(KIND_LEDGER, &shorter);
-        let without = Ledger { finished: FinishedList::new(), ..ledger };
+        let without = Ledger { finished: FinishedList::new(), letters_dropped: 0, ..ledger.clone() };
         assert_eq!((recovery.ledger, recovery.malformed), (without, 0), "from before backlogs were remembered");
+
+        let mut recovery = Recovery::default();
+        let shorter = (&ledger, &ledger.wear, ledger.rewrites, &ledger.finished);
+        recovery.note(KIND_LEDGER, &postcard::to_extend(&shorter, Vec::new()).unwrap());
+        let without = Ledger { letters_dropped: 0, ..ledger };
+        assert_eq!((recovery.ledger, recovery.malformed), (without, 0), "from before letters were");
     }
 }

@@ -55,7 +55,7 @@ pub(crate) struct Status<'a> {
     #[serde(skip_serializing_if = "VecDeque::is_empty")]
     pub pushes: &'a VecDeque<PushReport>,
     pub log_lines_dropped: u64,
-    /// Refused outputs that no dead letter could be kept of, since the start.
+    /// Refused outputs that no dead letter is kept of, over all starts.
     pub letters_dropped: u64,
     /// Pushes, parts of them and commands that were turned away because too many came at once, since the start.
     pub control_dropped: u64,

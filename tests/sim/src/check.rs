@@ -46,8 +46,6 @@ pub struct Checks {
     letters: BTreeSet<(u64, u64)>,
     /// Dead letters that were refused themselves: nothing tells of them.
     letters_refused: BTreeSet<(u64, u64)>,
-    /// The gateway said that there was no room for a letter.
-    letters_dropped: bool,
     /// Outputs of high priority that were given up for room.
     alarms_gone: u64,
     /// No link was up.
@@ -108,7 +106,6 @@ impl Checks {
 
     /// The gateway tells something, while this is what it was asked for.
     pub fn noticed(&mut self, notice: &Notice, asked: Asked) {
-        self.letters_dropped |= matches!(notice, Notice::LetterDropped { .. });
         if self.force.noticed(notice, asked) {
             // The change is durable, and nothing was done by the function since it was made.
             for (epoch, next_seq) in &self.next_seqs {
@@ -356,17 +353,17 @@ impl Checks {
         );
     }
 
-    /// What was refused came as a dead letter, unless there was no room for that, or the ledger has the letter as dropped.
+    /// What was refused came as a dead letter, or the ledger has the letter as dropped: before it got a number, or after.
     fn every_refusal_has_its_letter(&self, ledger: &Ledger) {
         let accounts = ledger.streams.iter().map(StreamAccount::total);
         let refused: u64 = accounts.map(|account| account.dropped(DropReason::Refused)).sum();
         let local = ledger.streams.iter().find(|s| s.name == "local").map(StreamAccount::total).unwrap_or_default();
-        let dropped = local.dropped_total() - local.dropped(DropReason::Refused);
+        let dropped = local.dropped_total() - local.dropped(DropReason::Refused) + ledger.letters_dropped;
         let (letters, of_letters) = (self.letters.len() as u64, self.letters_refused.len() as u64);
         assert!(
             // A refused letter is a refused output itself, and so is what it was about.
-            self.letters_dropped || refused <= letters + 2 * of_letters + dropped,
-            "{refused} outputs were refused, {of_letters} of them letters, and {letters} letters came"
+            refused <= letters + 2 * of_letters + dropped,
+            "{refused} outputs were refused, {of_letters} of them letters, {letters} letters came, {dropped} were dropped"
         );
     }
 

@@ -48,6 +48,7 @@ impl<S: Storage> Desk<'_, S> {
         let uplink = account.uplink().to_owned();
         let (topic, payload) = refusal(self.outlets.gateway_id, account, refused);
         if !self.write(&topic, &payload, ledger) {
+            ledger.letters_dropped += 1;
             self.notices.letter_dropped(&uplink, self.now.mono_us);
         }
     }

@@ -246,7 +246,7 @@ impl<S: Storage> Core<S> {
             ledger: LedgerStatus::new(&self.ledger),
             pushes: &self.deployer.outcomes,
             log_lines_dropped: self.notices.log_lines_dropped,
-            letters_dropped: self.notices.letters_dropped,
+            letters_dropped: self.ledger.letters_dropped,
             control_dropped: self.notices.control_dropped,
         };
         serde_json::to_vec(&status).unwrap_or_default()

@@ -255,3 +255,44 @@ fn a_stream_that_is_new_on_a_full_disk_misses_nothing_after_a_power_cut() {
     }
     assert!(made_room > 10 && begun > 10, "{made_room}, {begun}: this shows nothing");
 }
+
+/// An output was refused, and its letter waits in memory for room that what else was delivered makes: what is written down for
+/// that has the refusal, and a power cut takes the letter.
+#[test]
+fn a_refusal_that_a_full_disk_has_without_its_letter_is_counted() {
+    let (mut made_room, mut lost) = (0, 0);
+    for taken in 1..80 {
+        let (mut bench, count) = stuck(WhenFull::Block);
+        bench.hold_commits = true;
+        bench.connect(CLOUD, 1000);
+        let oldest = bench.core.spool().usage().oldest_lsn;
+        let refused = bench.sent.remove(0);
+        bench.answer(&refused, false);
+        assert_eq!(bench.core.ledger().letters_dropped, 0, "it is in the batch");
+        (1..taken.min(count)).for_each(|_| drop(bench.take()));
+        bench.wait_ms(3000);
+        made_room += u64::from(bench.core.spool().usage().oldest_lsn > oldest);
+        assert_eq!(bench.core.ledger().letters_dropped, 0, "{taken} taken: it is still there");
+        bench.restart();
+        let known = bench.stream("cloud").outputs.dropped(DropReason::Refused);
+        assert_eq!(bench.stream("local").next_seq, 1, "{taken} taken: the letter is gone");
+        assert_eq!(bench.core.ledger().letters_dropped, known, "{taken} taken");
+        lost += known;
+    }
+    assert!(made_room > 20 && lost > 20, "{made_room}, {lost}: this shows nothing");
+}
+
+/// Without a power cut the letter finds its room then, and nothing was dropped.
+#[test]
+fn a_letter_that_waited_for_room_is_not_counted_as_dropped() {
+    let (mut bench, count) = stuck(WhenFull::Block);
+    bench.connect(CLOUD, 1000);
+    let refused = bench.sent.remove(0);
+    bench.answer(&refused, false);
+    (1..count).for_each(|_| drop(bench.take()));
+    bench.wait_ms(3000);
+    bench.restart();
+    let account = bench.stream("local");
+    assert_eq!((account.outputs.received, bench.core.ledger().letters_dropped), (1, 0));
+    assert_eq!(bench.stream("cloud").outputs.dropped(DropReason::Refused), 1);
+}

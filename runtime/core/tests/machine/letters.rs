@@ -187,6 +187,9 @@ fn a_full_log_takes_no_letter_and_says_so() {
     assert_eq!((letters_dropped(&bench), bench.stream("local").outputs.received), ((1, 1), 0));
     assert_eq!(bench.stream("cloud").outputs.dropped(DropReason::Refused), 1);
     assert!(bench.core.spool().usage().bytes <= used);
+    bench.wait_ms(100);
+    bench.restart();
+    assert_eq!(bench.core.ledger().letters_dropped, 1, "it is written down with the refusal");
 }
 
 /// A letter is larger than what it is about: there are outputs the log can hold and their letters it cannot.

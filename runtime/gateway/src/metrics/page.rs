@@ -143,7 +143,7 @@ pub fn render(status: &[u8]) -> Option<String> {
     sensors(&mut page, &status);
     page.counter(
         "letters_dropped",
-        "Refused outputs that no dead letter could be kept of, since the start",
+        "Refused outputs that no dead letter is kept of",
         one("/letters_dropped"),
     );
     page.counter("log_lines_dropped", "Lines functions logged beyond their rate", one("/log_lines_dropped"));

@@ -1,10 +1,11 @@
 //! A function that is to go: what comes meanwhile waits at the broker, because it may stay after all.
 
 use bytes::Bytes;
-use eyot_core::config::Uplink;
-use eyot_core::io::{Answer, Input, LinkId, Message};
+use eyot_core::config::{Uplink, WhenFull};
+use eyot_core::io::{Answer, Input, LinkId, Message, Notice};
 use eyot_core::task::{Authorized, Task};
 use eyot_spool::Options;
+use eyot_wire::code::DropReason;
 use eyot_wire::control::{Command, Order};
 
 use crate::bench::{Bench, CLOUD};
@@ -40,7 +41,11 @@ fn end_jobs(bench: &mut Bench) {
 }
 
 fn remove(bench: &mut Bench, nonce: &str) {
-    let command = Command::Remove { function: "count".to_owned() };
+    remove_one(bench, nonce, "count");
+}
+
+fn remove_one(bench: &mut Bench, nonce: &str, function: &str) {
+    let command = Command::Remove { function: function.to_owned() };
     let order = Order { gateway: "bench".into(), nonce: nonce.into(), expires: 1_800_000_000, command };
     let result = Ok(Authorized { order, signer: "ada".into() });
     bench.handle(Input::Answer(Box::new(Answer::Ordered { ticket: 0, result })));
@@ -66,10 +71,15 @@ fn leaving(nonce: &str) -> Bench {
     bench
 }
 
+/// How many lines of the audit log say this.
+fn said(bench: &Bench, what: &str) -> usize {
+    let says = |task: &&Task| matches!(task, Task::Audit { line, .. } if line.contains(what));
+    bench.tasks.iter().filter(says).count()
+}
+
 /// It stays, and has missed nothing: also what comes now is for it.
 fn stays(bench: &mut Bench, why: &str) {
-    let said = |task: &Task| matches!(task, Task::Audit { line, .. } if line.contains(why));
-    assert!(bench.tasks.iter().any(said), "the removal failed: {:?}", bench.tasks);
+    assert_eq!(said(bench, why), 1, "the removal failed: {:?}", bench.tasks);
     assert!(bench.core.accepts_messages());
     publish(bench, 2, "count/b", "x");
     end_jobs(bench);
@@ -89,6 +99,11 @@ fn messages_wait_so_long_for_a_function_that_is_to_go_and_no_longer() {
     let mut bench = leaving("nonce-one");
     bench.wait_ms(9_000);
     assert!(!bench.core.accepts_messages());
+    let due_us = bench.core.deadline_us();
+    assert!(
+        due_us.is_some_and(|due_us| due_us <= bench.now.mono_us + 1_000_000),
+        "nobody else would wake it: {due_us:?}"
+    );
     bench.wait_ms(1_100);
     stays(&mut bench, "for 10 s");
 }
@@ -103,6 +118,74 @@ fn what_comes_goes_on_without_a_function_that_is_gone() {
     assert_eq!((counted(&bench), acked(&bench)), (None, vec![1, 2]));
     assert_eq!(bench.drain(), ["^", "x"]);
     assert_eq!(bench.core.ledger().messages.pending, 0);
+}
+
+/// Its place in the order is kept while it waits to be run again, and then it fails for good: it is there until that is over.
+#[test]
+fn a_function_that_is_to_run_again_does_so_before_it_goes() {
+    let mut bench = bench();
+    publish(&mut bench, 1, "stubborn/a", "?");
+    remove_one(&mut bench, "nonce-one", "stubborn");
+    assert_eq!((bench.core.accepts_messages(), acked(&bench)), (false, vec![]));
+    bench.wait_ms(500);
+    assert_eq!((bench.core.accepts_messages(), acked(&bench)), (true, vec![1]));
+    assert_eq!(bench.core.ledger().messages.dropped(DropReason::DeadLetter), 1, "it has failed three times");
+    assert!(bench.notices.contains(&Notice::FunctionRemoved { function: "stubborn".to_owned() }));
+    publish(&mut bench, 2, "stubborn/b", "?");
+    assert_eq!(bench.core.ledger().messages.dropped(DropReason::DeadLetter), 1, "nobody minds it any more");
+}
+
+/// A command that comes again meanwhile is the same one.
+#[test]
+fn a_removal_that_is_sent_twice_is_done_once() {
+    let mut bench = leaving("nonce-one");
+    remove(&mut bench, "nonce-one");
+    end_jobs(&mut bench);
+    assert_eq!((counted(&bench), said(&bench, "no function here")), (None, 0), "{:?}", bench.tasks);
+}
+
+/// What the log keeps in reserve is for what makes room: a removal waits, and messages that would be dropped wait with it.
+#[test]
+fn a_function_goes_when_the_log_has_room_for_that() {
+    let cloud = Uplink { name: "cloud".to_owned(), topics: vec!["here/#".to_owned()], ..Uplink::default() };
+    let mut bench = Bench::sized(vec![cloud], WhenFull::DropNewest, Options::MAX_BYTES_MIN);
+    bench.message("count/a", "x");
+    while !bench.notices.contains(&Notice::SpoolFull) {
+        bench.message("here", vec![b'x'; 10_000]);
+    }
+    assert!(bench.core.accepts_messages(), "to drop them");
+    remove(&mut bench, "nonce-one");
+    bench.wait_ms(1000);
+    assert_eq!((bench.core.accepts_messages(), counted(&bench)), (false, Some(1)));
+    bench.connect(LinkId::LOCAL, 1000);
+    bench.connect(CLOUD, 1000);
+    bench.drain();
+    bench.wait_ms(100);
+    assert_eq!((bench.core.accepts_messages(), counted(&bench)), (true, None));
+}
+
+/// Nothing that came without it is durable before its removal is, however far the disk has come.
+#[test]
+fn what_came_without_a_function_is_not_there_without_its_removal() {
+    let mut removed_alone = false;
+    for syncs in 0..4 {
+        let mut bench = bench();
+        bench.jobs = None;
+        publish(&mut bench, 1, "count/a", "x");
+        bench.hold_commits = true;
+        remove(&mut bench, "nonce-one");
+        publish(&mut bench, 2, "count/b", "x");
+        (0..syncs).for_each(|_| bench.release());
+        bench.restart();
+        let (received, counted) = (bench.core.ledger().messages.received, counted(&bench));
+        match (received, counted) {
+            (1, Some(1)) => assert_eq!(syncs, 0),
+            (1, None) => removed_alone = true,
+            (2, None) => assert!(syncs > 0, "it waits for the removal"),
+            other => panic!("after {syncs} syncs: {other:?}"),
+        }
+    }
+    assert!(removed_alone, "this shows nothing");
 }
 
 /// Nothing that came without it is durable before its removal is.

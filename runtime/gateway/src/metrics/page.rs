@@ -141,11 +141,7 @@ pub fn render(status: &[u8]) -> Option<String> {
     named(&mut page, &status, "functions", "function");
     canaries(&mut page, &status);
     sensors(&mut page, &status);
-    page.counter(
-        "letters_dropped",
-        "Refused outputs that no dead letter is kept of",
-        one("/letters_dropped"),
-    );
+    page.counter("letters_dropped", "Refused outputs that no dead letter is kept of", one("/letters_dropped"));
     page.counter("log_lines_dropped", "Lines functions logged beyond their rate", one("/log_lines_dropped"));
 
     let mut out = String::new();

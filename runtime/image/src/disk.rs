@@ -2,20 +2,18 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{Cursor, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use eyot_card::table::SIGNATURE;
+use eyot_card::{Span, Table, SECTOR_BYTES};
 use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 
 use crate::package::Files;
 use crate::Error;
 
-/// Bytes of a sector.
-pub const SECTOR_BYTES: u64 = 512;
 const MIB: u64 = 1 << 20;
-/// What tells our disks from others, where a table has its signature; the first process looks for it.
-pub const SIGNATURE: [u8; 4] = *b"EYOT";
 /// Written in pieces, of which those that are zero are holes.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -23,28 +21,25 @@ const PIECE_BYTES: usize = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// From 1.
-    pub number: usize,
+    pub number: u8,
     /// First byte.
     pub start: u64,
     /// Bytes.
     pub size: u64,
 }
 
-const fn partition(number: usize, start_mib: u64, mib: u64) -> Partition {
+const fn partition(number: u8, start_mib: u64, mib: u64) -> Partition {
     Partition { number, start: start_mib * MIB, size: mib * MIB }
 }
 
 /// For people: configuration. The first boot loader of a Raspberry Pi is there too.
-pub const CONFIG: Partition = partition(1, 1, 48);
+pub const CONFIG: Partition = partition(eyot_card::CONFIG, 1, 48);
 /// The system, and room for the next one.
-pub const SLOTS: [Partition; 2] = [partition(2, 49, 96), partition(3, 145, 96)];
+pub const SLOTS: [Partition; 2] = [partition(eyot_card::SLOTS[0], 49, 96), partition(eyot_card::SLOTS[1], 145, 96)];
 /// What is kept; it grows to the end of the card.
-pub const DATA: Partition = partition(4, 241, 64);
+pub const DATA: Partition = partition(eyot_card::DATA, 241, 64);
 /// Bytes of an image.
 pub const IMAGE_BYTES: u64 = DATA.start + DATA.size;
-
-/// Where a table has the disk's signature.
-const TABLE_SIGNATURE_AT: usize = 440;
 
 /// What the table says that the first partition is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,37 +182,16 @@ pub fn write(image: &mut File, kind: ConfigKind, contents: &[(Partition, &[u8])]
         }
     }
     image.seek(SeekFrom::Start(0))?;
-    image.write_all(&table(kind))?;
+    image.write_all(table(kind).ok_or(ErrorKind::InvalidInput)?.sector())?;
     image.sync_all()
 }
 
-/// The first sector: a table of partitions, as computers had it since 1983.
-fn table(kind: ConfigKind) -> Vec<u8> {
-    let mut table = vec![0; TABLE_SIGNATURE_AT];
-    table.extend(SIGNATURE);
-    table.extend([0, 0]);
-    for partition in [CONFIG, SLOTS[0], SLOTS[1], DATA] {
-        let (active, kind) = match partition.number {
-            1 => (0x80, kind as u8),
-            4 => (0, LINUX),
-            _ => (0, ConfigKind::Fat as u8),
-        };
-        // Cylinders, heads and sectors are nothing that anybody reads any more.
-        table.extend([active, 0, 0, 0, kind, 0, 0, 0]);
-        table.extend(sectors(partition.start).to_le_bytes());
-        table.extend(sectors(partition.size).to_le_bytes());
-    }
-    table.extend([0x55, 0xaa]);
-    table
-}
-
-/// Whether the first sector of a disk is that of an image of ours.
-pub fn is_our_table(sector: &[u8]) -> bool {
-    sector.get(TABLE_SIGNATURE_AT..).is_some_and(|rest| rest.starts_with(&SIGNATURE)) && sector.ends_with(&[0x55, 0xaa])
-}
-
-fn sectors(bytes: u64) -> u32 {
-    u32::try_from(bytes / SECTOR_BYTES).unwrap_or(u32::MAX)
+/// The first sector, of a disk whose first partition is of this kind.
+fn table(kind: ConfigKind) -> Option<Table> {
+    let span =
+        |partition: Partition| Span { start: partition.start / SECTOR_BYTES, sectors: partition.size / SECTOR_BYTES };
+    let [first, second] = SLOTS.map(|slot| (ConfigKind::Fat as u8, span(slot)));
+    Table::new([(kind as u8, span(CONFIG)), first, second, (LINUX, span(DATA))])
 }
 
 #[cfg(test)]
@@ -254,10 +228,9 @@ mod tests {
 
     #[test]
     fn the_table_has_each_partition_and_our_signature() {
-        assert_eq!(table(ConfigKind::EfiSystem)[446 + 4], 0xef);
-        let table = table(ConfigKind::Fat);
-        assert_eq!(table.len(), 512);
-        assert!(is_our_table(&table));
+        assert_eq!(table(ConfigKind::EfiSystem).unwrap().sector()[446 + 4], 0xef);
+        let table = *table(ConfigKind::Fat).unwrap().sector();
+        assert!(Table::read(table).is_some());
         let entry = |number: usize| {
             let entry = &table[430 + 16 * number..446 + 16 * number];
             let word = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().unwrap());
@@ -268,7 +241,6 @@ mod tests {
         assert_eq!(entry(2), (0, 0x0c, 100_352, 196_608));
         assert_eq!(entry(3), (0, 0x0c, 296_960, 196_608));
         assert_eq!(entry(4), (0, 0x83, 493_568, 131_072));
-        assert!(!is_our_table(&[0; 512]));
     }
 
     #[test]

@@ -10,9 +10,9 @@ use crate::Error;
 /// It.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extra {
-    /// A shell over SSH, for whoever has one of the keys in [`SSH_KEYS`].
+    /// A shell over SSH, for whoever has one of the keys in [`eyot_card::SSH_KEYS`].
     Ssh,
-    /// Wi-Fi, for boards that have it: with the networks in [`WIFI_NETWORKS`].
+    /// Wi-Fi, for boards that have it: with the networks in [`eyot_card::WIFI_NETWORKS`].
     Wifi,
 }
 
@@ -25,13 +25,9 @@ pub struct Wifi {
     pub firmware: BTreeMap<String, String>,
 }
 
-/// Public keys on the first partition, one a line. There is no SSH without them.
-pub const SSH_KEYS: &str = "authorized_keys";
 /// Of Debian's, what [`Extra::Ssh`] is made of.
 const SSH_PACKAGES: [&str; 7] =
     ["dropbear-bin", "libc6", "libcrypt1", "libgmp10", "libtomcrypt1", "libtommath1", "zlib1g"];
-/// Networks on the first partition, as wpa_supplicant reads them. There is no Wi-Fi without them.
-pub const WIFI_NETWORKS: &str = "wifi.conf";
 /// Of Debian's, what [`Extra::Wifi`] is made of.
 const WIFI_PACKAGES: [&str; 13] = [
     "libc6",

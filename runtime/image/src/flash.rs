@@ -5,9 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use eyot_card::Table;
 use rustix::fs::{fadvise, Advice, OFlags};
 
-use crate::disk::{is_our_table, IMAGE_BYTES};
+use crate::disk::IMAGE_BYTES;
 use crate::{Error, Progress};
 
 /// Written and read back in pieces.
@@ -144,7 +145,7 @@ fn is_ours(image: &mut File) -> io::Result<bool> {
     let mut sector = [0; 512];
     image.read_exact(&mut sector)?;
     image.seek(SeekFrom::Start(0))?;
-    Ok(is_our_table(&sector))
+    Ok(Table::read(sector).is_some())
 }
 
 /// What uses a disk or one of its partitions.

@@ -3,6 +3,8 @@
 //! Which slot is started stands in one digit of `autoboot.txt` on the first partition, whoever reads it. GRUB, which can write,
 //! also starts another one once.
 
+use eyot_card::{LOADER_FILE, LOADER_KEY, SLOTS, SLOT_ARGUMENT, TRIAL_FILE, TRIAL_HEAD};
+
 use crate::build::Board;
 use crate::disk::ConfigKind;
 use crate::initramfs::gzip;
@@ -11,8 +13,6 @@ use crate::Error;
 
 /// The root file system, in a slot.
 pub const INITRAMFS: &str = "initramfs.gz";
-/// Which slot is started.
-pub const AUTOBOOT: &str = "autoboot.txt";
 /// Where packages have what is added here.
 pub(crate) const DIRECTORIES: &[&str] = &["lib/linux-image-", "lib/raspi-firmware/", "lib/shim/", "lib/grub/"];
 
@@ -20,9 +20,8 @@ pub(crate) const DIRECTORIES: &[&str] = &["lib/linux-image-", "lib/raspi-firmwar
 const GRUB_ON_CARD: &[u8] = include_bytes!("grub.cfg");
 /// Where Debian's signed GRUB looks for it.
 const GRUB_CONFIG: &str = "EFI/debian/grub.cfg";
-/// Which slot GRUB starts once, in a file of its own form, which it overwrites where it is.
-const GRUB_TRIAL: &str = "trial.env";
-const GRUB_TRIAL_BYTES: usize = 1024;
+/// GRUB overwrites [`TRIAL_FILE`] where it is.
+const TRIAL_BYTES: usize = 1024;
 /// The firmware of PCs starts the first, which is signed by Microsoft, and that the second, signed by Debian, as is the kernel.
 const EFI_PROGRAMS: [(&str, &str); 2] =
     [("EFI/BOOT/BOOTX64.EFI", "shimx64.efi.signed"), ("EFI/BOOT/grubx64.efi", "grubx64.efi.signed")];
@@ -75,7 +74,7 @@ pub(crate) fn add(
     slot.insert(board.loader.kernel().to_owned(), kernel);
     // Firmware of Raspberry Pis before 2020 does not know the file, and finds config.txt beside it instead.
     let section = if board.loader == Loader::Uefi { "" } else { "[all]\n" };
-    config.insert(AUTOBOOT.to_owned(), format!("{section}boot_partition=2\n").into_bytes());
+    config.insert(LOADER_FILE.to_owned(), format!("{section}{LOADER_KEY}{}\n", SLOTS[0]).into_bytes());
     let (first, second): (&[&str], &[&str]) = match board.loader {
         Loader::Direct => return Ok(()),
         Loader::Uefi => return add_grub(board, files, config, slot),
@@ -106,12 +105,12 @@ fn add_grub(board: &Board, files: &Files, config: &mut Files, slot: &mut Files) 
         config.insert(at.to_owned(), find(files, name)?);
     }
     config.insert(GRUB_CONFIG.to_owned(), GRUB_ON_CARD.to_vec());
-    let trial = format!("{:#<GRUB_TRIAL_BYTES$}", "# GRUB Environment Block\ntrial=\n");
-    config.insert(GRUB_TRIAL.to_owned(), trial.into_bytes());
+    let trial = format!("{:#<TRIAL_BYTES$}", format!("{TRIAL_HEAD}\n"));
+    config.insert(TRIAL_FILE.to_owned(), trial.into_bytes());
     let (kernel, console) = (board.loader.kernel(), &board.console);
     // The first process is told which slot this is.
     let start = format!(
-        "linux /{kernel} console=tty0 console={console} eyot.slot=$boot_partition panic=10 quiet\ninitrd /{INITRAMFS}\nboot\n"
+        "linux /{kernel} console=tty0 console={console} {SLOT_ARGUMENT}$boot_partition panic=10 quiet\ninitrd /{INITRAMFS}\nboot\n"
     );
     slot.insert("grub.cfg".to_owned(), start.into_bytes());
     Ok(())
@@ -152,7 +151,7 @@ mod tests {
         let expected = ["bcm2711-rpi-4-b.dtb", "cmdline.txt", "config.txt", "fixup4.dat", "kernel8.img", "start4.elf"];
         assert_eq!(names(&slot), expected);
         assert!(slot["kernel8.img"].starts_with(&[0x1f, 0x8b]), "it is compressed");
-        assert_eq!(config, Files::from([(AUTOBOOT.to_owned(), b"[all]\nboot_partition=2\n".to_vec())]));
+        assert_eq!(config, Files::from([(LOADER_FILE.to_owned(), b"[all]\nboot_partition=2\n".to_vec())]));
         let settings = String::from_utf8(slot["config.txt"].clone()).unwrap();
         assert!(settings.contains("kernel=kernel8.img\ninitramfs initramfs.gz followkernel\n"), "{settings}");
         board.loader = Loader::RaspberryPi3;
@@ -166,11 +165,11 @@ mod tests {
         let board = Board { console: "ttyS0,115200".to_owned(), loader: Loader::Uefi, ..Board::default() };
         let (mut config, mut slot) = (Files::new(), Files::new());
         add(&board, b"MZ", &files, &mut config, &mut slot).unwrap();
-        let expected = ["EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/debian/grub.cfg", AUTOBOOT, GRUB_TRIAL];
+        let expected = ["EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/debian/grub.cfg", LOADER_FILE, TRIAL_FILE];
         assert_eq!(names(&config), expected);
-        assert_eq!(config[GRUB_TRIAL].len(), 1024, "as GRUB demands");
+        assert_eq!(config[TRIAL_FILE].len(), 1024, "as GRUB demands");
         assert!(config["EFI/BOOT/BOOTX64.EFI"].starts_with(b"usr/lib/shim"));
-        assert_eq!(config[AUTOBOOT], b"boot_partition=2\n", "a line that GRUB can run");
+        assert_eq!(config[LOADER_FILE], b"boot_partition=2\n", "a line that GRUB can run");
         assert_eq!(slot["vmlinuz"], b"MZ");
         let start = String::from_utf8(slot["grub.cfg"].clone()).unwrap();
         assert!(start.starts_with("linux /vmlinuz console=tty0 console=ttyS0,115200 "), "{start}");

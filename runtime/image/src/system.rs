@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use eyot_card::{Table, SECTOR_BYTES};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{is_our_table, read_fat, SECTOR_BYTES, SLOTS};
+use crate::disk::{read_fat, SLOTS};
 use crate::Error;
 
 /// What a system says of itself, in its slot.
@@ -52,7 +53,7 @@ pub fn read(image: &Path) -> Result<Vec<u8>, Error> {
         let mut file = File::open(image)?;
         let mut table = [0; SECTOR_BYTES as usize];
         file.read_exact(&mut table)?;
-        if !is_our_table(&table) {
+        if Table::read(table).is_none() {
             return Err(std::io::ErrorKind::InvalidData.into());
         }
         file.seek(SeekFrom::Start(SLOTS[0].start))?;

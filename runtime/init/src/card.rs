@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use eyot_card::{Span, Table, SECTOR_BYTES};
 use rustix::io::Errno;
 use rustix::mount::{mount, MountFlags};
 
-use crate::table::{self, Span, Table, SECTOR_BYTES};
 use crate::{ioctl, say, superblock};
 
 /// Where what the user put on the card is.
@@ -39,7 +39,7 @@ impl Card {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let Some(table) = read_table(&device(&name)) else { continue };
                 let card = Self { name, table };
-                if card.partition(table::DATA).exists() {
+                if card.partition(eyot_card::DATA).exists() {
                     return Some(card);
                 }
             }
@@ -62,13 +62,13 @@ impl Card {
     /// Mounts what the user put on it, for reading, and for root alone: passwords may be among it.
     pub fn mount_config(&self) -> io::Result<()> {
         let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
-        mount(self.partition(table::CONFIG), CONFIG, "vfat", flags, c"umask=0077")?;
+        mount(self.partition(eyot_card::CONFIG), CONFIG, "vfat", flags, c"umask=0077")?;
         Ok(())
     }
 
     /// Mounts the data, and mends its superblock if that is what it takes.
     pub fn mount_data(&self) -> io::Result<()> {
-        let partition = self.partition(table::DATA);
+        let partition = self.partition(eyot_card::DATA);
         let flags = MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
         let mount_it = || mount(&partition, DATA, "ext4", flags, c"commit=30,errors=remount-ro");
         match mount_it() {
@@ -94,7 +94,7 @@ impl Card {
             self.table = grown;
         }
         let Span { sectors, .. } = self.table.data();
-        let (has, block_bytes) = file_system_size(&self.partition(table::DATA))?;
+        let (has, block_bytes) = file_system_size(&self.partition(eyot_card::DATA))?;
         let blocks = sectors * SECTOR_BYTES / block_bytes;
         if blocks > has {
             ioctl::resize_file_system(&File::open(DATA)?, blocks)?;

@@ -6,9 +6,8 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
+use eyot_card::{Span, DATA, SECTOR_BYTES};
 use rustix::ioctl::{ioctl, opcode, Setter, Updater};
-
-use crate::table::{Span, DATA, SECTOR_BYTES};
 
 const BLKPG: u32 = opcode::none(0x12, 105);
 const BLKPG_RESIZE_PARTITION: c_int = 3;

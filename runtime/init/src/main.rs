@@ -5,7 +5,7 @@
 //! partition. The card's first partition has the configuration, for people with a card reader.
 //!
 //! - [`supervisor`]: all decisions, without I/O;
-//! - [`table`]: the partition table, and [`superblock`]: the head of the data, without I/O; [`card`]: the disk with them;
+//! - [`card`]: the disk, as [`eyot_card`] says what is where on it; [`superblock`]: the head of its data, without I/O;
 //! - [`system`]: mounts, name, end; [`drivers`]: modules of the kernel; [`ioctl`]: the system calls for which there is no safe library;
 //! - [`trial`]: which of the two systems is started, and whether a new one stays, without I/O; [`slot`]: where they are on the card;
 //!   [`update`]: both together;
@@ -28,7 +28,6 @@ mod slot;
 mod superblock;
 mod supervisor;
 mod system;
-mod table;
 mod trial;
 mod update;
 

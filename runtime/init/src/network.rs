@@ -11,6 +11,7 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
+use eyot_card::{SSH_KEYS, WIFI_NETWORKS};
 use rustix::process::{Pid, Signal};
 
 use crate::{card, say, signal, system, Message};
@@ -19,11 +20,7 @@ const BUSYBOX: &str = "/bin/busybox";
 /// What the client calls with each lease.
 const SCRIPT: &str = "/etc/udhcpc";
 const DROPBEAR: &str = "/bin/dropbear";
-/// On the card's first partition.
-const SSH_KEYS: &str = "authorized_keys";
 const WPA_SUPPLICANT: &str = "/bin/wpa_supplicant";
-/// On the card's first partition.
-const WIFI_NETWORKS: &str = "wifi.conf";
 /// On the data partition, what the box itself is known by.
 const SSH_OWN_KEYS: &str = "ssh";
 /// USB adapters and radios come when they come.

@@ -6,23 +6,16 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use eyot_card::{LOADER_FILE, LOADER_KEY, SECTOR_BYTES, SLOTS, SLOT_ARGUMENT, TRIAL_FILE, TRIAL_HEAD};
 use rustix::fs::{fadvise, Advice};
 use rustix::mount::{mount_remount, MountFlags};
 use sha2::{Digest, Sha256};
 
 use crate::card::{self, Card};
-use crate::trial::{self, State, Update, RECORD_MAX_BYTES, SLOTS};
+use crate::trial::{self, State, Update, RECORD_MAX_BYTES};
 
-/// Where the boot loader looks: a file with `boot_partition=2` in a line of its own.
-const LOADER_FILE: &str = "autoboot.txt";
-const LOADER_KEY: &[u8] = b"boot_partition=";
-/// Where GRUB looks first: what is there it starts once, and forgets before it does.
-const TRIAL_FILE: &str = "trial.env";
-/// GRUB's own form, of which only the first sector ever changes.
-const TRIAL_HEAD: &str = "# GRUB Environment Block\ntrial=";
-const TRIAL_BYTES: usize = 512;
-/// On the kernel's command line, if the boot loader says there which slot it took.
-const SLOT_ARGUMENT: &str = "eyot.slot=";
+/// Of [`TRIAL_FILE`], only the first sector ever changes.
+const TRIAL_BYTES: usize = SECTOR_BYTES as usize;
 /// Below the data, what there is of updates.
 const STAGING: &str = "update";
 /// The one that came last.
@@ -55,7 +48,7 @@ pub fn is_tried_once() -> bool {
 /// Where the number is in the boot loader's file, and which.
 fn loader_file() -> Option<(u64, u8)> {
     let text = fs::read(Path::new(card::CONFIG).join(LOADER_FILE)).ok()?;
-    let at = LOADER_KEY.len() + text.windows(LOADER_KEY.len()).position(|window| window == LOADER_KEY)?;
+    let at = LOADER_KEY.len() + text.windows(LOADER_KEY.len()).position(|window| window == LOADER_KEY.as_bytes())?;
     let slot = text.get(at)?.checked_sub(b'0').filter(|slot| SLOTS.contains(slot))?;
     Some((at as u64, slot))
 }

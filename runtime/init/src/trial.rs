@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-/// Numbers of the partitions with a system.
-pub const SLOTS: [u8; 2] = [2, 3];
+use eyot_card::SLOTS;
+
 /// A new system that is not well by then never will be.
 const WELL_WITHIN: Duration = Duration::from_secs(300);
 /// For so long it must be connected.

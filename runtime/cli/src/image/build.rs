@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use eyot_card::{SSH_KEYS, WIFI_NETWORKS};
 use eyot_gateway::{functions, Config, ConfigError};
 use eyot_image::build::{build, Parts};
-use eyot_image::extra::{Extra, SSH_KEYS, WIFI_NETWORKS};
+use eyot_image::extra::Extra;
 use eyot_image::fetch::{sha256_of, Cache};
 use eyot_image::lock::Lock;
 use eyot_image::package::Files;

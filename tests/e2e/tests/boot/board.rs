@@ -72,7 +72,7 @@ impl Board {
     }
 
     fn virt(&self, dir: &Path, card: &Path) -> Command {
-        let slot = SLOTS[started(card) - SLOTS[0].number];
+        let slot = *SLOTS.iter().find(|slot| slot.number == started(card)).unwrap();
         let mut qemu = Command::new("qemu-system-aarch64");
         qemu.args(["-machine", "virt", "-cpu", "cortex-a53", "-m", "256", "-device", "i6300esb"]);
         qemu.args(["-append", "console=ttyAMA0 panic=10 quiet"]);

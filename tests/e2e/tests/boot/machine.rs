@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use eyot_card::{LOADER_FILE, LOADER_KEY};
 use eyot_image::disk::{read_fat, CONFIG};
-use eyot_image::loader::AUTOBOOT;
 use eyot_test_e2e::client::Client;
 use eyot_test_e2e::mosquitto::Mosquitto;
 use eyot_test_e2e::port::free_port;
@@ -65,9 +65,9 @@ pub fn build(board: &Board, programs: &Path, out: &Path, more: &[&str]) -> Optio
 }
 
 /// Number of the partition that a boot loader starts: what it reads of the card, this reads.
-pub fn started(card: &Path) -> usize {
-    let text = String::from_utf8(read_fat(card, CONFIG, AUTOBOOT).unwrap()).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("boot_partition=")).unwrap().parse().unwrap()
+pub fn started(card: &Path) -> u8 {
+    let text = String::from_utf8(read_fat(card, CONFIG, LOADER_FILE).unwrap()).unwrap();
+    text.lines().find_map(|line| line.strip_prefix(LOADER_KEY)).unwrap().parse().unwrap()
 }
 
 /// A running machine. Dropping it pulls its plug.

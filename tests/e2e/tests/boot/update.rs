@@ -88,7 +88,7 @@ impl Site {
         Machine::start(self.board, self.dir.path(), &self.at("card.img"))
     }
 
-    fn started(&self) -> usize {
+    fn started(&self) -> u8 {
         started(&self.at("card.img"))
     }
 
@@ -134,7 +134,7 @@ fn a_new_system_stays_if_it_is_well(board: &'static Board) {
     site.keeps_the_backlog();
 
     // Number of the partition that is started unless a boot loader tries another once.
-    let stays = |tried: usize, before: usize| if board.is_tried_once { before } else { tried };
+    let stays = |tried: u8, before: u8| if board.is_tried_once { before } else { tried };
 
     let push = site.push("good", "eyotd", &another(1));
     let console = machine.restarts();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use eyot_card::WIFI_NETWORKS;
 use tempfile::NamedTempFile;
 
 use crate::disk::{self, CONFIG, DATA, SLOTS};
@@ -143,7 +144,7 @@ fn initramfs(parts: &Parts<'_>, files: &Files) -> Result<Vec<u8>, Error> {
         list.push_str(&module.line());
     }
     root.file("etc/modules", list.as_bytes());
-    extra::add(parts.extras, wifi, files, &mut root)?;
+    extra::add(parts.extras, wifi, parts.config.get(WIFI_NETWORKS).map(Vec::as_slice), files, &mut root)?;
     root.finish()
 }
 

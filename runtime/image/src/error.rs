@@ -75,6 +75,20 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+    /// A file is no image.
+    #[error("{path}: {reason}; name one made by this version's eyot image build")]
+    NoImage {
+        /// Which.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A country of which the kernel would not know what its radio may do.
+    #[error("--wifi-country {country}: Debian's wireless-regdb has no rules for it; give the two capital letters of ISO 3166, such as DE, or GB for the United Kingdom")]
+    NoCountry {
+        /// Which.
+        country: String,
+    },
     /// The image has no room for something.
     #[error("{what}: {bytes} bytes do not fit into {room} bytes; leave something out")]
     TooLarge {
@@ -112,6 +126,11 @@ impl Error {
 
     /// Whether what the user gave is at fault, and not the world.
     pub fn is_bad_input(&self) -> bool {
-        matches!(self, Self::Lock { .. } | Self::NotLocked { .. } | Self::TooLarge { .. } | Self::Refused { .. })
+        match self {
+            Self::Lock { .. } | Self::NotLocked { .. } | Self::TooLarge { .. } => true,
+            Self::NoImage { .. } | Self::NoCountry { .. } | Self::Refused { .. } => true,
+            Self::Gone { .. } | Self::Download { .. } | Self::NotIt { .. } | Self::Package { .. } => false,
+            Self::Program { .. } | Self::File { .. } => false,
+        }
     }
 }

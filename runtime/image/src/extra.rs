@@ -75,8 +75,14 @@ impl Extra {
     }
 }
 
-/// Adds programs, what they need of the system, and their libraries.
-pub(crate) fn add(extras: &[Extra], wifi: Option<&Wifi>, files: &Files, root: &mut Initramfs) -> Result<(), Error> {
+/// Adds programs, what they need of the system, and their libraries. `networks` is what the card has of them.
+pub(crate) fn add(
+    extras: &[Extra],
+    wifi: Option<&Wifi>,
+    networks: Option<&[u8]>,
+    files: &Files,
+    root: &mut Initramfs,
+) -> Result<(), Error> {
     if extras.is_empty() {
         return Ok(());
     }
@@ -95,7 +101,10 @@ pub(crate) fn add(extras: &[Extra], wifi: Option<&Wifi>, files: &Files, root: &m
                 // Its keys are made at the first connection, and kept.
                 root.link("etc/dropbear", "/var/lib/ssh");
             }
-            Extra::Wifi => add_firmware(wifi, files, root)?,
+            Extra::Wifi => {
+                add_firmware(wifi, files, root)?;
+                check_country(networks.unwrap_or_default(), files)?;
+            }
         }
     }
     // A program names the one that loads it by its path, which differs between processors.
@@ -104,6 +113,20 @@ pub(crate) fn add(extras: &[Extra], wifi: Option<&Wifi>, files: &Files, root: &m
         root.program(&format!("lib/{name}"), library);
     }
     Ok(())
+}
+
+/// There are rules for the country that the networks are in, if they say which one that is. The kernel would take another for
+/// none, and leave frequencies out.
+fn check_country(networks: &[u8], files: &Files) -> Result<(), Error> {
+    let networks = String::from_utf8_lossy(networks);
+    let Some(country) = networks.lines().find_map(|line| line.strip_prefix("country=")) else { return Ok(()) };
+    let rules = named(files, RULES[0].0).unwrap_or_default();
+    // Two words that say what it is; of each country two letters and where its rules are, up to one without letters.
+    let mut countries = rules.get(8..).unwrap_or_default().chunks_exact(4).take_while(|entry| !entry.starts_with(&[0]));
+    if rules.starts_with(b"RGDB") && countries.any(|entry| entry.starts_with(country.as_bytes())) {
+        return Ok(());
+    }
+    Err(Error::NoCountry { country: country.to_owned() })
 }
 
 /// What radios run, and the rules they keep to.
@@ -120,4 +143,20 @@ fn add_firmware(wifi: Option<&Wifi>, files: &Files, root: &mut Initramfs) -> Res
         root.file(&format!("lib/firmware/{name}"), content);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_country_without_rules_is_refused() {
+        let rules = b"RGDB\0\0\0\x14DE\0\x01GB\0\x02\0\0\0\0UK\0\x03".to_vec();
+        let files = Files::from([(format!("usr/lib/firmware/{}", RULES[0].0), rules)]);
+        let check = |text: &str| check_country(text.as_bytes(), &files).map_err(|error| error.to_string());
+        assert_eq!((check("# a\ncountry=GB\nnetwork={"), check("network={"), check("")), (Ok(()), Ok(()), Ok(())));
+        let said = check("country=UK\n").unwrap_err();
+        assert!(said.contains("UK") && said.contains("GB for the United Kingdom"), "{said}");
+        assert!(check_country(b"country=DE\n", &Files::new()).is_err(), "no rules at all");
+    }
 }

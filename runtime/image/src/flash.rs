@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use eyot_card::Table;
-use rustix::fs::{fadvise, Advice, OFlags};
+use rustix::fs::{fadvise, Access, Advice, OFlags};
 
 use crate::disk::IMAGE_BYTES;
 use crate::{Error, Progress};
@@ -15,6 +15,26 @@ use crate::{Error, Progress};
 const PIECE_BYTES: usize = 1 << 20;
 /// Cards are no larger; disks of computers often are.
 const CARD_MAX_BYTES: u64 = 2 << 40;
+
+/// An image to be written.
+#[derive(Debug)]
+pub struct Image(File);
+
+impl Image {
+    /// Looks at the file: it must be a whole image.
+    ///
+    /// # Errors
+    /// It is something else, or cannot be read.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let not = |reason: String| Error::NoImage { path: path.display().to_string(), reason };
+        let mut file = File::open(path).map_err(|e| not(e.to_string()))?;
+        let bytes = file.metadata().map_err(|e| not(e.to_string()))?.len();
+        if bytes != IMAGE_BYTES || !is_ours(&mut file).unwrap_or_default() {
+            return Err(not("is no image".to_owned()));
+        }
+        Ok(Self(file))
+    }
+}
 
 /// A device that may be overwritten.
 #[derive(Clone, Debug)]
@@ -55,6 +75,9 @@ impl Target {
         if let Some(by) = uses.held() {
             return refused(format!("is used by {by}"), "name the card's device");
         }
+        if rustix::fs::access(&path, Access::READ_OK | Access::WRITE_OK).is_err() {
+            return refused("you may not write to it".to_owned(), "run this as root, with sudo");
+        }
         let read = |name: &str| fs::read_to_string(node.join(name)).unwrap_or_default().trim().to_owned();
         let bytes = read("size").parse::<u64>().unwrap_or_default().saturating_mul(512);
         if read("ro") == "1" {
@@ -70,28 +93,19 @@ impl Target {
         Ok(Self { path, bytes, model: model.trim().to_owned() })
     }
 
-    /// Writes `image` and reads it back, past all caches.
+    /// Writes `image` and reads it back, past all caches; how many bytes that was.
     ///
     /// # Errors
     /// The device fails, is taken away, or does not keep what was written.
-    pub fn flash(&self, image: &Path, progress: &dyn Progress) -> Result<u64, Error> {
-        let mut from = File::open(image).map_err(|e| Error::file(image, &e, "name an image of eyot image build"))?;
-        let bytes = from.metadata().map_err(|e| Error::file(image, &e, "check that it can be read"))?.len();
-        if bytes != IMAGE_BYTES || !is_ours(&mut from).unwrap_or_default() {
-            return Err(Error::File {
-                path: image.display().to_string(),
-                reason: "is no image of this version of eyot".to_owned(),
-                remedy: "name one made by eyot image build",
-            });
-        }
+    pub fn flash(&self, Image(mut from): Image, progress: &dyn Progress) -> Result<u64, Error> {
         let failed = |e: io::Error| Error::file(&self.path, &e, "check the card and its reader, or use another");
         // Exclusively: the kernel refuses while anything has it mounted.
         let exclusive = i32::try_from(OFlags::EXCL.bits()).unwrap_or_default();
         let mut device =
             OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(&self.path).map_err(failed)?;
-        progress.begin("writing", bytes);
+        progress.begin("writing", IMAGE_BYTES);
         self.write(&mut from, &mut device, progress).map_err(failed)?;
-        progress.begin("reading back", bytes);
+        progress.begin("reading back", IMAGE_BYTES);
         from.seek(SeekFrom::Start(0)).map_err(failed)?;
         let same = self.compare(&mut from, &mut device, progress).map_err(failed)?;
         if let Some(at) = same {
@@ -101,7 +115,7 @@ impl Target {
                 remedy: "use another card",
             });
         }
-        Ok(bytes)
+        Ok(IMAGE_BYTES)
     }
 
     fn write(&self, from: &mut File, device: &mut File, progress: &dyn Progress) -> io::Result<()> {

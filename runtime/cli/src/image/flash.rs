@@ -3,7 +3,7 @@
 use std::io::{stdin, stdout, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use eyot_image::flash::Target;
+use eyot_image::flash::{Image, Target};
 use serde::Serialize;
 
 use super::failed;
@@ -43,12 +43,13 @@ struct Report<'a> {
 }
 
 pub fn execute(args: &Args) -> Result<(), Error> {
+    let image = Image::open(&args.image).map_err(failed)?;
     let target = Target::look(&args.device).map_err(failed)?;
     if !args.yes && !is_meant(&args.device, &target)? {
         return Err(Error::failed(args.device.display(), "you did not say yes", "nothing was written"));
     }
     let progress = Bar::default();
-    let flashed = target.flash(&args.image, &progress);
+    let flashed = target.flash(image, &progress);
     progress.finish();
     let bytes = flashed.map_err(failed)?;
     if args.json {

@@ -132,12 +132,15 @@ pub(crate) struct NodeFunction {
     pub state: &'static str,
     /// What runs, where the rest is about another version.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub active: Option<NodeActive>,
+    pub active: Option<NodeBuild>,
+    /// What it is to run and has not said that it does, where `state` is not "staged".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staged: Option<NodeBuild>,
 }
 
-/// The version that is in force on a node.
+/// A version that is in force on a node, or meant for it.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct NodeActive {
+pub(crate) struct NodeBuild {
     pub name: String,
     pub version: String,
     pub sha256: String,

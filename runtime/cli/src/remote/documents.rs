@@ -167,6 +167,9 @@ pub struct FunctionDocument {
     /// The version in force, where the document is about another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<InForce>,
+    /// Of a node, what it is to run and does not, where the document is about another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staged: Option<InForce>,
 }
 
 /// Retained on `eyot/<gw>/node/<id>`.

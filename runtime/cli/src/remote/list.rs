@@ -99,6 +99,7 @@ pub fn functions(seen: &Seen) -> Vec<FunctionDocument> {
             state: function.state.clone(),
             reason: function.last_failure.clone().filter(|_| function.state == "quarantined"),
             active: None,
+            staged: None,
         });
         if document.sha256 != function.sha256 && document.active.is_none() {
             document.active = Some(active());
@@ -135,17 +136,24 @@ pub fn node(document: &NodeDocument) -> String {
     format!("{}  {online}{function}", shown(document.node.as_bytes()))
 }
 
-/// A function on one line, its name padded to `name` characters.
+/// A function on one line, its name padded to `name` characters. What was pushed to a node may be another than it runs.
 pub fn line(function: &FunctionDocument, name: usize) -> String {
     let word = |text: &str| shown(text.as_bytes());
-    let padded = format!("{:name$}", word(&function.name));
+    // What was refused and is to come all the same is told once.
+    let staged = function.staged.as_ref().filter(|build| build.sha256 != function.sha256);
+    let active = function.active.iter().map(|build| (build, "active"));
+    let beside: Vec<_> = active.chain(staged.map(|build| (build, "staged"))).collect();
+    let other = beside.iter().find_map(|(build, _)| build.name.as_deref().filter(|name| *name != function.name));
+    let mut text = format!("{:name$}  ", word(other.unwrap_or(&function.name)));
+    for (build, state) in beside {
+        let style = style(state);
+        // Writing to a string does not fail.
+        let _ = write!(text, "{} {style}{state}{style:#}; ", word(&build.version));
+    }
+    let pushed = other.map(|_| format!("{} ", word(&function.name))).unwrap_or_default();
     let reason = function.reason.as_ref().map(|reason| format!(": {}", word(reason))).unwrap_or_default();
     let style = style(&function.state);
-    let state = format!("{} {style}{}{style:#}{reason}", word(&function.version), word(&function.state));
-    match &function.active {
-        Some(active) => format!("{padded}  {} {GOOD}active{GOOD:#}; {state}", word(&active.version)),
-        None => format!("{padded}  {state}"),
-    }
+    text + &format!("{pushed}{} {style}{}{style:#}{reason}", word(&function.version), word(&function.state))
 }
 
 /// How a state looks.
@@ -182,5 +190,19 @@ mod tests {
         assert_eq!(seen(has_it, &[active]), [row("old", "active", false)]);
         let away = r#"{"online":false}"#;
         assert_eq!(seen(away, &[active, refused]), [row("new", "rejected", true), row("old", "active", false)]);
+    }
+
+    #[test]
+    fn what_a_node_runs_is_not_called_as_a_push_that_was_refused() {
+        let shown = |more: &str| {
+            let text = format!(r#"{{"name":"thin","version":"2.0.0","sha256":"b","state":"rejected"{more}}}"#);
+            let text = line(&serde_json::from_str(&text).unwrap(), 0);
+            anstream::adapter::strip_str(&text).to_string()
+        };
+        let trim = |version: &str| format!(r#"{{"name":"trim","version":"{version}","sha256":"{version}"}}"#);
+        let both = format!(r#","active":{},"staged":{}"#, trim("1.0.0"), trim("1.1.0"));
+        assert_eq!(shown(&both), "trim  1.0.0 active; 1.1.0 staged; thin 2.0.0 rejected");
+        assert_eq!(shown(r#","active":{"version":"1.0.0","sha256":"a"}"#), "thin  1.0.0 active; 2.0.0 rejected");
+        assert_eq!(shown(r#","staged":{"name":"thin","version":"2.0.0","sha256":"b"}"#), "thin  2.0.0 rejected");
     }
 }

@@ -206,11 +206,11 @@ fn demand(of: &'static str, needs: u128, has: u64, sum: String) -> Demand {
     Demand { of, needs: u64::try_from(needs).unwrap_or(u64::MAX), has, sum }
 }
 
-/// What a node is to run.
+/// What a node runs or is to run: it takes no other function.
 fn running(node: &NodeDocument) -> Option<&str> {
     let deployed = node.deployed.as_ref()?;
-    let active = deployed.active.as_ref().and_then(|active| active.name.as_deref());
-    active.or_else(|| Some(deployed.name.as_str()).filter(|_| deployed.state != "rejected"))
+    let beside = deployed.staged.iter().chain(&deployed.active).find_map(|build| build.name.as_deref());
+    beside.or_else(|| Some(deployed.name.as_str()).filter(|_| deployed.state != "rejected"))
 }
 
 #[cfg(test)]
@@ -230,5 +230,21 @@ mod tests {
         let fuel_per_s = 2 * u128::from(u64::MAX);
         assert_eq!(Others::than("f", &all), Others { count: 2, state_bytes: u64::MAX, fuel_per_s });
         assert_eq!(Others::than("g", &all).state_bytes, (1 << 63) + 1);
+    }
+
+    #[test]
+    fn what_a_node_is_to_run_stands_beside_a_push_that_was_refused() {
+        let runs = |more: &str| {
+            let build = r#""version":"1.0.0","sha256":"""#;
+            let of = |name: &str| format!(r#"{{"name":"{name}",{build}}}"#);
+            let more = more.replace("TRIM", &of("trim"));
+            let text = format!(r#"{{"node":"north","online":true,"name":"thin",{build},{more}}}"#);
+            let document: NodeDocument = serde_json::from_str(&text).unwrap();
+            running(&document).map(str::to_owned)
+        };
+        assert_eq!(runs(r#""state":"rejected""#), None);
+        assert_eq!(runs(r#""state":"rejected","staged":TRIM"#).as_deref(), Some("trim"));
+        assert_eq!(runs(r#""state":"rejected","active":TRIM"#).as_deref(), Some("trim"));
+        assert_eq!(runs(r#""state":"staged""#).as_deref(), Some("thin"));
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::deploy::nodes::Standing;
 use crate::deploy::plan::Document;
 use crate::deploy::registry::Build;
-use crate::node::{NodeActive, NodeFunction, NodeReport, NodeStatus, UpdateState};
+use crate::node::{NodeBuild, NodeFunction, NodeReport, NodeStatus, UpdateState};
 use crate::task::Task;
 
 impl<S: Storage> Core<S> {
@@ -91,22 +91,24 @@ impl<S: Storage> Core<S> {
         let standing = self.deployer.registry.standing(&node.configuration);
         let active = standing.as_ref().and_then(|standing| Some((standing, standing.entry.active.as_ref()?)));
         let word = active.map_or("", |(standing, active)| word(node, standing, active));
-        let runs = active.filter(|_| word == "active").map(|(standing, active)| NodeActive {
-            name: standing.function.clone(),
-            version: active.version.to_string(),
-            sha256: hex::encode(active.sha256),
-        });
-        if let Some(document) = &node.rejected {
-            let Document { name, version, sha256, state, reason } = document.clone();
-            return (Some(NodeFunction { name, version, sha256, state, active: runs }), reason);
-        }
-        let Some(standing) = &standing else { return (None, None) };
-        let function = |build: &Build, state, active| NodeFunction {
+        let named = |(standing, build): (&Standing, &Build)| NodeBuild {
             name: standing.function.clone(),
             version: build.version.to_string(),
             sha256: hex::encode(build.sha256),
-            state,
-            active,
+        };
+        let trial = standing.as_ref().and_then(|standing| Some((standing, &standing.entry.trial.as_ref()?.build)));
+        let runs = active.filter(|_| word == "active").map(named);
+        // It is that of the configuration file which a node that refused it is still to run.
+        let staged = trial.or(active.filter(|_| word != "active")).map(named);
+        if let Some(document) = &node.rejected {
+            let Document { name, version, sha256, state, reason } = document.clone();
+            return (Some(NodeFunction { name, version, sha256, state, active: runs, staged }), reason);
+        }
+        let Some(standing) = &standing else { return (None, None) };
+        let function = |build: &Build, state, active| {
+            let NodeBuild { name, version, sha256 } = named((standing, build));
+            let staged = staged.clone().filter(|_| state != "staged");
+            NodeFunction { name, version, sha256, state, active, staged }
         };
         match (&standing.entry.trial, standing.taken_back(), active) {
             (Some(trial), _, _) => (Some(function(&trial.build, "staged", runs)), None),

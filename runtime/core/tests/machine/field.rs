@@ -186,6 +186,16 @@ impl Field {
         [&document["state"], &document["version"], &document["active"]["version"], &document["reason"]].map(text)
     }
 
+    /// What the node's topic has of this: name and version of a build, if it is there.
+    pub fn told(&mut self, of: &str) -> Option<(String, String)> {
+        self.bench.wait_ms(200);
+        let document: Value = serde_json::from_slice(&self.bench.retained["eyot/bench/node/north"]).unwrap();
+        let build = document.get(of)?;
+        let [name, version] = ["name", "version"].map(|key| build[key].as_str().unwrap().to_owned());
+        assert!(build["sha256"].is_string());
+        Some((name, version))
+    }
+
     #[track_caller]
     pub fn stands(&mut self, state: &str, version: &str, active: &str, reason: &str) {
         let [is_state, is_version, is_active, is_reason] = self.topic();

@@ -62,6 +62,31 @@ fn what_a_node_refuses_goes_and_does_not_come_again() {
     field.stands("active", "1.1.1", "", "");
 }
 
+/// A push that was refused hides neither what runs nor what waits for the node: whoever wants to place another needs both.
+#[test]
+fn what_is_staged_is_told_beside_a_push_that_was_refused() {
+    let trim = |version: &str| Some(("trim".to_owned(), version.to_owned()));
+    let mut field = Field::new();
+    let first = field.push("trim", "1.0.0");
+    assert_eq!((field.told("staged"), field.told("active")), (None, None), "the document is about it");
+    field.push("thin", "2.0.0");
+    field.stands("rejected", "2.0.0", "", "remove trim");
+    assert_eq!((field.told("staged"), field.told("active")), (trim("1.0.0"), None));
+    field.runs(first);
+    field.stands("active", "1.0.0", "", "");
+    assert_eq!((field.told("staged"), field.told("active")), (None, None));
+    field.push("trim", "1.1.0");
+    field.push("thin", "2.0.1");
+    assert_eq!((field.told("staged"), field.told("active")), (trim("1.1.0"), trim("1.0.0")));
+
+    let configured = Configured { name: "trim".to_owned(), build: build("1.0.0", 101) };
+    let mut field = Field::with(Some(configured));
+    assert_eq!(field.told("staged"), None);
+    field.says(|report| report.refused = Some(([101; 32], "no room".to_owned())));
+    field.stands("rejected", "1.0.0", "", "no room");
+    assert_eq!(field.told("staged"), trim("1.0.0"), "it is sent again with the next start");
+}
+
 #[test]
 fn a_version_that_fails_where_the_one_before_did_not_is_taken_back() {
     let mut field = Field::new();

@@ -107,6 +107,7 @@ mod tests {
             state: "rolled-back".to_owned(),
             reason: Some("trap".to_owned()),
             active: None,
+            staged: None,
         };
         assert!(outcome.take_document(&document) && outcome.is_final() && !outcome.is_good());
         assert_eq!(outcome.text(), format!("g: {0}rolled-back{0:#}: trap", style("rolled-back")));

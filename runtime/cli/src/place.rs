@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::output::{self, BAD, GOOD, LABEL};
-use crate::remote::options::Connection;
+use crate::remote::options::{only_with_gateway, Connection};
 use crate::{build, guest, remote};
 
 /// Say on which boards of gateways and nodes a function fits, and why not on the others.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_args = |arg: clap::Arg| only_with_gateway(arg, &[]))]
 pub struct Args {
     /// The function: its .wasm file, or its folder, once built.
     #[arg(value_name = "FN")]

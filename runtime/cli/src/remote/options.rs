@@ -30,7 +30,7 @@ const PORT_TLS: u16 = 8883;
 
 /// Where the broker is, and who we are there.
 #[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "Connection")]
+#[command(next_help_heading = HEADING)]
 pub struct Connection {
     /// The broker: mqtt://[user@]host[:port], or mqtts:// for TLS [default: $EYOT_BROKER, or mqtt://127.0.0.1:1883].
     #[arg(long, value_name = "URL")]
@@ -59,6 +59,20 @@ pub struct Connection {
     /// How long to wait for an answer, or for anything to go on.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
+}
+
+/// What help has the options of a [`Connection`] under.
+const HEADING: &str = "Connection";
+
+/// For a command that goes to a broker only with --gateway: an option that would do nothing is an error without it. Those in
+/// `except` do something.
+pub fn only_with_gateway(arg: clap::Arg, except: &[&str]) -> clap::Arg {
+    let is_useless = arg.get_help_heading() == Some(HEADING) && !except.contains(&arg.get_id().as_str());
+    if is_useless {
+        arg.requires("gateway")
+    } else {
+        arg
+    }
 }
 
 /// The connection as it is made.

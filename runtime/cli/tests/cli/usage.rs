@@ -41,6 +41,24 @@ fn bad_usage_is_exit_code_2() {
     }
 }
 
+/// What is for a gateway elsewhere would do nothing here, and whoever gives it would not know.
+#[test]
+fn options_that_would_do_nothing_without_a_gateway_are_refused() {
+    let folder = Folder::new();
+    let place: &[&str] = &["place", "fn.wasm"];
+    for (command, options) in [
+        (place, &[["--broker", "mqtt://host"], ["--username", "ada"], ["--protocol", "4"], ["--timeout", "9s"]][..]),
+        (&["dev"], &[["--broker", "mqtt://host"], ["--ca", "ca.pem"], ["--key", "ada"]]),
+    ] {
+        for option in options {
+            folder.eyot(&[command, option].concat()).exits(2).says(&["required", "--gateway <ID>"]);
+        }
+    }
+    // Those that a command has by default, or makes use of, are no mistake.
+    folder.eyot(&["place", "none.wasm"]).exits(2).says(&["none.wasm"]);
+    folder.eyot(&["dev", "none", "--timeout", "9s"]).exits(2).says(&["none"]);
+}
+
 #[test]
 fn help_has_examples() {
     let folder = Folder::new();

@@ -25,7 +25,7 @@ use crate::remote::options::{self, Connection, Id};
 
 /// Build a function, run its cases and push it at each change of its folder, and show what it does.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_args = |arg: clap::Arg| options::only_with_gateway(arg, &["timeout"]))]
 pub struct Args {
     /// Folder of the function.
     #[arg(default_value = ".")]
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "PORT", conflicts_with = "gateway", default_value_t = 0, hide_default_value = true)]
     port: u16,
     /// Signs each build with this private key [default: $EYOT_KEY]. The gateway in this process needs none.
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", requires = "gateway")]
     key: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,

@@ -2,7 +2,7 @@
 //! new program says that it is kept.
 //!
 //! What a program is stands behind it, in the last [`TRAILER_BYTES`] of its slot, and moves with it: so the node knows after a
-//! start which one runs, and after one that failed which one that was.
+//! start which one runs, and after one that failed which one that was. Behind that stand those that had failed before it came.
 
 use embassy_boot::{BlockingFirmwareState, FirmwareUpdaterError, State};
 use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
@@ -13,12 +13,20 @@ use crate::update::{SlotError, Slots, PIECE_MULTIPLE_BYTES};
 /// Of a slot, not for its program.
 pub const TRAILER_BYTES: u32 = 64;
 const MAGIC: [u8; 8] = *b"eyotslot";
-/// Magic, SHA-256, size of the program.
-const TRAILER_USED_BYTES: usize = 8 + 32 + 4;
+/// Programs that failed which a node remembers: the oldest is forgotten first.
+pub const RETURNED_MAX: usize = 4;
+/// Of the SHA-256 of each, so many bytes: another program is taken for one of them once in 2^38.
+const RETURNED_BYTES: usize = 5;
+/// Behind SHA-256 and size of the program.
+const RETURNED_OFFSET: usize = 32 + 4;
+const _: () = assert!(MAGIC.len() + RETURNED_OFFSET + RETURNED_MAX * RETURNED_BYTES == TRAILER_BYTES as usize);
 /// Hashed at one time.
 const HASH_BYTES: usize = 256;
 /// What a flash holds where nothing was written.
 const ERASED: u8 = 0xff;
+
+/// The newest first.
+type Returned = heapless::Vec<[u8; RETURNED_BYTES], RETURNED_MAX>;
 
 /// The partitions that the boot loader knows by the same names.
 pub struct BootSlots<A, D, S> {
@@ -26,6 +34,8 @@ pub struct BootSlots<A, D, S> {
     dfu: D,
     state: S,
     restart: fn(),
+    /// Of both slots at the start: what is written over one of them later must not make it forget.
+    returned: Returned,
 }
 
 impl<A: ReadNorFlash, D: NorFlash, S: NorFlash> BootSlots<A, D, S> {
@@ -36,7 +46,23 @@ impl<A: ReadNorFlash, D: NorFlash, S: NorFlash> BootSlots<A, D, S> {
             && active.capacity().is_multiple_of(D::ERASE_SIZE)
             && D::ERASE_SIZE > HASH_BYTES
             && [D::WRITE_SIZE, S::WRITE_SIZE].into_iter().all(|size| PIECE_MULTIPLE_BYTES.is_multiple_of(size));
-        fits.then_some(Self { active, dfu, state, restart })
+        let mut slots = fits.then_some(Self { active, dfu, state, restart, returned: Returned::new() })?;
+        slots.remember();
+        Some(slots)
+    }
+
+    /// Programs that failed: the one beside that which runs if it was the last to, and those that either knows of.
+    fn remember(&mut self) {
+        let offset = self.trailer_offset();
+        let is_back = self.with_state(|state| state.get_state()) == Ok(State::Revert);
+        let (beside, running) = (Trailer::read(&mut self.dfu, offset), Trailer::read(&mut self.active, offset));
+        let last = beside.iter().filter(|_| is_back).filter_map(|trailer| trailer.sha256.first_chunk().copied());
+        let earlier = [&beside, &running].into_iter().flatten().flat_map(|trailer| trailer.returned.iter().copied());
+        for known in last.chain(earlier) {
+            if !self.returned.contains(&known) && self.returned.push(known).is_err() {
+                return;
+            }
+        }
     }
 
     fn with_state<R>(
@@ -65,11 +91,34 @@ impl<A: ReadNorFlash, D: NorFlash, S: NorFlash> BootSlots<A, D, S> {
     }
 }
 
-/// The SHA-256 in the trailer at this offset.
-fn trailer(flash: &mut impl ReadNorFlash, offset: u32) -> Option<[u8; 32]> {
-    let mut bytes = [0; TRAILER_BYTES as usize];
-    flash.read(offset, &mut bytes).ok()?;
-    bytes.strip_prefix(&MAGIC)?.first_chunk().copied()
+/// What stands behind a program.
+struct Trailer {
+    sha256: [u8; 32],
+    returned: Returned,
+}
+
+impl Trailer {
+    fn read(flash: &mut impl ReadNorFlash, offset: u32) -> Option<Self> {
+        let mut bytes = [0; TRAILER_BYTES as usize];
+        flash.read(offset, &mut bytes).ok()?;
+        let bytes = bytes.strip_prefix(&MAGIC)?;
+        // Where it was written before this was, nothing is there.
+        let chunks = bytes.get(RETURNED_OFFSET..)?.chunks_exact(RETURNED_BYTES);
+        let known = chunks.filter_map(|chunk| chunk.try_into().ok()).filter(|chunk| *chunk != [ERASED; RETURNED_BYTES]);
+        Some(Self { sha256: bytes.first_chunk().copied()?, returned: known.take(RETURNED_MAX).collect() })
+    }
+
+    fn bytes(sha256: &[u8; 32], bytes: u32, returned: &Returned) -> Option<[u8; TRAILER_BYTES as usize]> {
+        let mut trailer = [ERASED; TRAILER_BYTES as usize];
+        let parts = [&MAGIC[..], sha256, &bytes.to_le_bytes(), returned.as_flattened()];
+        let mut rest = &mut trailer[..];
+        for part in parts {
+            let (place, behind) = rest.split_at_mut_checked(part.len())?;
+            place.copy_from_slice(part);
+            rest = behind;
+        }
+        Some(trailer)
+    }
 }
 
 impl<A: ReadNorFlash, D: NorFlash, S: NorFlash> Slots for BootSlots<A, D, S> {
@@ -79,13 +128,11 @@ impl<A: ReadNorFlash, D: NorFlash, S: NorFlash> Slots for BootSlots<A, D, S> {
 
     fn running(&mut self) -> Option<[u8; 32]> {
         let offset = self.trailer_offset();
-        trailer(&mut self.active, offset)
+        Trailer::read(&mut self.active, offset).map(|trailer| trailer.sha256)
     }
 
-    fn returned(&mut self) -> Option<[u8; 32]> {
-        let is_back = self.with_state(|state| state.get_state()) == Ok(State::Revert);
-        let offset = self.trailer_offset();
-        is_back.then(|| trailer(&mut self.dfu, offset)).flatten()
+    fn has_returned(&mut self, sha256: &[u8; 32]) -> bool {
+        self.returned.iter().any(|known| sha256.starts_with(known))
     }
 
     fn is_on_trial(&mut self) -> bool {
@@ -117,10 +164,11 @@ impl<A: ReadNorFlash, D: NorFlash, S: NorFlash> Slots for BootSlots<A, D, S> {
         if bytes <= start {
             self.dfu.erase(start, start.saturating_add(page)).map_err(|_| SlotError)?;
         }
-        let mut trailer = heapless::Vec::<u8, { TRAILER_BYTES as usize }>::new();
-        for part in [&MAGIC[..], sha256, &bytes.to_le_bytes(), &[ERASED; TRAILER_BYTES as usize - TRAILER_USED_BYTES]] {
-            trailer.extend_from_slice(part).map_err(|_| SlotError)?;
+        // From here on the trailer is no longer that of the one that failed last; a cut must not make it look as if this one had.
+        if self.with_state(|state| state.get_state())? == State::Revert {
+            self.with_state(|state| state.mark_booted())?;
         }
+        let trailer = Trailer::bytes(sha256, bytes, &self.returned).ok_or(SlotError)?;
         self.dfu.write(offset, &trailer).map_err(|_| SlotError)?;
         self.with_state(|state| state.mark_updated())?;
         Ok(true)

@@ -28,8 +28,8 @@ pub trait Slots {
     /// SHA-256 of the program that runs, if it came over the link.
     fn running(&mut self) -> Option<[u8; 32]>;
 
-    /// SHA-256 of the one that was tried last, if the one before came back.
-    fn returned(&mut self) -> Option<[u8; 32]>;
+    /// Whether the program with this SHA-256 was tried, and the one before came back. At least the last one is remembered.
+    fn has_returned(&mut self, sha256: &[u8; 32]) -> bool;
 
     /// Whether the program that runs was started for the first time, and is not kept yet.
     fn is_on_trial(&mut self) -> bool;
@@ -103,7 +103,7 @@ impl<'a> Updater<'a> {
             }
         } else if self.is_on_trial {
             // What would be overwritten is the way back.
-        } else if slots.returned() == Some(sha256) {
+        } else if slots.has_returned(&sha256) {
             let reason = "it was started, and was not with its gateway for long enough: the one before is back";
             self.refuse(sha256, format_args!("{reason}; build it anew to have it tried again"));
         } else if (1..=slots.max_bytes()).contains(&total) {

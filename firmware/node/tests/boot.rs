@@ -7,7 +7,7 @@ mod chip;
 
 use chip::Flash;
 use embassy_boot::{BootLoader, BootLoaderConfig};
-use eyot_node::slots::{BootSlots, TRAILER_BYTES};
+use eyot_node::slots::{BootSlots, RETURNED_MAX, TRAILER_BYTES};
 use eyot_node::update::SlotError;
 use eyot_node::Slots;
 use sha2::{Digest, Sha256};
@@ -85,7 +85,7 @@ fn what_is_kept_stays_and_what_is_not_goes_back_and_both_are_known() {
     assert_eq!(stage(&flash, &new), Ok(true));
     start(&flash);
     assert!(runs(&flash, &new) && slots(&flash).is_on_trial());
-    assert_eq!((slots(&flash).running(), slots(&flash).returned()), (Some(sha(&new)), None));
+    assert_eq!((slots(&flash).running(), slots(&flash).has_returned(&sha(&new))), (Some(sha(&new)), false));
     slots(&flash).keep().unwrap();
     start(&flash);
     assert!(runs(&flash, &new) && !slots(&flash).is_on_trial());
@@ -96,10 +96,59 @@ fn what_is_kept_stays_and_what_is_not_goes_back_and_both_are_known() {
     assert!(runs(&flash, &third) && slots(&flash).is_on_trial());
     start(&flash);
     assert!(runs(&flash, &new) && !slots(&flash).is_on_trial());
-    assert_eq!((slots(&flash).running(), slots(&flash).returned()), (Some(sha(&new)), Some(sha(&third))));
+    assert_eq!((slots(&flash).running(), slots(&flash).has_returned(&sha(&third))), (Some(sha(&new)), true));
     // Two programs that came, and the way back from one.
     let most = flash.chip.borrow().erased.iter().max().copied();
     assert!(most <= Some(6), "{most:?} erasures of a page");
+}
+
+/// Has it started, and fail.
+fn fail(flash: &Flash, program: &[u8]) {
+    assert_eq!(stage(flash, program), Ok(true));
+    start(flash);
+    assert!(runs(flash, program) && slots(flash).is_on_trial());
+    start(flash);
+    assert!(slots(flash).has_returned(&sha(program)));
+}
+
+/// Which of the programs with these numbers the node knows to have failed.
+fn failed(flash: &Flash, numbers: std::ops::RangeInclusive<u8>) -> Vec<u8> {
+    let mut slots = slots(flash);
+    numbers.filter(|number| slots.has_returned(&sha(&program(*number, PAGE)))).collect()
+}
+
+#[test]
+fn the_last_that_failed_are_remembered_over_others_that_fail_or_are_kept() {
+    let flash = board(&program(1, PAGE));
+    start(&flash);
+    assert_eq!(failed(&flash, 1..=9), []);
+    for number in 2..=3 {
+        fail(&flash, &program(number, PAGE));
+    }
+    assert_eq!(failed(&flash, 1..=9), [2, 3]);
+    assert_eq!(stage(&flash, &program(4, PAGE)), Ok(true));
+    start(&flash);
+    slots(&flash).keep().unwrap();
+    start(&flash);
+    assert_eq!(failed(&flash, 1..=9), [2, 3], "the one that is kept knows of them");
+    // One that is overwritten before it is whole, and a start in the middle.
+    slots(&flash).write(0, &program(5, CHUNK)).unwrap();
+    assert_eq!(failed(&flash, 1..=9), [2, 3]);
+    for number in 5..=7 {
+        fail(&flash, &program(number, PAGE));
+    }
+    assert_eq!(failed(&flash, 1..=9), [3, 5, 6, 7], "no more than {RETURNED_MAX}");
+}
+
+#[test]
+fn what_was_written_before_there_was_a_list_says_nothing_of_others() {
+    let flash = board(&program(1, PAGE));
+    start(&flash);
+    fail(&flash, &program(2, PAGE));
+    // As it stood there: the rest of the trailer as it is erased.
+    let list = SLOT + SLOT - 20..2 * SLOT;
+    assert_eq!(flash.chip.borrow().bytes[list], [0xff; 20]);
+    assert_eq!(failed(&flash, 1..=9), [2]);
 }
 
 #[test]
@@ -140,5 +189,22 @@ fn a_power_cut_at_any_moment_leaves_a_program_that_is_whole() {
             start(&flash);
             assert!(runs(&flash, &third) && slots(&flash).running() == Some(sha(&third)), "cut {cut}");
         }
+    }
+}
+
+#[test]
+fn a_program_that_was_never_started_is_not_taken_for_one_that_failed() {
+    let (old, bad, new) = (program(1, SLOT / 2), program(2, SLOT / 2), program(3, SLOT / 2));
+    for cut in 0.. {
+        let flash = board(&old);
+        fail(&flash, &bad);
+        flash.cut_after(cut);
+        if stage(&flash, &new).is_ok() {
+            assert!(cut > 10, "nothing was cut");
+            break;
+        }
+        start(&flash);
+        assert!(runs(&flash, &old) && !slots(&flash).has_returned(&sha(&new)), "cut {cut}");
+        fail(&flash, &new);
     }
 }

@@ -30,8 +30,8 @@ impl Slots for Memory {
         self.running
     }
 
-    fn returned(&mut self) -> Option<[u8; 32]> {
-        self.returned
+    fn has_returned(&mut self, sha256: &[u8; 32]) -> bool {
+        self.returned == Some(*sha256)
     }
 
     fn is_on_trial(&mut self) -> bool {

@@ -3,8 +3,9 @@
 //! - [`port`]: the line.
 //! - [`peer`]: what is known of a node, and what is said to it; without I/O.
 //! - [`renewal`]: of its own program, which [`program`] reads, or [`programs`] receives.
-//! - [`runner`]: keeps the line up, and moves readings, acknowledgements and reports across it.
+//! - [`runner`]: keeps the line up, and moves readings, acknowledgements and reports across it; [`allowance`]: how many.
 
+pub mod allowance;
 pub mod peer;
 pub mod port;
 pub mod program;

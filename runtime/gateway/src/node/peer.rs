@@ -10,7 +10,6 @@ use tracing::{debug, info, warn};
 
 use super::renewal::{Renewal, Step};
 use super::Module;
-use crate::journal;
 
 /// Times a node may start anew while it installs a module, before it is left alone: it has no room for it.
 pub const INSTALLS_MAX: u32 = 3;
@@ -37,6 +36,15 @@ pub enum Event {
     },
     /// The report is another.
     Report,
+    /// It said who it is, and that was known.
+    Again,
+    /// A line of its log.
+    Log {
+        /// As of a function's.
+        level: u8,
+        /// At most [`TEXT_MAX_BYTES`](eyot_wire::link::TEXT_MAX_BYTES) of a node that keeps to the limits of the link.
+        text: String,
+    },
 }
 
 /// What a node is to run.
@@ -209,11 +217,10 @@ impl Peer {
             FromNode::Reading(reading) => self.reading(&reading),
             FromNode::Status(status) => self.status(status),
             FromNode::Log { level, text } => {
-                journal::node_log(&self.id, level, text);
                 if let Some(failure) = text.strip_prefix(FAILED) {
                     self.report.last_failure = Some(failure.chars().take(TEXT_MAX_CHARS).collect());
                 }
-                None
+                Some(Event::Log { level, text: text.to_owned() })
             }
             FromNode::Install(answer) => self.answered(&answer),
         }
@@ -241,7 +248,7 @@ impl Peer {
         self.is_installing = self.installs < INSTALLS_MAX && self.is_another();
         self.install();
         if was_up {
-            return None;
+            return Some(Event::Again);
         }
         info!(node = self.id, session = self.report.session, program = self.report.program, "the node is there");
         Some(Event::Up)
@@ -250,10 +257,11 @@ impl Peer {
     /// What is known of the session before is all there will be of it.
     fn starts_anew(&mut self, has_lost_all: bool) {
         if self.report.session != 0 && has_lost_all {
-            self.report.restarts += 1;
+            self.report.restarts = self.report.restarts.saturating_add(1);
             let ledger = self.report.ledger;
             let dropped = ledger.dropped_full.saturating_add(ledger.dropped_large);
-            self.report.lost += u64::from(ledger.outputs.saturating_sub(dropped).saturating_sub(self.durable));
+            let lost = ledger.outputs.saturating_sub(dropped).saturating_sub(self.durable);
+            self.report.lost = self.report.lost.saturating_add(u64::from(lost));
             self.renewal.node_started();
             if self.is_installing {
                 self.installs += 1;

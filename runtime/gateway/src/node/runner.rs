@@ -11,10 +11,12 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use super::allowance::Allowance;
 use super::peer::{Event, Peer, Wanted};
 use super::port::Port;
 use super::Module;
 use crate::driver::unix_ms;
+use crate::journal;
 use crate::mqtt::link::{while_away, Command, Events, LinkEvent};
 use crate::mqtt::transport::Io;
 use crate::mqtt::{backoff, Message};
@@ -71,13 +73,15 @@ struct State {
     /// The core knows of the connection.
     told_up: bool,
     heard: Instant,
+    allowance: Allowance,
 }
 
 impl Runner {
     /// Runs until [`Command::Finish`], or until the other ends of its queues are gone.
     pub async fn run(mut self) {
         let random = fastrand::Rng::with_seed(self.seed);
-        let mut state = State { random, conn: 0, told_up: false, heard: Instant::now() };
+        let now = Instant::now();
+        let mut state = State { random, conn: 0, told_up: false, heard: now, allowance: Allowance::new(now) };
         let (mut attempt, mut told) = (0, String::new());
         loop {
             let started = Instant::now();
@@ -129,6 +133,7 @@ impl Runner {
         let (mut reader, mut writer) = tokio::io::split(io);
         let mut beat = tokio::time::interval(BEAT_EVERY);
         let mut buffer = vec![0; READ_BYTES];
+        let mut pause: Option<Instant> = None;
         loop {
             self.send(&mut writer).await?;
             if self.reset.swap(false, Ordering::Relaxed) {
@@ -136,8 +141,10 @@ impl Runner {
             }
             tokio::select! {
                 command = self.commands.recv() => self.obey(command, state)?,
-                read = read(&mut reader, &mut buffer) => {
+                () = tokio::time::sleep_until(pause.unwrap_or(state.heard).into()), if pause.is_some() => pause = None,
+                read = read(&mut reader, &mut buffer), if pause.is_none() => {
                     let len = read?;
+                    pause = state.allowance.read(Instant::now(), len);
                     self.hear(buffer.get(..len).unwrap_or_default(), state, told).await?;
                 }
                 Ok(()) = self.wanted.changed() => {
@@ -157,8 +164,21 @@ impl Runner {
                         false => self.peer.ask(),
                     }
                     self.peer.install();
+                    self.catch_up(state).await?;
                 }
             }
+        }
+    }
+
+    /// What there was no time for when it came.
+    async fn catch_up(&mut self, state: &mut State) -> Result<(), Stop> {
+        let lines = state.allowance.take_dropped_log_lines();
+        if lines > 0 {
+            warn!(node = self.name, lines, "the node logs more than is passed on; these lines were dropped");
+        }
+        match state.allowance.take_owed_report() {
+            true => self.report().await,
+            false => Ok(()),
         }
     }
 
@@ -214,8 +234,19 @@ impl Runner {
         while !bytes.is_empty() {
             let fresh = state.random.u32(1..);
             let Some(event) = self.peer.hear(&mut bytes, unix_ms(), fresh) else { break };
-            state.heard = Instant::now();
+            let now = Instant::now();
+            state.heard = now;
+            if matches!(event, Event::Up | Event::Again) && !state.allowance.greeting(now) {
+                return Err(io::Error::other("the node says who it is again and again").into());
+            }
             match event {
+                Event::Again => {}
+                Event::Log { level, text } => {
+                    if state.allowance.log_line(now) {
+                        journal::node_log(&self.name, level, &text);
+                    }
+                }
+                Event::Report if !state.allowance.report(now) => {}
                 Event::Up => {
                     told.clear();
                     self.down(state).await?;
@@ -227,7 +258,6 @@ impl Runner {
                 Event::Report => self.report().await?,
                 Event::Reading { seq, age_ms, topic, payload } => {
                     let packet_id = seq as u16;
-                    let now = Instant::now();
                     let sampled_at = now.checked_sub(Duration::from_millis(u64::from(age_ms))).or(Some(now));
                     let message = Message {
                         packet_id,

@@ -214,5 +214,11 @@ mod tests {
         installer.begin([1; 32], 3, None, 1000);
         assert_eq!(installer.chunk([1; 32], 0, b"abcdef"), None, "longer than announced");
         assert!(said(&mut installer, 0).unwrap().contains("SHA-256"));
+        installer.begin(sha(b"abc"), 3, None, 1000);
+        assert_eq!(
+            installer.chunk(sha(b"abc"), 0, b"abcdef").as_deref(),
+            Some(&b"abc"[..]),
+            "no more than was announced"
+        );
     }
 }

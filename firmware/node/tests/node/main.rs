@@ -4,6 +4,7 @@
 mod bench;
 mod function;
 mod keep;
+mod lies;
 mod queue;
 mod update;
 mod way;

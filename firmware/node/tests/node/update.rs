@@ -1,22 +1,22 @@
 //! A program of its own that comes over the line, where the board has slots.
 
-use eyot_node::update::{SlotError, KEPT_AFTER_MS, RESTART_WITHIN_MS, TRIAL_MAX_MS};
+use eyot_node::update::{SlotError, KEPT_AFTER_MS, PIECE_MULTIPLE_BYTES, RESTART_WITHIN_MS, TRIAL_MAX_MS};
 use eyot_node::{Channel, Slots};
 use eyot_wire::link::{ToNode, CHUNK_MAX_BYTES, SILENCE_MAX_MS};
 use sha2::{Digest, Sha256};
 
 use crate::bench::{limits, node, Bench, Counter, Said};
 
-const SLOT_BYTES: u32 = 4096;
+pub const SLOT_BYTES: u32 = 4096;
 
 /// Slots whose boot loader the test is.
 #[derive(Default)]
-struct Memory {
+pub struct Memory {
     running: Option<[u8; 32]>,
     returned: Option<[u8; 32]>,
     is_on_trial: bool,
-    beside: Vec<u8>,
-    is_ready: bool,
+    pub beside: Vec<u8>,
+    pub is_ready: bool,
     fails: bool,
     restarts: u32,
 }
@@ -39,9 +39,13 @@ impl Slots for Memory {
     }
 
     fn write(&mut self, offset: u32, piece: &[u8]) -> Result<(), SlotError> {
-        self.beside.truncate(offset as usize);
-        assert_eq!(self.beside.len(), offset as usize);
+        if offset == 0 {
+            self.beside.clear();
+        }
+        assert_eq!(self.beside.len(), offset as usize, "not in order");
+        assert!(self.beside.len().is_multiple_of(PIECE_MULTIPLE_BYTES), "a piece before was of another length");
         self.beside.extend_from_slice(piece);
+        assert!(self.beside.len() <= SLOT_BYTES as usize);
         if self.fails {
             Err(SlotError)
         } else {
@@ -60,11 +64,12 @@ impl Slots for Memory {
     }
 
     fn restart(&mut self) {
+        assert!(self.is_ready || self.is_on_trial, "there is nothing to start");
         self.restarts += 1;
     }
 }
 
-fn sha(program: &[u8]) -> [u8; 32] {
+pub fn sha(program: &[u8]) -> [u8; 32] {
     Sha256::digest(program).into()
 }
 
@@ -72,7 +77,7 @@ fn program() -> Vec<u8> {
     (0..CHUNK_MAX_BYTES * 2 + 100).map(|index| index as u8).collect()
 }
 
-fn begin(program: &[u8]) -> ToNode<'static> {
+pub fn begin(program: &[u8]) -> ToNode<'static> {
     ToNode::BeginProgram { sha256: sha(program), bytes: program.len() as u32 }
 }
 
@@ -129,6 +134,35 @@ fn a_program_is_started_when_its_node_has_nothing_left_to_say() {
         turn();
     });
     assert_eq!(memory.restarts, 2, "nobody acknowledges");
+}
+
+#[test]
+fn a_program_comes_in_order_whatever_is_doubled_too_long_or_of_another() {
+    let (mut memory, program) = (Memory::default(), program());
+    with_node(&mut memory, |bench, turn| {
+        let chunk = |sha256, offset: usize, bytes: &[u8]| {
+            bench.say(&ToNode::Chunk { sha256, offset: offset as u32, bytes });
+        };
+        let [first, second, third] = [0, 1, 2].map(|n| program.chunks(CHUNK_MAX_BYTES).nth(n).unwrap());
+        let sha256 = sha(&program);
+        turn();
+        bench.say(&begin(&program));
+        chunk(sha256, 0, first);
+        chunk(sha256, 0, first);
+        chunk([9; 32], CHUNK_MAX_BYTES, second);
+        turn();
+        assert_eq!(said(bench), [Said::Wants(CHUNK_MAX_BYTES as u32)]);
+        bench.say(&begin(&program));
+        turn();
+        assert_eq!(said(bench), [Said::Wants(CHUNK_MAX_BYTES as u32)], "announced anew, it goes on where it was");
+        chunk(sha256, CHUNK_MAX_BYTES, second);
+        chunk(sha256, CHUNK_MAX_BYTES, second);
+        turn();
+        assert_eq!(said(bench), [Said::Wants(2 * CHUNK_MAX_BYTES as u32)]);
+        chunk(sha256, 2 * CHUNK_MAX_BYTES, &[third, &[7; 60]].concat());
+        turn();
+    });
+    assert!(memory.is_ready && memory.beside == program);
 }
 
 #[test]

@@ -107,6 +107,8 @@ struct Report<'a> {
 #[derive(Deserialize)]
 struct NodeUpdate {
     update: Option<UpdateStatus>,
+    #[serde(default)]
+    online: bool,
 }
 
 /// It, on its way to one gateway.
@@ -119,6 +121,8 @@ struct Delivery<'a> {
     /// What the system, or the node, said of its last update.
     last: Option<UpdateStatus>,
     uptime_s: u64,
+    /// The node that it is for is not there.
+    is_away: bool,
     /// What it says is of this update, and not of one before: it started anew since, or says another thing.
     is_new: bool,
 }
@@ -134,8 +138,16 @@ pub fn execute(args: &Args) -> Result<(), Error> {
     let mut filters = order.filters();
     filters.push(format!("eyot/{gateway}/update/{}", update.sha256));
     filters.extend(update.node.iter().map(|node| format!("eyot/{gateway}/node/{node}")));
-    let mut delivery =
-        Delivery { gateway: &gateway, update, bytes, report: None, last: None, uptime_s: 0, is_new: false };
+    let mut delivery = Delivery {
+        gateway: &gateway,
+        update,
+        bytes,
+        report: None,
+        last: None,
+        uptime_s: 0,
+        is_away: false,
+        is_new: false,
+    };
     if !args.common.json {
         let SystemUpdate { board, version, sha256, bytes, .. } = &delivery.update;
         output::print(&format!("{version} for {board}  {}  sha256 {sha256}\n", size(*bytes)))?;
@@ -184,6 +196,7 @@ impl Delivery<'_> {
         let before = self.there().cloned();
         self.send(args, client, progress).await?;
         let (what, next) = match &self.update.node {
+            Some(node) if self.is_away => (node.clone(), format!("sends it to {node} when that is back")),
             Some(node) => (node.clone(), format!("sends it to {node}")),
             None => (self.gateway.to_owned(), "starts anew with it".to_owned()),
         };
@@ -296,6 +309,7 @@ impl Delivery<'_> {
             self.last = status.system.and_then(|system| system.update).or(self.last.take());
         } else if self.update.node.as_deref().is_some_and(|node| rest.strip_prefix("node/") == Some(node)) {
             let Ok(node) = serde_json::from_slice::<NodeUpdate>(&message.payload) else { return };
+            self.is_away = !node.online;
             self.last = node.update.or(self.last.take());
         } else if rest.strip_prefix("update/") == Some(self.update.sha256.as_str()) {
             self.report = serde_json::from_slice(&message.payload).ok().or(self.report.take());

@@ -17,6 +17,14 @@ pub const PROGRAM_MAX_BYTES: usize = NODE_PROGRAM_MAX_BYTES as usize;
 pub const PROGRAM_FILE_MAX_BYTES: usize = 16 << 20;
 /// Of files that are no image, but as the linker made them.
 const ELF: &[u8] = b"\x7fELF";
+/// How files begin that are easily taken for a program, and what to do with them. An image begins with the stack or the first
+/// instruction, and with none of these.
+const OTHERS: [(&[u8], &str); 4] = [
+    (b"\0asm", "it is a function; push it with `eyot push`"),
+    (b"UF2\n", "it is in UF2, for a drive; name the program as it is linked"),
+    (b":", "it is in Intel's HEX; name the program as it is linked"),
+    (b"S0", "it is in Motorola's SREC; name the program as it is linked"),
+];
 /// What a flash holds where nothing is.
 const ERASED: u8 = 0xff;
 
@@ -28,6 +36,9 @@ pub fn load(path: &Path) -> Result<Module, String> {
     let cannot = |reason: String| format!("cannot use {}: {reason}", path.display());
     let file = file::read(path, PROGRAM_FILE_MAX_BYTES)
         .map_err(|error| cannot(format!("{error}; name the program of a node")))?;
+    if let Some((_, reason)) = OTHERS.iter().find(|(begin, _)| file.starts_with(begin)) {
+        return Err(cannot((*reason).to_owned()));
+    }
     let bytes = if file.starts_with(ELF) { flat(&file) } else { Some(file) };
     let fits = |bytes: &Vec<u8>| (1..=PROGRAM_MAX_BYTES).contains(&bytes.len());
     let bytes = bytes.filter(fits).ok_or_else(|| {
@@ -94,6 +105,11 @@ mod tests {
         let linked = elf(&[(0x8000_0006, b"data"), (0x8000_0000, b"code"), (0x2000_0000, b"")]);
         assert_eq!(loaded(&linked).unwrap().bytes, &b"code\xff\xffdata"[..]);
         assert_eq!(loaded(b"flat").unwrap().bytes, &b"flat"[..]);
+        for (other, needle) in
+            [(&b"\0asm\x01"[..], "`eyot push`"), (b"UF2\n", "UF2"), (b":020000", "HEX"), (b"S00F", "SREC")]
+        {
+            assert!(loaded(other).unwrap_err().contains(needle), "{other:?}");
+        }
         let far = elf(&[(0x1000_0000, b"a"), (0x3000_0000, b"b")]);
         for bad in [&far[..], b"", ELF, &linked[..60], &linked[..linked.len() - 1]] {
             assert!(loaded(bad).unwrap_err().contains("no program for a microcontroller"), "{bad:?}");

@@ -249,7 +249,9 @@ impl Order {
     }
 
     fn verdict(&self) -> Result<(), Error> {
-        let what = format!("{} {}", self.word, self.function);
+        // A system, and a node's program, have no name.
+        let what = [self.word, &self.function].join(" ");
+        let what = what.trim_end();
         let refused: Vec<&Answer> = self.answers.values().filter(|answer| answer.state == "refused").collect();
         match refused.as_slice() {
             [] if self.answers.values().all(|answer| answer.state == "offline") => {

@@ -85,6 +85,8 @@ fn stays(bench: &mut Bench, why: &str) {
     end_jobs(bench);
     assert_eq!((counted(bench), acked(bench)), (Some(2), vec![1, 2]));
     assert_eq!(bench.drain(), ["^", "x"], "the other function has passed them on once each");
+    remove(bench, "nonce-again");
+    assert_eq!(counted(bench), None, "what is asked for next is done");
 }
 
 #[test]

@@ -36,6 +36,8 @@ const UPLINKS: &[Uplink] = &[
     ("s3://b/p", "access_key = 'a b'", 7, "uplink.access_key", "is no access key"),
     ("file://host/p", "", 4, "uplink.url", "absolute path"),
     ("file:///p", "rotate_bytes = '1KiB'", 7, "uplink.rotate_bytes", "at least 64 KiB"),
+    ("file:///p", "rotate_every = '367days'", 7, "uplink.rotate_every", "at most 366days"),
+    ("https://x/in", "ttl = '4000days'", 7, "uplink.ttl", "at most 3650days"),
     ("file:///p", "rotate_every = '0s'", 7, "uplink.rotate_every", "at least 1s"),
     ("file:///p", "keep = 0", 7, "uplink.keep", "from 1 to 65535"),
     ("file:///p", "batch_bytes = '65KiB'\nrotate_bytes = '64KiB'", 7, "uplink.batch_bytes", "more than rotate_bytes"),
@@ -121,4 +123,17 @@ fn the_directory_of_a_file_uplink_is_looked_at() {
     assert_eq!(there.warnings, []);
     let batches = format!("{:?}", there.uplinks[0].at);
     assert!(batches.contains("batch_max_bytes: 65536"), "a batch is no larger than a file: {batches}");
+}
+
+/// Two limits that contradict each other: the one that is beyond the other does nothing.
+#[test]
+fn a_backlog_as_large_as_the_log_is_hardly_meant() {
+    let warnings = |max_backlog: &str| {
+        let text = with_uplink("https://x/in", &format!("max_backlog = '{max_backlog}'\n[spool]\nmax_bytes = '1MiB'"));
+        Config::parse(Path::new("/etc/eyot/gateway.toml"), &text).unwrap().warnings
+    };
+    assert_eq!(warnings("1023KiB"), []);
+    let found = warnings("1MiB");
+    assert_eq!((found.len(), found[0].line, &*found[0].key), (1, 7, "uplink.max_backlog"));
+    assert!(found[0].reason.contains("the log is full before; lower it"), "{found:?}");
 }

@@ -270,7 +270,9 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let has_unit = text.trim_end().ends_with(|c: char| c.is_ascii_alphabetic());
     match text.parse::<ByteSize>() {
         // Where the parser ends: what is written may be more.
-        Ok(size) if has_unit && size.as_u64() == u64::MAX => Err(format!("\"{text}\" is more than can be counted")),
+        Ok(size) if has_unit && size.as_u64() == u64::MAX => {
+            Err(format!("\"{text}\" is more than can be counted; write less"))
+        }
         Ok(size) if has_unit => Ok(size.as_u64()),
         _ => Err(format!("\"{text}\" is not a size; write a number and a unit, for example \"64KiB\" or \"512MiB\"")),
     }

@@ -63,7 +63,7 @@
 //! | | `down` | none | filters of the topics that come down from it to the local broker, of MQTT only; none may have a topic in common with what goes up there, or with `eyot/#` |
 //! | | `rate` | none | most publishes a second, all routes together: `"100/s"` |
 //! | | `ttl` | none | outputs older than this, give or take a second, are dropped instead of sent, at least 1s; of routes too |
-//! | | `max_backlog` | none | most bytes (topics and payloads) that may wait for it, all routes together; at least 64KiB. With `drop-oldest` what is in flight is not given up, nor what is behind it before it is answered |
+//! | | `max_backlog` | none | most bytes (topics and payloads) that may wait for it, all routes together; at least 64KiB, and less than `spool.max_bytes`. With `drop-oldest` what is in flight is not given up, nor what is behind it before it is answered |
 //! | | `when_full` | the spool's | what happens then: `"drop-oldest"`, of the lowest priority first, and while it is connected a sixteenth of `max_backlog` at a time, `"drop-newest"`, `"block"` |
 //! | | `order` | `"oldest-first"` | or `"live-first"`: when the link is back, what is new goes before the backlog |
 //! | | `[[uplink.route]]` `name`, `topics` | none | outputs with a stream of their own; the first route that matches wins |

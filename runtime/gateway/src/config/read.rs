@@ -30,6 +30,8 @@ pub(super) struct Walk<'t> {
     pub base: &'t Path,
     /// `gateway.data_dir`.
     pub data_dir: PathBuf,
+    /// `spool.max_bytes`.
+    pub log_max_bytes: u64,
 }
 
 /// The document, as far as it is TOML, and what is not.
@@ -45,14 +47,15 @@ fn document(text: &str) -> (Spanned<DeTable<'_>>, Reader<'_>) {
 
 pub fn read(text: &str, base: &Path) -> Result<Config, ConfigError> {
     let (document, reader) = document(text);
-    let mut walk = Walk { reader, base, data_dir: PathBuf::new() };
+    let mut walk = Walk { reader, base, data_dir: PathBuf::new(), log_max_bytes: 0 };
     let mut root = Section::document(document.get_ref());
     let (id, groups, status_interval) = walk.gateway(&mut root);
     let broker = walk.broker(&mut root);
+    let spool = spool::read(&mut walk.reader, &mut root);
+    walk.log_max_bytes = spool.max_bytes;
     let uplinks = walk.uplinks(&mut root, broker.as_ref().map(|broker| &broker.at));
     let nodes = walk.nodes(&mut root);
     let sensors = walk.sensors(&mut root);
-    let spool = spool::read(&mut walk.reader, &mut root);
     let run = run::read(&mut walk.reader, &mut root);
     let metrics = metrics::read(&mut walk.reader, &mut root);
     let deploy = deploy::read(&mut walk.reader, &mut root);

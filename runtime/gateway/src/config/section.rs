@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::{ConfigError, Problem, PROBLEMS_MAX};
 
+const DAY_S: u64 = 86_400;
 /// Characters of a key for each mistake, up to which an unknown key is taken for a misspelt one.
 const CHARS_PER_TYPO: usize = 3;
 
@@ -286,13 +287,20 @@ pub fn meant<'a>(known: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a
 pub fn within(text: &str, allowed: &RangeInclusive<Duration>) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration < *allowed.start() => {
-            Err(format!("is too short; at least {}", humantime::format_duration(*allowed.start())))
+            Err(format!("is too short; at least {}", in_days(*allowed.start())))
         }
-        Ok(duration) if duration > *allowed.end() => {
-            Err(format!("is too long; at most {}", humantime::format_duration(*allowed.end())))
-        }
+        Ok(duration) if duration > *allowed.end() => Err(format!("is too long; at most {}", in_days(*allowed.end()))),
         Ok(duration) => Ok(duration),
         Err(_) => Err(format!("\"{text}\" is not a duration; write a number and a unit, for example \"10ms\"")),
+    }
+}
+
+/// A limit of ours as it can be written: in days if it is some, which would be told in years and months otherwise, and those
+/// in hours and seconds.
+fn in_days(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds if seconds > DAY_S && seconds.is_multiple_of(DAY_S) => format!("{}days", seconds / DAY_S),
+        _ => humantime::format_duration(duration).to_string(),
     }
 }
 

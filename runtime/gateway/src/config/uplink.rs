@@ -81,6 +81,10 @@ impl Walk<'_> {
             let name = self.uplink_name(&mut section, &names);
             names.push(name.clone());
             let delivery = delivery(&name, &mut section, &mut self.reader, &mut streams);
+            if delivery.backlog_max_bytes.is_some_and(|bytes| bytes >= self.log_max_bytes) {
+                let reason = "is no less than spool.max_bytes: the log is full before; lower it, or remove it";
+                self.reader.warning(&section.span_of("max_backlog"), section.key("max_backlog"), reason);
+            }
             let Some((found, span)) = self.url(&mut section) else { continue };
             if !delivery.down.is_empty() && !found.scheme.starts_with("mqtt") {
                 let reason = format!("nothing comes down over {}://; remove it or use mqtts://", found.scheme);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use eyot_image::disk::{read_fat, SLOTS};
+use eyot_image::disk::{read_fat, Partition, SLOTS};
 use eyot_image::loader::{Loader, INITRAMFS};
 
 use crate::machine::started;
@@ -13,6 +13,13 @@ use crate::machine::started;
 /// Firmware of a PC, and where that keeps its settings, of Debian's package ovmf.
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const SETTINGS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// Device tree that a Raspberry Pi's firmware takes for a 3B+.
+const RASPI_TREE: &str = "bcm2837-rpi-3-b-plus.dtb";
+/// QEMU 7.2 resets that board as soon as its watchdog is opened.
+const RASPI_WITHOUT_WATCHDOG: &str = "module_blacklist=bcm2835_wdt";
+
+/// The number of the system call, its argument, and the call.
+const AARCH64_EXIT_7: &[u8] = &[0xa8, 0x0b, 0x80, 0xd2, 0xe0, 0x00, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4];
 
 /// A board.
 pub struct Board {
@@ -20,10 +27,16 @@ pub struct Board {
     pub id: &'static str,
     triple: &'static str,
     loader: Loader,
-    /// What its card and its network are, for QEMU.
+    /// What the card is plugged into, for QEMU.
+    pub interface: &'static str,
+    /// What else its card and its network are, for QEMU.
     pub devices: &'static [&'static str],
+    /// How many it has, or may have.
+    pub processors: &'static str,
     /// What the whole box may take, functions not counted.
     pub memory_max_mib: u32,
+    /// Whether somebody can switch it off in order.
+    pub has_button: bool,
     /// Whether its boot loader starts a new system once, and the one before after that.
     pub is_tried_once: bool,
     /// `exit(7)` in its processor's language.
@@ -35,11 +48,28 @@ pub const VIRT: Board = Board {
     id: "qemu-virt",
     triple: "aarch64-unknown-linux-musl",
     loader: Loader::Direct,
+    interface: "none",
     devices: &["-device", "virtio-blk-device,drive=card", "-device", "virtio-net-device,netdev=net"],
+    processors: "2",
     memory_max_mib: 64,
+    has_button: true,
     is_tried_once: false,
-    // The number of the system call, its argument, and the call.
-    exit_7: &[0xa8, 0x0b, 0x80, 0xd2, 0xe0, 0x00, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4],
+    exit_7: AARCH64_EXIT_7,
+};
+
+/// A Raspberry Pi 3, of which QEMU has the 3B and the images are for the 3B+: the test reads the card in its firmware's place.
+/// Ethernet is one that QEMU has at its USB, in the place of the board's own.
+pub const RASPI: Board = Board {
+    id: "rpi-3b-plus",
+    triple: "aarch64-unknown-linux-musl",
+    loader: Loader::RaspberryPi3,
+    interface: "sd",
+    devices: &["-device", "usb-net,netdev=net"],
+    processors: "4",
+    memory_max_mib: 128,
+    has_button: false,
+    is_tried_once: false,
+    exit_7: AARCH64_EXIT_7,
 };
 
 /// A PC with UEFI, which reads the card itself.
@@ -47,8 +77,11 @@ pub const PC: Board = Board {
     id: "x86-64",
     triple: "x86_64-unknown-linux-musl",
     loader: Loader::Uefi,
+    interface: "none",
     devices: &["-device", "ide-hd,drive=card,bus=ide.0", "-device", "e1000e,netdev=net"],
+    processors: "2",
     memory_max_mib: 60,
+    has_button: true,
     is_tried_once: true,
     exit_7: &[0xbf, 7, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05],
 };
@@ -67,22 +100,42 @@ impl Board {
     pub fn emulator(&self, dir: &Path, card: &Path) -> Command {
         match self.loader {
             Loader::Uefi => pc(dir, FIRMWARE, SETTINGS, "q35"),
-            _ => self.virt(dir, card),
+            Loader::RaspberryPi3 => self.raspi(dir, card),
+            _ => {
+                let mut qemu = self.arm(dir, card, &[]);
+                qemu.args(["-machine", "virt", "-cpu", "cortex-a53", "-m", "256", "-device", "i6300esb"]);
+                qemu.args(["-append", "console=ttyAMA0 panic=10 quiet"]);
+                qemu
+            }
         }
     }
 
-    fn virt(&self, dir: &Path, card: &Path) -> Command {
-        let slot = *SLOTS.iter().find(|slot| slot.number == started(card)).unwrap();
+    fn raspi(&self, dir: &Path, card: &Path) -> Command {
+        let mut qemu = self.arm(dir, card, &[("-dtb", RASPI_TREE)]);
+        qemu.args(["-machine", "raspi3b", "-monitor", "none"]);
+        // Its console is at the second of two serial ports.
+        qemu.args(["-serial", "null", "-serial", "stdio"]);
+        let command_line = read_fat(card, slot(card), "cmdline.txt").unwrap();
+        let command_line = String::from_utf8(command_line).unwrap();
+        qemu.arg("-append").arg(format!("{} {RASPI_WITHOUT_WATCHDOG}", command_line.trim()));
+        qemu
+    }
+
+    /// With the files that a boot loader takes from the slot that is started.
+    fn arm(&self, dir: &Path, card: &Path, more: &[(&str, &str)]) -> Command {
         let mut qemu = Command::new("qemu-system-aarch64");
-        qemu.args(["-machine", "virt", "-cpu", "cortex-a53", "-m", "256", "-device", "i6300esb"]);
-        qemu.args(["-append", "console=ttyAMA0 panic=10 quiet"]);
-        for (option, name) in [("-kernel", self.loader.kernel()), ("-initrd", INITRAMFS)] {
+        let files = [("-kernel", self.loader.kernel()), ("-initrd", INITRAMFS)];
+        for (option, name) in files.iter().chain(more) {
             let at = dir.join(name);
-            fs::write(&at, read_fat(card, slot, name).unwrap()).unwrap();
+            fs::write(&at, read_fat(card, slot(card), name).unwrap()).unwrap();
             qemu.arg(option).arg(at);
         }
         qemu
     }
+}
+
+fn slot(card: &Path) -> Partition {
+    *SLOTS.iter().find(|slot| slot.number == started(card)).unwrap()
 }
 
 /// A PC with this firmware.

@@ -89,7 +89,7 @@ impl Machine {
     /// The same, with other devices for card and network.
     pub fn with(board: &Board, dir: &Path, card: &Path, devices: &[&str]) -> Self {
         let mut qemu = board.emulator(dir, card);
-        qemu.arg("-drive").arg(format!("file={},format=raw,if=none,id=card", card.display()));
+        qemu.arg("-drive").arg(format!("file={},format=raw,if={},id=card", card.display(), board.interface));
         qemu.args(devices);
         Self::run(board, qemu, dir)
     }
@@ -97,7 +97,7 @@ impl Machine {
     /// The same from a card whose content is at `url`, past all caches of this machine.
     pub fn on(board: &Board, dir: &Path, card: &Path, url: &str) -> Self {
         let mut qemu = board.emulator(dir, card);
-        qemu.arg("-drive").arg(format!("file={url},format=raw,if=none,id=card,cache=none"));
+        qemu.arg("-drive").arg(format!("file={url},format=raw,if={},id=card,cache=none", board.interface));
         qemu.args(board.devices);
         Self::run(board, qemu, dir)
     }
@@ -116,7 +116,7 @@ impl Machine {
     pub fn run(board: &Board, mut qemu: Command, dir: &Path) -> Self {
         let monitor = dir.join("monitor");
         let _ = fs::remove_file(&monitor);
-        qemu.args(["-smp", "2", "-nographic", "-no-reboot"]);
+        qemu.args(["-smp", board.processors, "-nographic", "-no-reboot"]);
         let ssh_port = free_port();
         qemu.arg("-netdev").arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{ssh_port}-:22"));
         qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", monitor.display()));

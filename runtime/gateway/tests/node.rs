@@ -349,6 +349,18 @@ fn a_node_that_cannot_take_a_program_is_left_alone_with_it() {
     assert_eq!(bench.said().iter().filter(|said| *said == "program 9").count(), UNANSWERED_MAX as usize);
     assert!(update(&bench).1.contains("use a probe"));
 
+    // An answer now and then is enough.
+    let mut bench = Bench::new(None);
+    bench.peer.renew(program());
+    bench.hello(7, 1, None);
+    for _ in 0..2 {
+        for _ in 1..UNANSWERED_MAX {
+            bench.peer.install();
+        }
+        bench.hear(&FromNode::Install(Install::Wants { sha256: [7; 32], offset: 0 }));
+    }
+    assert_eq!(update(&bench), ("receiving".to_owned(), String::new()));
+
     let mut bench = Bench::new(None);
     bench.peer.renew(program());
     for start in 0..=STARTS_MAX + 1 {

@@ -189,6 +189,11 @@ mod tests {
         programs.ended(1, "of another");
         programs.ended(0, &order.sha256);
         assert_eq!(sent(&open().1), [None, Some(digest(&program))]);
+        // What the configuration names from now on goes before it.
+        let named = Module { bytes: Bytes::new(), sha256: [0; 32] };
+        let line = Line::default();
+        Programs::open(dir.path(), &[node("south", Some(named))], vec![line.clone()]);
+        assert_eq!(sent(&[line]), [None]);
         programs.ended(1, &order.sha256);
         assert_eq!(sent(&open().1), [None, None]);
     }

@@ -107,6 +107,14 @@ fn samples_go_through_the_node_s_function_and_the_gateway_s_log_to_the_cloud() {
     site.await_status("a ledger that balances", balances);
 }
 
+/// Numbers begin anew with each start of the node.
+fn note(runs: &mut Vec<Vec<u64>>, number: u64) {
+    match runs.last_mut().filter(|run| run.last().is_some_and(|last| number > *last)) {
+        Some(run) => run.push(number),
+        None => runs.push(vec![number]),
+    }
+}
+
 #[test]
 fn power_cuts_of_the_node_lose_nothing_that_was_acknowledged() {
     let Some(firmware) = firmware("power cuts of nodes") else { return };
@@ -126,11 +134,7 @@ fn power_cuts_of_the_node_lose_nothing_that_was_acknowledged() {
             next_cut = Instant::now() + Duration::from_millis(random.u64(1500..5000));
         }
         let Ok(Some(publish)) = watch.next(Duration::from_millis(100)) else { continue };
-        let number = count(&publish.payload);
-        match runs.last_mut().filter(|run| run.last().is_some_and(|last| number > *last)) {
-            Some(run) => run.push(number),
-            None => runs.push(vec![number]),
-        }
+        note(&mut runs, count(&publish.payload));
     }
     let node = await_node(&site, "an account of the node", |node| {
         node["online"] == true && node["ledger"]["acked"].as_u64() > Some(0)
@@ -139,8 +143,8 @@ fn power_cuts_of_the_node_lose_nothing_that_was_acknowledged() {
     while runs.last().and_then(|run| run.last()).is_none_or(|last| *last < acked) {
         let publish =
             watch.next(STEP).unwrap().unwrap_or_else(|| panic!("{acked} were acknowledged, seed {seed}: {runs:?}"));
-        let number = count(&publish.payload);
-        runs.last_mut().unwrap().push(number);
+        // It may be the first of the last start.
+        note(&mut runs, count(&publish.payload));
     }
     for run in &runs {
         let expected: Vec<u64> = (1..=run.len() as u64).collect();

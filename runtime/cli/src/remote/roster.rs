@@ -98,6 +98,12 @@ impl Roster {
         all.filter(|(name, _)| self.is_member(id, name))
     }
 
+    /// Whether a node behind a gateway is known not to be there.
+    pub fn is_away(&self, gateway: &str, node: &str) -> bool {
+        let node = self.gateways.get(gateway).and_then(|seen| seen.nodes.get(node));
+        node.is_some_and(|node| !node.online)
+    }
+
     /// Whether `id` means this gateway, as far as is known.
     pub fn is_member(&self, id: &Id, gateway: &str) -> bool {
         let Some(group) = id.group() else { return gateway == id.as_str() };

@@ -107,8 +107,6 @@ struct Report<'a> {
 #[derive(Deserialize)]
 struct NodeUpdate {
     update: Option<UpdateStatus>,
-    #[serde(default)]
-    online: bool,
 }
 
 /// It, on its way to one gateway.
@@ -155,12 +153,12 @@ pub fn execute(args: &Args) -> Result<(), Error> {
     let progress = Progress::new(delivery.update.bytes, args.common.json);
     let ended = super::run(async {
         let mut client = Client::connect(&args.common.connection, filters).await?;
-        order
-            .give(&mut client, &args.common, |message| {
-                delivery.take(&message);
-                Ok(())
-            })
-            .await?;
+        let heard = order.give(&mut client, &args.common, |message| {
+            delivery.take(&message);
+            Ok(())
+        });
+        let roster = heard.await?;
+        delivery.is_away = delivery.update.node.as_ref().is_some_and(|node| roster.is_away(&gateway, node));
         delivery.run(args, &mut client, &progress).await?;
         client.close().await;
         Ok(())
@@ -309,7 +307,6 @@ impl Delivery<'_> {
             self.last = status.system.and_then(|system| system.update).or(self.last.take());
         } else if self.update.node.as_deref().is_some_and(|node| rest.strip_prefix("node/") == Some(node)) {
             let Ok(node) = serde_json::from_slice::<NodeUpdate>(&message.payload) else { return };
-            self.is_away = !node.online;
             self.last = node.update.or(self.last.take());
         } else if rest.strip_prefix("update/") == Some(self.update.sha256.as_str()) {
             self.report = serde_json::from_slice(&message.payload).ok().or(self.report.take());

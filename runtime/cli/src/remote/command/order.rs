@@ -20,7 +20,7 @@ use crate::output::{self, shown, BAD, GOOD, LABEL};
 use crate::remote::client::{Client, Event, Message};
 use crate::remote::documents::{split, Status};
 use crate::remote::options::{self, Id};
-use crate::remote::roster::{gather, unknown, GATEWAYS_MAX};
+use crate::remote::roster::{gather, unknown, Roster, GATEWAYS_MAX};
 
 /// Random bytes in a nonce.
 const NONCE_BYTES: usize = 12;
@@ -118,7 +118,8 @@ impl Order {
         vec![format!("eyot/{from}/status"), format!("eyot/{from}/command/{}", self.nonce)]
     }
 
-    /// Sends it and waits for the answers of all gateways that are online; what is no answer is handed to `other`.
+    /// Sends it and waits for the answers of all gateways that are online; what is no answer is handed to `other`. Who is
+    /// there, as it was before.
     ///
     /// # Errors
     /// There is no such gateway, or one does not answer, or refuses it.
@@ -127,7 +128,7 @@ impl Order {
         client: &mut Client,
         common: &Common,
         mut other: impl FnMut(Message) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<Roster, Error> {
         let roster = gather(client, &common.connection).await?;
         let is_known = roster.members(&self.id).next().is_some();
         if !is_known && !client.is_refused(&format!("eyot/{}/status", self.id.from())) {
@@ -148,7 +149,7 @@ impl Order {
             }
         }
         self.wait(client, common, &mut other).await?;
-        self.verdict()
+        self.verdict().map(|()| roster)
     }
 
     async fn wait(

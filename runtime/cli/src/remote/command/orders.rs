@@ -191,7 +191,7 @@ fn give(common: &Common, command: Command) -> Result<(), Error> {
     let mut order = Order::new(common, command)?;
     super::super::run(async {
         let mut client = Client::connect(&common.connection, order.filters()).await?;
-        let given = order.give(&mut client, common, |_| Ok(())).await;
+        let given = order.give(&mut client, common, |_| Ok(())).await.map(drop);
         client.close().await;
         if !common.json {
             return given;

@@ -24,8 +24,8 @@ const MISROUTED: &str = "misrouted";
 
 /// A function ready to run.
 pub struct Loaded {
-    /// The engine's instance of it.
-    pub function: Function,
+    /// The engine's instance of it: 2 KB, and a thousand of them go from list to list.
+    pub function: Box<Function>,
     /// SHA-256 of its module.
     pub sha256: [u8; 32],
     /// The same, without the module's signatures.

@@ -129,8 +129,6 @@ pub(crate) struct Functions {
 impl Functions {
     pub fn new(loaded: Vec<Loaded>, workers: usize) -> Self {
         let mut active: Vec<Active> = loaded.into_iter().map(Active::new).collect();
-        // They are in the place of what they were made of, which is five times as large.
-        active.shrink_to_fit();
         active.sort_by(|a, b| a.name.cmp(&b.name));
         Self { triggers: Triggers::of(&active), active, workers: workers.max(1), ..Self::default() }
     }

@@ -37,11 +37,11 @@ pub(crate) enum Free {
 }
 
 impl Instances {
-    pub fn new(function: Function, replica: Option<Replica>) -> Self {
+    pub fn new(function: Box<Function>, replica: Option<Replica>) -> Self {
         let uses_state = function.uses_state();
         let Need { state_bytes: state_max_bytes, start_fuel, .. } = Need::of(&function);
         Self {
-            home: Some(Box::new(function)),
+            home: Some(function),
             kept: Arc::default(),
             spare: Vec::new(),
             count: 1,
@@ -69,9 +69,9 @@ impl Instances {
     }
 
     /// Takes the first one out for good, with what makes more of it.
-    pub fn dissolve(&mut self) -> Option<(Function, Option<Replica>)> {
+    pub fn dissolve(&mut self) -> Option<(Box<Function>, Option<Replica>)> {
         self.spare.clear();
-        Some((*self.home.take()?, self.replica.take()))
+        Some((self.home.take()?, self.replica.take()))
     }
 
     /// As of the last message in the log.

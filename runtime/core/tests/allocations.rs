@@ -87,7 +87,7 @@ fn no_allocation_for_each_message_once_warm() {
     let dir = tempfile::tempdir().unwrap();
     let storage = FileStorage::open(dir.path()).unwrap();
     let function = Function::load(CELSIUS, LoadOptions::default()).unwrap();
-    let loaded = vec![Loaded { function, sha256: [0; 32], content_sha256: [0; 32], replica: None }];
+    let loaded = vec![Loaded { function: Box::new(function), sha256: [0; 32], content_sha256: [0; 32], replica: None }];
     let now = Now { mono_us: 0, unix_ms: 1_700_000_000_000 };
     let core = Core::open(config(), Options::for_quota(64 << 20), storage.clone(), loaded, now, 1).unwrap();
     let text = |sensor| format!(r#"{{"device":"s{sensor:03}","t":17.5,"rh":48.5,"ts":1700000000123}}"#);

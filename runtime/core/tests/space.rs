@@ -48,7 +48,8 @@ impl Machine {
             status_interval_us: u64::MAX >> 1,
             ..Config::default()
         };
-        let loaded = vec![Loaded { function, sha256: [0; 32], content_sha256: [0; 32], replica: None }];
+        let loaded =
+            vec![Loaded { function: Box::new(function), sha256: [0; 32], content_sha256: [0; 32], replica: None }];
         let now = Now { mono_us: 1, unix_ms: 1_700_000_000_000 };
         let core = Core::open(config, Options::for_quota(64 << 20), storage.clone(), loaded, now, 7).unwrap();
         let mut machine = Self { core, storage, now, acked: 0 };

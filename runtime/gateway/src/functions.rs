@@ -129,7 +129,7 @@ pub(crate) fn make(path: PathBuf, module: &[u8], sha256: [u8; 32], overrides: Ov
     let function = instance(module, &overrides).map_err(|e| format!("is refused: {e}"))?;
     let content_sha256 = *Module::read(module).map_err(|e| format!("is refused: it {e}"))?.content_sha256();
     let again: Replica = Arc::new(move || instance(&read_module(&path, &sha256).ok()?, &overrides).ok());
-    Ok(Loaded { function, sha256, content_sha256, replica: Some(again) })
+    Ok(Loaded { function: Box::new(function), sha256, content_sha256, replica: Some(again) })
 }
 
 fn instance(module: &[u8], overrides: &Overrides) -> Result<Function, LoadError> {

@@ -279,7 +279,12 @@ mod tests {
         let options = LoadOptions { manifest: Some(Manifest::parse(&text).unwrap()), ..LoadOptions::default() };
         let module = wat::parse_str(SPIN).unwrap();
         let load = move || Function::load(&module, options.clone()).ok();
-        Loaded { function: load().unwrap(), sha256: [0; 32], content_sha256: [0; 32], replica: Some(Arc::new(load)) }
+        Loaded {
+            function: Box::new(load().unwrap()),
+            sha256: [0; 32],
+            content_sha256: [0; 32],
+            replica: Some(Arc::new(load)),
+        }
     }
 
     struct Gateway(Core<MemoryStorage>);

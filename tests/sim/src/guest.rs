@@ -279,7 +279,7 @@ pub fn load(module: &Module, overrides: &Overrides) -> Loaded {
         Function::load(&bytes, LoadOptions { config: &config, ..LoadOptions::default() }).expect("the guest loads")
     };
     Loaded {
-        function: load(),
+        function: Box::new(load()),
         sha256: module.sha256,
         content_sha256: module.sha256,
         replica: Some(Arc::new(move || Some(load()))),
@@ -303,7 +303,7 @@ pub fn reducer(keeps: bool) -> Loaded {
     let module = if keeps { &KEEPING } else { &TAKING }.get_or_init(|| build_reducer(keeps));
     let options = LoadOptions { manifest, ceiling: Limits::CEILING, ..LoadOptions::default() };
     let function = Function::load(module, options).expect("the reducer loads");
-    Loaded { function, sha256: [0; 32], content_sha256: [0; 32], replica: None }
+    Loaded { function: Box::new(function), sha256: [0; 32], content_sha256: [0; 32], replica: None }
 }
 
 fn build_reducer(keeps: bool) -> Vec<u8> {

@@ -86,7 +86,12 @@ fn function(name: &str, trigger: &str, module: &str) -> Loaded {
     let options = LoadOptions { manifest: Some(manifest), ceiling: Limits::CEILING, ..LoadOptions::default() };
     let module = wat::parse_str(module).unwrap();
     let load = move || Function::load(&module, options.clone()).ok();
-    Loaded { function: load().unwrap(), sha256: [0; 32], content_sha256: [0; 32], replica: Some(Arc::new(load)) }
+    Loaded {
+        function: Box::new(load().unwrap()),
+        sha256: [0; 32],
+        content_sha256: [0; 32],
+        replica: Some(Arc::new(load)),
+    }
 }
 
 fn functions() -> Vec<Loaded> {

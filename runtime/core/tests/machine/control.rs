@@ -333,15 +333,15 @@ fn parts_of_what_is_in_force_do_not_wait_for_the_others() {
 /// A version of `count` that does nothing.
 fn release(version: &str, id: u8) -> Loaded {
     let manifest = format!("name = \"count\"\nversion = \"{version}\"\n[[trigger]]\nmqtt = \"in/count/#\"\n");
-    let manifest = Some(Manifest::parse(&manifest).unwrap());
     let module = wat::parse_str(
         r#"(module (memory (export "memory") 1) (func (export "eyot_abi") (result i32) (i32.const 1))
            (func (export "eyot_alloc") (param i32) (result i32) (i32.const 1024))
            (func (export "eyot_handle") (param i32 i32 i32 i32) (result i32) (i32.const 0)))"#,
     );
-    let (module, options) = (module.unwrap(), LoadOptions { manifest, ..LoadOptions::default() });
-    let load = move || Function::load(&module, options.clone()).ok();
-    Loaded { function: load().unwrap(), sha256: [id; 32], content_sha256: [id; 32], replica: Some(Arc::new(load)) }
+    let options = LoadOptions { manifest: Manifest::parse(&manifest).ok(), ..LoadOptions::default() };
+    let load = move || Function::load(module.as_ref().unwrap(), options.clone()).ok();
+    let function = Box::new(load().unwrap());
+    Loaded { function, sha256: [id; 32], content_sha256: [id; 32], replica: Some(Arc::new(load)) }
 }
 
 /// The store takes a push, and makes an instance of it.

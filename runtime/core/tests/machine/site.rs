@@ -45,7 +45,12 @@ impl Modules {
             Function::load(&module, options).ok()
         };
         let function = load().ok_or("it does not load")?;
-        Ok(Loaded { function, sha256: *sha256, content_sha256: *sha256, replica: Some(Arc::new(load)) })
+        Ok(Loaded {
+            function: Box::new(function),
+            sha256: *sha256,
+            content_sha256: *sha256,
+            replica: Some(Arc::new(load)),
+        })
     }
 }
 

@@ -282,15 +282,19 @@ fn a_refusal_that_a_full_disk_has_without_its_letter_is_counted() {
     assert!(made_room > 20 && lost > 20, "{made_room}, {lost}: this shows nothing");
 }
 
-/// Without a power cut the letter finds its room then, and nothing was dropped.
+/// When the letter has found its room, nothing was dropped: that is written down with it.
 #[test]
 fn a_letter_that_waited_for_room_is_not_counted_as_dropped() {
     let (mut bench, count) = stuck(WhenFull::Block);
+    bench.hold_commits = true;
     bench.connect(CLOUD, 1000);
+    let oldest = bench.core.spool().usage().oldest_lsn;
     let refused = bench.sent.remove(0);
     bench.answer(&refused, false);
     (1..count).for_each(|_| drop(bench.take()));
     bench.wait_ms(3000);
+    assert!(bench.core.spool().usage().oldest_lsn > oldest && bench.holds(), "it has its room, and is not durable");
+    bench.release();
     bench.restart();
     let account = bench.stream("local");
     assert_eq!((account.outputs.received, bench.core.ledger().letters_dropped), (1, 0));

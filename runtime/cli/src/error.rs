@@ -80,6 +80,12 @@ impl Error {
         Self { kind, message: error.to_string(), in_report: false }
     }
 
+    /// Says `name` where it says `path`, which tells the user nothing.
+    pub fn with_name(mut self, path: impl Display, name: &str) -> Self {
+        self.message = self.message.replace(&path.to_string(), name);
+        self
+    }
+
     /// Adds another remedy.
     pub fn with_hint(mut self, hint: &str) -> Self {
         self.message.push_str(", ");

@@ -23,6 +23,8 @@ use crate::output;
 pub const LOCK: &str = include_str!("../../../../boards/debian.lock");
 /// The one place that a gateway's data may be: the rest of its root is memory.
 const DATA_DIR: &str = "/var/lib/eyot";
+/// The one file that a card has where others have it.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Most bytes of a file for the card.
 const FILE_MAX_BYTES: u64 = 32 << 20;
 /// For whoever puts the card into a computer.
@@ -170,7 +172,8 @@ fn config_files(args: &Args) -> Result<Files, Error> {
         let reason = format!("[gateway] data_dir is {}, which is not on the card", config.data_dir.display());
         return Err(Error::bad_input(path.display(), reason, format_args!("leave it at {DATA_DIR}")));
     }
-    files.insert("gateway.toml".to_owned(), read(path)?);
+    let config_text = read(path)?;
+    files.insert("gateway.toml".to_owned(), config_text.clone());
     let base = path.parent().unwrap_or(Path::new(""));
     for function in &config.functions {
         let Some(name) = function.path.strip_prefix(base).ok().filter(|name| name.components().count() == 1) else {
@@ -179,6 +182,10 @@ fn config_files(args: &Args) -> Result<Files, Error> {
         };
         files.insert(name.to_string_lossy().into_owned(), read(&function.path)?);
     }
+    if let Some(elsewhere) = named_elsewhere(&config_text) {
+        let remedy = "give it with --with, and name it in gateway.toml without a directory";
+        return Err(Error::bad_input(elsewhere.display(), "would not be on the card", remedy));
+    }
     for path in &args.with {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.ok_or_else(|| Error::bad_input(path.display(), "is no file", "name a file with --with"))?;
@@ -186,6 +193,22 @@ fn config_files(args: &Args) -> Result<Files, Error> {
     }
     check(&files)?;
     Ok(files)
+}
+
+/// A file of this computer that a configuration names by its whole path: a check of the card's files alone would find it.
+fn named_elsewhere(config: &[u8]) -> Option<PathBuf> {
+    fn find(value: &toml::Value) -> Option<PathBuf> {
+        match value {
+            toml::Value::String(text) => {
+                let path = Path::new(text);
+                (path.is_absolute() && path.is_file() && path != Path::new(AUTHORITIES)).then(|| path.to_owned())
+            }
+            toml::Value::Array(values) => values.iter().find_map(find),
+            toml::Value::Table(table) => table.values().find_map(find),
+            _ => None,
+        }
+    }
+    find(&toml::from_str(&String::from_utf8_lossy(config)).ok()?)
 }
 
 /// Public keys; a private one, which is easily taken for them, is refused.
@@ -219,11 +242,29 @@ fn check(files: &Files) -> Result<(), Error> {
         fs::write(directory.path().join(name), content).map_err(cannot)?;
     }
     let file = directory.path().join("gateway.toml");
-    let lacks = |e: &ConfigError| Error::bad_file(e).with_hint("or add what it names with --with");
+    let here = format!("{}/", directory.path().display());
+    let lacks = |e: &ConfigError| Error::bad_file(e).with_name(&here, "").with_hint("or add what it names with --with");
     let config = Config::load(&file).map_err(|e| lacks(&e))?;
     let problems = functions::check(config.functions, config.spool, config.run).map_err(cannot)?;
     if problems.is_empty() {
         return Ok(());
     }
     Err(lacks(&ConfigError::new(file, problems)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_here_and_would_not_be_on_the_card_is_found() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let here = file.path().display();
+        let named = |config: String| named_elsewhere(config.as_bytes());
+        assert_eq!(named(format!("[[uplink]]\n[uplink.tls]\nca = \"{here}\"\n")).as_deref(), Some(file.path()));
+        assert_eq!(named(format!("[a]\nb = [\"x\", \"{here}\"]\n")).as_deref(), Some(file.path()));
+        for fine in [AUTHORITIES, "/dev/null", "/sensors/#", "/var/lib", "ca.pem"] {
+            assert_eq!(named(format!("[a]\nb = \"{fine}\"\n")), None, "{fine}");
+        }
+    }
 }

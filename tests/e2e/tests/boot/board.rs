@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use eyot_image::disk::{read_fat, Partition, SLOTS};
-use eyot_image::loader::{Loader, INITRAMFS};
+use eyot_image::loader::{Loader, INITRAMFS, KERNEL_ARGUMENTS};
 
 use crate::machine::started;
 
@@ -66,7 +66,7 @@ pub const RASPI: Board = Board {
     interface: "sd",
     devices: &["-device", "usb-net,netdev=net"],
     processors: "4",
-    memory_max_mib: 128,
+    memory_max_mib: 64,
     has_button: false,
     is_tried_once: false,
     exit_7: AARCH64_EXIT_7,
@@ -104,7 +104,7 @@ impl Board {
             _ => {
                 let mut qemu = self.arm(dir, card, &[]);
                 qemu.args(["-machine", "virt", "-cpu", "cortex-a53", "-m", "256", "-device", "i6300esb"]);
-                qemu.args(["-append", "console=ttyAMA0 panic=10 quiet"]);
+                qemu.arg("-append").arg(format!("console=ttyAMA0 {KERNEL_ARGUMENTS}"));
                 qemu
             }
         }

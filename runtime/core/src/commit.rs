@@ -103,9 +103,10 @@ impl<S: Storage> Committer<S> {
     }
 
     /// While the log is full: finds out now and then whether the disk has space again. Commits do, but without a message
-    /// or an acknowledgement there is none.
+    /// or an acknowledgement there is none. And while it fails: if that took the reserve, and the log is full besides, no commit
+    /// succeeds before the reserve is there again.
     pub fn look_for_room(&mut self, mono_us: u64) {
-        if self.room() != Room::Full {
+        if !self.failed && self.room() != Room::Full {
             self.look_at_us = None;
         } else if mono_us >= *self.look_at_us.get_or_insert(mono_us + STORAGE_RETRY_US) {
             self.look_at_us = Some(mono_us + STORAGE_RETRY_US);

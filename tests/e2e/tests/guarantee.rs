@@ -39,6 +39,8 @@ fn what_was_acknowledged_arrives_in_order_over_kill_minus_nine_and_cut_uplinks()
     let site = site(&cloud);
     let mut daemon = site.start();
     let stop = AtomicBool::new(false);
+    // The collector's session is there before the first output: its thread can be later than that.
+    Client::resume(cloud.port(), "collector").expect("the cloud is up").subscribe("cloud/#");
     let (to_test, arrivals) = mpsc::channel();
     thread::scope(|scope| {
         let (cloud_port, local_port) = (cloud.port(), site.broker.port());
@@ -139,6 +141,28 @@ fn arrival(publish: &Publish) -> Arrival {
     Arrival { topic, index, stamp, payload: publish.payload.clone() }
 }
 
+/// Which messages and which of the gateway's own numbers did not come: with a gap in these it was lost behind the log, and
+/// without one before it.
+fn missing(arrived: &[Arrival], distinct: &HashSet<u64>, messages: u64) -> String {
+    let seqs: HashSet<u64> = arrived.iter().map(|arrival| arrival.stamp.seq).collect();
+    let last = seqs.iter().max().copied().unwrap_or(0);
+    let lost = runs((0..messages).filter(|index| !distinct.contains(index)));
+    format!("messages {lost}, numbers {} of {last}", runs((1..=last).filter(|seq| !seqs.contains(seq))))
+}
+
+/// At most eight runs of consecutive numbers.
+fn runs(numbers: impl Iterator<Item = u64>) -> String {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, end)) if *end + 1 == number => *end = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let shown: Vec<String> = runs.iter().take(8).map(|(first, last)| format!("{first}..={last}")).collect();
+    format!("[{}] in {} runs", shown.join(", "), runs.len())
+}
+
 /// What befalls daemon and uplink, and when.
 struct Storm {
     random: fastrand::Rng,
@@ -187,11 +211,12 @@ impl Storm {
             }
             assert!(
                 last_news.elapsed() < SILENCE,
-                "{} of {} messages came, in {} arrivals over {} kills, then no other for {SILENCE:?}",
+                "{} of {} messages came, in {} arrivals over {} kills, then no other for {SILENCE:?}; {}",
                 distinct.len(),
                 self.messages,
                 arrived.len(),
-                self.kills
+                self.kills,
+                missing(&arrived, &distinct, self.messages)
             );
         }
         arrived

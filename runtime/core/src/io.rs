@@ -10,6 +10,7 @@ use eyot_spool::Commit;
 pub use crate::job::Job;
 pub use crate::node::NodeReport;
 pub use crate::notice::Notice;
+pub use crate::notices::FUNCTION_LOG_LINES_PER_S_MAX;
 pub use crate::sensor::SensorReport;
 pub use crate::task::{Answer, Task};
 

@@ -136,7 +136,7 @@ impl Shadows {
     }
 
     /// Begins with a shadow of the function at this place, which has `state`.
-    pub fn begin(&mut self, place: usize, active: &Active, trial: Trial, mut function: Function, state: State) {
+    pub fn begin(&mut self, place: usize, active: &Active, trial: Trial, mut function: Box<Function>, state: State) {
         self.next_number += 1;
         let follows = function.uses_state() && trial.build.version.major == active.manifest.version.major;
         *function.state_mut() = state;
@@ -146,7 +146,7 @@ impl Shadows {
             trial,
             against: active.manifest.version.to_string(),
             manifest: Arc::clone(function.manifest()),
-            function: Some(Box::new(function)),
+            function: Some(function),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             follows,

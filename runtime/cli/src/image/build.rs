@@ -172,8 +172,9 @@ fn config_files(args: &Args) -> Result<Files, Error> {
         let reason = format!("[gateway] data_dir is {}, which is not on the card", config.data_dir.display());
         return Err(Error::bad_input(path.display(), reason, format_args!("leave it at {DATA_DIR}")));
     }
-    let config_text = read(path)?;
-    files.insert("gateway.toml".to_owned(), config_text.clone());
+    let text = read(path)?;
+    let elsewhere = named_elsewhere(&text);
+    files.insert("gateway.toml".to_owned(), text);
     let base = path.parent().unwrap_or(Path::new(""));
     for function in &config.functions {
         let Some(name) = function.path.strip_prefix(base).ok().filter(|name| name.components().count() == 1) else {
@@ -182,7 +183,7 @@ fn config_files(args: &Args) -> Result<Files, Error> {
         };
         files.insert(name.to_string_lossy().into_owned(), read(&function.path)?);
     }
-    if let Some(elsewhere) = named_elsewhere(&config_text) {
+    if let Some(elsewhere) = elsewhere {
         let remedy = "give it with --with, and name it in gateway.toml without a directory";
         return Err(Error::bad_input(elsewhere.display(), "would not be on the card", remedy));
     }

@@ -48,7 +48,7 @@ impl Functions {
     /// From now on a shadow sees what the one at this place sees.
     pub fn begin_shadow(&mut self, place: usize, trial: Trial, loaded: Loaded, state: State) {
         if let Some(active) = self.active.get(place) {
-            self.shadows.begin(place, active, trial, *loaded.function, state);
+            self.shadows.begin(place, active, trial, loaded.function, state);
         }
     }
 

@@ -37,6 +37,16 @@ fn stuck_for(when_full: WhenFull, uplink: Uplink) -> (Bench, u64) {
     (bench, count)
 }
 
+/// The first output was refused, and its letter waits for room; nothing becomes durable by itself.
+fn stuck_with_a_letter() -> (Bench, u64) {
+    let (mut bench, count) = stuck(WhenFull::Block);
+    bench.hold_commits = true;
+    bench.connect(CLOUD, 1000);
+    let refused = bench.sent.remove(0);
+    bench.answer(&refused, false);
+    (bench, count)
+}
+
 /// After a power cut: what arrived is known, but for what was not written down, and all else arrives.
 fn check(bench: &mut Bench, taken: u64, count: u64, what: &str) {
     bench.restart();
@@ -262,12 +272,8 @@ fn a_stream_that_is_new_on_a_full_disk_misses_nothing_after_a_power_cut() {
 fn a_refusal_that_a_full_disk_has_without_its_letter_is_counted() {
     let (mut made_room, mut lost) = (0, 0);
     for taken in 1..80 {
-        let (mut bench, count) = stuck(WhenFull::Block);
-        bench.hold_commits = true;
-        bench.connect(CLOUD, 1000);
+        let (mut bench, count) = stuck_with_a_letter();
         let oldest = bench.core.spool().usage().oldest_lsn;
-        let refused = bench.sent.remove(0);
-        bench.answer(&refused, false);
         assert_eq!(bench.core.ledger().letters_dropped, 0, "it is in the batch");
         (1..taken.min(count)).for_each(|_| drop(bench.take()));
         bench.wait_ms(3000);
@@ -285,12 +291,8 @@ fn a_refusal_that_a_full_disk_has_without_its_letter_is_counted() {
 /// When the letter has found its room, nothing was dropped: that is written down with it.
 #[test]
 fn a_letter_that_waited_for_room_is_not_counted_as_dropped() {
-    let (mut bench, count) = stuck(WhenFull::Block);
-    bench.hold_commits = true;
-    bench.connect(CLOUD, 1000);
+    let (mut bench, count) = stuck_with_a_letter();
     let oldest = bench.core.spool().usage().oldest_lsn;
-    let refused = bench.sent.remove(0);
-    bench.answer(&refused, false);
     (1..count).for_each(|_| drop(bench.take()));
     bench.wait_ms(3000);
     assert!(bench.core.spool().usage().oldest_lsn > oldest && bench.holds(), "it has its room, and is not durable");

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use eyot_core::io::FUNCTION_LOG_LINES_PER_S_MAX;
+
 /// Bytes that are read of a line in a second, at most: more than twice what the fastest serial port carries.
 pub const READ_PER_S_MAX_BYTES: usize = 1 << 20;
 /// Times a second that a node says who it is, over a while: one that is well does so once, and once more when it is asked.
@@ -13,8 +15,6 @@ const GREETINGS_MAX: u32 = 20;
 const REPORTS_PER_S_MAX: u32 = 2;
 /// The same at once: a function and a program come, and end.
 const REPORTS_MAX: u32 = 20;
-/// Lines of its log that are passed on in a second, as of a function here.
-const LOG_LINES_PER_S_MAX: u32 = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// So many at once, and so many a second over a while.
@@ -65,7 +65,8 @@ impl Allowance {
         Self {
             greetings: Bucket::new(GREETINGS_PER_S_MAX, GREETINGS_MAX, now),
             reports: Bucket::new(REPORTS_PER_S_MAX, REPORTS_MAX, now),
-            log_lines: Bucket::new(LOG_LINES_PER_S_MAX, LOG_LINES_PER_S_MAX, now),
+            // As many as of a function here.
+            log_lines: Bucket::new(FUNCTION_LOG_LINES_PER_S_MAX, FUNCTION_LOG_LINES_PER_S_MAX, now),
             log_lines_dropped: 0,
             owes_report: false,
             second_ends: now + SECOND,
